@@ -1,0 +1,2 @@
+//! hairpin, the program.
+fn main() {}
