@@ -1,2 +1,31 @@
-//! Chores.
-fn main() {}
+//! Chores of the workspace: `cargo xtask COMMAND`.
+
+mod oracle;
+
+use std::process::ExitCode;
+
+use lexopt::Arg::{Long, Short, Value};
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  oracle    hold hairpin against the running Linux kernel (`cargo xtask oracle --help`)
+";
+
+fn main() -> ExitCode {
+    let mut args = lexopt::Parser::from_env();
+    let result = match args.next() {
+        Ok(Some(Value(command))) if command == "oracle" => oracle::main(&mut args),
+        Ok(Some(Long("help") | Short('h'))) => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Some(other)) => Err(other.unexpected()),
+        Ok(None) => Err(USAGE.into()),
+        Err(e) => Err(e),
+    };
+    result.unwrap_or_else(|e| {
+        eprintln!("xtask: {e}");
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,126 @@
+//! `cargo xtask oracle`: hairpin held against the running Linux kernel.
+//!
+//! A scenario (a router, its rules, what arrives) is played on the kernel once and its answer is kept beside it; from
+//! then on any program with the contract of `hairpin replay` can be compared with that answer, without root and on any
+//! machine. `oracle/README.md` is the manual.
+
+mod compare;
+mod frame;
+mod pcap;
+mod program;
+mod scenario;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lexopt::Arg::{Long, Short, Value};
+use lexopt::{Parser, ValueExt};
+use program::{Program, Verdict};
+
+const USAGE: &str = "\
+Usage: cargo xtask oracle COMMAND
+
+  compare [--program CMD] [--only-differences] [--brief] [--fast] PATH...
+      Run the program (default: this workspace's `hairpin replay`) on each scenario at or below PATH and compare it with
+      the kernel's recorded answer. --brief tells each difference in one line; --fast leaves out scenarios marked slow.
+";
+
+/// Runs the command that `args` names.
+pub fn main(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
+    match args.next()? {
+        Some(Value(command)) if command == "compare" => compare(args),
+        Some(Long("help") | Short('h')) => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(other) => Err(other.unexpected()),
+        None => Err(USAGE.into()),
+    }
+}
+
+fn compare(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
+    let (mut program, mut only_differences, mut brief, mut fast, mut paths) = (None, false, false, false, Vec::new());
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("program") => program = Some(args.value()?.string()?),
+            Long("only-differences") => only_differences = true,
+            Long("brief") => brief = true,
+            Long("fast") => fast = true,
+            Value(path) => paths.push(PathBuf::from(path)),
+            other => return Err(other.unexpected()),
+        }
+    }
+    if paths.is_empty() {
+        return Err("compare needs a scenario or a directory of scenarios".into());
+    }
+    let mut scenarios = scenario::find(&paths)?;
+    if fast {
+        scenarios.retain(|path| !scenario::Scenario::load(path).is_ok_and(|s| s.meta.slow));
+    }
+    let program = match program {
+        Some(command) => Program::given(&command)?,
+        None => Program::ours(root())?,
+    };
+    let good = hold_all(&program, &scenarios, |verdict| {
+        if verdict.differences.is_empty() {
+            if !only_differences {
+                println!("pass {}", verdict.name);
+            }
+        } else if brief {
+            for d in &verdict.differences {
+                println!("FAIL {}: {}", verdict.name, d.what);
+            }
+        } else {
+            println!("FAIL {}\n{}", verdict.name, verdict.report);
+        }
+    });
+    println!("{good} of {} scenarios agree with the kernel", scenarios.len());
+    Ok(ExitCode::from(u8::from(good != scenarios.len())))
+}
+
+/// Holds the program against each scenario, some at a time, and tells each verdict in the order of the list. How many
+/// agree.
+fn hold_all(program: &Program, scenarios: &[PathBuf], mut tell: impl FnMut(&Verdict)) -> usize {
+    let next = AtomicUsize::new(0);
+    let (send, receive) = std::sync::mpsc::channel();
+    let send = Mutex::new(send);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(scenarios.len());
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            let send = send.lock().unwrap_or_else(|e| e.into_inner()).clone();
+            let next = &next;
+            scope.spawn(move || {
+                while let Some((n, path)) = take(next, scenarios) {
+                    if send.send((n, program.hold(path))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(send);
+        let mut waiting = std::collections::BTreeMap::new();
+        let (mut turn, mut good) = (0, 0);
+        for (n, verdict) in receive {
+            waiting.insert(n, verdict);
+            while let Some(verdict) = waiting.remove(&turn) {
+                good += usize::from(verdict.differences.is_empty());
+                tell(&verdict);
+                turn += 1;
+            }
+        }
+        good
+    })
+}
+
+/// The next item of a list that several threads work on.
+fn take<'a, T>(next: &AtomicUsize, list: &'a [T]) -> Option<(usize, &'a T)> {
+    let n = next.fetch_add(1, Ordering::Relaxed);
+    list.get(n).map(|item| (n, item))
+}
+
+/// The root of the workspace.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
