@@ -1,1 +1,23 @@
-//! hairpin: engine.
+//! Linux netfilter as a library: packets and time in, packets and events out.
+//!
+//! The engine reads no clock, opens nothing, prints nothing and never iterates a hash map.
+
+pub mod event;
+pub mod fate;
+pub mod hook;
+pub mod look;
+pub mod nat;
+pub mod net;
+pub mod packet;
+pub mod rng;
+pub mod route;
+pub mod rule;
+pub mod time;
+pub mod track;
+
+pub use event::{Event, Made, Output, RuleSaid, TraceStep, TraceWhat};
+pub use fate::{DropReason, Fate};
+pub use hook::{Hook, Hooks};
+pub use look::{Edit, Facts, Look};
+pub use packet::Packet;
+pub use time::{Instant, Now, Wall};

@@ -1,0 +1,131 @@
+//! What the engine reports beside packets.
+
+use crate::fate::Fate;
+use crate::hook::Hook;
+use crate::packet::Packet;
+use crate::rule::{TableId, Verdict};
+use crate::track::{Conn, ConnId};
+use std::sync::Arc;
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A line of the LOG or TRACE target, in the kernel log's form, without a time stamp.
+    Log {
+        /// Syslog level, 0..=7.
+        level: u8,
+        /// The line.
+        line: String,
+    },
+    /// A packet for an NFLOG group.
+    Nflog {
+        /// The group.
+        group: u16,
+        /// The prefix, at most 64 bytes.
+        prefix: Arc<str>,
+        /// The packet from the network header on, cut to the size asked for.
+        bytes: Vec<u8>,
+        /// Where it was.
+        hook: Hook,
+    },
+    /// A message the kernel would write to its log (table full, martians, no address to masquerade with).
+    Kernel(String),
+    /// A connection was entered into the table.
+    ConnNew(ConnId),
+    /// A connection was removed; its last state.
+    ConnGone(Box<Conn>),
+    /// An invariant did not hold. Please report it.
+    Bug(&'static str),
+}
+
+/// A packet that the engine made or gave back, in order.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The packet.
+    pub packet: Packet,
+    /// What is to become of it.
+    pub fate: Fate,
+    /// The position in the batch of the packet that was being handled. Packets made on its behalf leave before it does.
+    pub cause: usize,
+}
+
+/// Where the engine puts what comes out beside the batch itself. The caller keeps and reuses it.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// Packets made: answers, errors, fragments, copies, reassembled packets.
+    pub made: Vec<Made>,
+    /// What happened.
+    pub events: Vec<Event>,
+    /// Each step of each packet, when tracing is on ([`crate::Engine::set_tracing`]).
+    pub trace: Vec<TraceStep>,
+}
+
+impl Output {
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        self.made.clear();
+        self.events.clear();
+        self.trace.clear();
+    }
+}
+
+/// One step on a packet's way.
+#[derive(Clone, Debug)]
+pub struct TraceStep {
+    /// The position in the batch of the packet being handled.
+    pub cause: usize,
+    /// What was seen or done.
+    pub what: TraceWhat,
+}
+
+/// The steps that tracing shows.
+#[derive(Clone, Debug)]
+pub enum TraceWhat {
+    /// A packet enters the engine, or one that the engine made sets out; a one-line description.
+    Packet(String),
+    /// A hook is entered.
+    Hook(Hook),
+    /// A rule was visited.
+    Rule {
+        /// Its table.
+        table: TableId,
+        /// Its chain.
+        chain: Arc<str>,
+        /// Its number in the chain, from 1.
+        number: u32,
+        /// What it said.
+        said: RuleSaid,
+    },
+    /// A built-in chain's policy decided.
+    Policy {
+        /// Its table.
+        table: TableId,
+        /// Its chain.
+        chain: Arc<str>,
+        /// Whether it let the packet through.
+        accepted: bool,
+    },
+    /// Tracking, NAT, routing or anything else, in words.
+    Note(String),
+    /// The packet's end.
+    Fate(Fate),
+}
+
+/// What a visited rule said.
+#[derive(Clone, Debug)]
+pub enum RuleSaid {
+    /// Its addresses, devices, protocol or fragment option do not fit.
+    HeaderNo,
+    /// This match said no (its name).
+    MatchNo(&'static str),
+    /// This match dropped the packet on the spot.
+    Hotdrop(&'static str),
+    /// It fits and has no target, or its target lets the walk go on.
+    Counted(&'static str),
+    /// It fits and jumps, or goes, to this chain.
+    Enters(Arc<str>),
+    /// It fits and returns to the calling chain.
+    Returns,
+    /// It fits and ends the walk with this verdict.
+    Verdict(Verdict),
+}

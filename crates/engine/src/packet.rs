@@ -1,0 +1,472 @@
+//! A packet in the engine: its bytes, where its headers are (found once), and what the host knows about it.
+
+use crate::net::IfIndex;
+use crate::route::Route;
+use crate::track::Tracked;
+use hairpin_wire::ipv4::Ipv4;
+use hairpin_wire::ipv6::Ipv6;
+use hairpin_wire::{Addr, Family, proto};
+use std::sync::Arc;
+
+/// Bytes, headers and facts of one packet.
+///
+/// The buffer holds the link header (if any) and the network packet without link padding. Offsets given to methods count from
+/// the first byte of the network header, as `u32`, `string --from` and the RFCs do.
+#[derive(Clone, Debug, Default)]
+pub struct Packet {
+    buf: Vec<u8>,
+    l3: usize,
+    head: Headers,
+    /// What is known beside the bytes.
+    pub meta: Meta,
+}
+
+/// Where the headers are and what rules compare most often. Kept in step with the bytes by [`Packet`]'s own methods.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers {
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// The transport protocol: IPv4's protocol field, IPv6's last header found by walking the extension headers.
+    pub protocol: u8,
+    /// Offset of the transport header from the network header. For a later fragment: of its payload.
+    pub l4: usize,
+    /// Fragment offset in units of 8 bytes; 0 for whole packets and first fragments.
+    pub fragment_offset: u16,
+    /// More fragments follow.
+    pub more_fragments: bool,
+    /// IPv6: a fragment header is present (also on atomic fragments); its offset.
+    pub fragment_header: Option<usize>,
+    /// IPv6: the extension headers could not be walked to the end.
+    pub broken: bool,
+    /// Source address.
+    pub src: Addr,
+    /// Destination address.
+    pub dst: Addr,
+}
+
+impl Default for Headers {
+    fn default() -> Self {
+        Headers {
+            family: Family::V4,
+            protocol: 0,
+            l4: 0,
+            fragment_offset: 0,
+            more_fragments: false,
+            fragment_header: None,
+            broken: false,
+            src: Addr::UNSPECIFIED,
+            dst: Addr::UNSPECIFIED,
+        }
+    }
+}
+
+/// What the host knows about a packet beside its bytes (the kernel's `sk_buff` fields that rules can see).
+#[derive(Clone, Debug, Default)]
+pub struct Meta {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The device it arrived by, as `-i` sees it.
+    pub iif: Option<IfIndex>,
+    /// The device it will leave by, as `-o` sees it.
+    pub oif: Option<IfIndex>,
+    /// To whom the frame was addressed on the link.
+    pub link_type: LinkType,
+    /// Packet mark (`nfmark`).
+    pub mark: u32,
+    /// Queueing priority (CLASSIFY).
+    pub priority: u32,
+    /// The connection it belongs to.
+    pub tracked: Tracked,
+    /// What `-j CT` asked for, until tracking has seen it.
+    pub template: Option<Arc<Template>>,
+    /// The route chosen for it.
+    pub route: Option<Route>,
+    /// `-j TRACE` was met.
+    pub trace: bool,
+    /// This is a copy made by TEE: it is not copied again.
+    pub is_copy: bool,
+    /// Largest L3 size of the fragments it was put together from; 0 when it came whole.
+    pub max_fragment: u16,
+    /// All its fragments had DF.
+    pub fragments_had_df: bool,
+    /// The engine made it itself, about this host's own business (ICMP error, RST, echo reply).
+    pub made_here: bool,
+}
+
+/// Where a packet came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// From a device.
+    #[default]
+    Wire,
+    /// From this host; the socket that sent it, if any.
+    Local(Sender),
+}
+
+/// The socket behind a local packet (`-m owner`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sender {
+    /// None known.
+    #[default]
+    None,
+    /// A socket of the kernel itself, without a file: echo replies, ICMP errors, RSTs.
+    Kernel,
+    /// A process's socket.
+    Process(Arc<Owner>),
+}
+
+/// Who opened the socket a local packet comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// File system user id of the process that opened it.
+    pub uid: u32,
+    /// File system group id of the process that opened it.
+    pub gid: u32,
+    /// Its supplementary groups.
+    pub groups: Vec<u32>,
+    /// Process id.
+    pub pid: Option<u32>,
+    /// Session id.
+    pub sid: Option<u32>,
+    /// Command name (`comm`, at most 15 bytes).
+    pub command: Option<String>,
+}
+
+/// To whom a frame was addressed on its link (`-m pkttype`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkType {
+    /// To this host.
+    #[default]
+    Host,
+    /// To all.
+    Broadcast,
+    /// To a group.
+    Multicast,
+    /// To somebody else.
+    OtherHost,
+}
+
+/// What a `-j CT` rule attaches to a packet before tracking.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template {
+    /// Zone of the original direction.
+    pub zone_original: u16,
+    /// Zone of the reply direction.
+    pub zone_reply: u16,
+    /// Helper to attach (`ftp`, `tftp`).
+    pub helper: Option<String>,
+}
+
+/// Why bytes are not a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAPacket {
+    /// Shorter than the link or network header.
+    Short,
+    /// Neither IPv4 nor IPv6.
+    NotIp,
+    /// A version or header length that cannot be.
+    BadHeader,
+    /// Fewer bytes than the header's length field says.
+    Truncated,
+}
+
+impl Packet {
+    /// A packet from an Ethernet frame. See [`Packet::load_frame`].
+    pub fn from_frame(frame: &[u8]) -> Result<Packet, NotAPacket> {
+        let mut p = Packet::default();
+        p.load_frame(frame)?;
+        Ok(p)
+    }
+
+    /// A packet without a link header. See [`Packet::load_ip`].
+    pub fn from_ip(bytes: &[u8]) -> Result<Packet, NotAPacket> {
+        let mut p = Packet::default();
+        p.load_ip(bytes)?;
+        Ok(p)
+    }
+
+    /// Takes an Ethernet frame into this packet's buffer, which is reused. Link padding is cut off; the network header's
+    /// checksum is not looked at. All of `meta` is reset.
+    pub fn load_frame(&mut self, frame: &[u8]) -> Result<(), NotAPacket> {
+        let header = frame.get(..ethernet::HEADER_LEN).ok_or(NotAPacket::Short)?;
+        match u16::from_be_bytes([header[12], header[13]]) {
+            ethernet::IPV4 | ethernet::IPV6 => {}
+            _ => return Err(NotAPacket::NotIp),
+        }
+        self.load(frame, ethernet::HEADER_LEN)
+    }
+
+    /// Takes a bare IP packet into this packet's buffer, which is reused. All of `meta` is reset.
+    pub fn load_ip(&mut self, bytes: &[u8]) -> Result<(), NotAPacket> {
+        self.load(bytes, 0)
+    }
+
+    fn load(&mut self, bytes: &[u8], l3: usize) -> Result<(), NotAPacket> {
+        self.buf.clear();
+        self.buf.extend_from_slice(bytes);
+        self.l3 = l3;
+        self.meta = Meta::default();
+        self.refresh()
+    }
+
+    /// Finds the headers anew after the bytes were changed, and cuts off what lies behind the packet's own length.
+    pub fn refresh(&mut self) -> Result<(), NotAPacket> {
+        let (head, len) = Headers::find(self.buf.get(self.l3..).unwrap_or_default())?;
+        self.head = head;
+        self.buf.truncate(self.l3 + len);
+        Ok(())
+    }
+
+    /// Its headers.
+    pub fn head(&self) -> &Headers {
+        &self.head
+    }
+
+    /// IPv4 or IPv6.
+    pub fn family(&self) -> Family {
+        self.head.family
+    }
+
+    /// Source address.
+    pub fn src(&self) -> Addr {
+        self.head.src
+    }
+
+    /// Destination address.
+    pub fn dst(&self) -> Addr {
+        self.head.dst
+    }
+
+    /// Transport protocol.
+    pub fn protocol(&self) -> u8 {
+        self.head.protocol
+    }
+
+    /// L3 length in bytes: IPv4 total length, or 40 plus IPv6 payload length. This is what rule counters add.
+    pub fn length(&self) -> usize {
+        self.buf.len() - self.l3
+    }
+
+    /// The network packet.
+    pub fn ip(&self) -> &[u8] {
+        &self.buf[self.l3..]
+    }
+
+    /// The network packet, to be edited. Call [`Packet::refresh`] after changing addresses, protocol or lengths.
+    pub fn ip_mut(&mut self) -> &mut [u8] {
+        &mut self.buf[self.l3..]
+    }
+
+    /// From the transport header on; empty when there is none.
+    pub fn l4(&self) -> &[u8] {
+        self.buf.get(self.l3 + self.head.l4..).unwrap_or_default()
+    }
+
+    /// From the transport header on, to be edited.
+    pub fn l4_mut(&mut self) -> &mut [u8] {
+        let at = (self.l3 + self.head.l4).min(self.buf.len());
+        &mut self.buf[at..]
+    }
+
+    /// The link header; empty when there is none.
+    pub fn link_header(&self) -> &[u8] {
+        &self.buf[..self.l3]
+    }
+
+    /// Link header and network packet.
+    pub fn frame(&self) -> &[u8] {
+        &self.buf
+    }
+
+    /// Writes or replaces the Ethernet header.
+    pub fn set_link_header(&mut self, dst: hairpin_wire::Mac, src: hairpin_wire::Mac) {
+        let kind = match self.head.family {
+            Family::V4 => ethernet::IPV4,
+            Family::V6 => ethernet::IPV6,
+        };
+        let mut header = [0u8; ethernet::HEADER_LEN];
+        header[..6].copy_from_slice(&dst.0);
+        header[6..12].copy_from_slice(&src.0);
+        header[12..].copy_from_slice(&kind.to_be_bytes());
+        if self.l3 == ethernet::HEADER_LEN {
+            self.buf[..ethernet::HEADER_LEN].copy_from_slice(&header);
+        } else {
+            self.buf.splice(..self.l3, header);
+            self.l3 = ethernet::HEADER_LEN;
+        }
+    }
+
+    /// Takes the link header away.
+    pub fn clear_link_header(&mut self) {
+        self.buf.drain(..self.l3);
+        self.l3 = 0;
+    }
+
+    /// Replaces `remove` bytes at `at` (from the network header) by `insert`, and mends the network header's length field and,
+    /// for IPv4, its checksum. Transport checksums are the caller's. Nothing happens when the range is not inside the packet or
+    /// the result would exceed 65,535 bytes; the return value says whether it was done.
+    pub fn splice(&mut self, at: usize, remove: usize, insert: &[u8]) -> bool {
+        let end = at.saturating_add(remove);
+        let length = self.length() - remove.min(self.length()) + insert.len();
+        if end > self.length() || length > usize::from(u16::MAX) {
+            return false;
+        }
+        self.buf.splice(self.l3 + at..self.l3 + end, insert.iter().copied());
+        self.fix_length();
+        self.refresh().is_ok()
+    }
+
+    /// Cuts the packet to `length` bytes from the network header on, and mends the length field.
+    pub fn cut(&mut self, length: usize) {
+        if length < self.length() {
+            self.buf.truncate(self.l3 + length);
+            self.fix_length();
+        }
+    }
+
+    fn fix_length(&mut self) {
+        let length = self.length();
+        match self.head.family {
+            Family::V4 => {
+                if let Some(mut ip) = Ipv4::new(self.ip_mut()) {
+                    ip.set_total_len(length as u16);
+                    ip.fill_checksum();
+                }
+            }
+            Family::V6 => {
+                if let Some(mut ip) = Ipv6::new(self.ip_mut()) {
+                    ip.set_payload_len(length.saturating_sub(40) as u16);
+                }
+            }
+        }
+    }
+
+    /// TTL or hop limit.
+    pub fn ttl(&self) -> u8 {
+        let at = if self.head.family == Family::V4 { 8 } else { 7 };
+        self.ip().get(at).copied().unwrap_or(0)
+    }
+
+    /// TOS byte or traffic class.
+    pub fn tos(&self) -> u8 {
+        match self.head.family {
+            Family::V4 => self.ip().get(1).copied().unwrap_or(0),
+            Family::V6 => Ipv6::new(self.ip()).map_or(0, |ip| ip.traffic_class()),
+        }
+    }
+
+    /// Sets TTL or hop limit; mends IPv4's header checksum.
+    pub fn set_ttl(&mut self, ttl: u8) {
+        match self.head.family {
+            Family::V4 => {
+                if let Some(mut ip) = Ipv4::new(self.ip_mut()) {
+                    ip.change_ttl(ttl);
+                }
+            }
+            Family::V6 => {
+                if let Some(mut ip) = Ipv6::new(self.ip_mut()) {
+                    ip.set_hop_limit(ttl);
+                }
+            }
+        }
+    }
+
+    /// Sets the TOS byte or traffic class; mends IPv4's header checksum.
+    pub fn set_tos(&mut self, tos: u8) {
+        match self.head.family {
+            Family::V4 => {
+                if let Some(mut ip) = Ipv4::new(self.ip_mut()) {
+                    ip.change_tos(tos);
+                }
+            }
+            Family::V6 => {
+                if let Some(mut ip) = Ipv6::new(self.ip_mut()) {
+                    ip.set_traffic_class(tos);
+                }
+            }
+        }
+    }
+
+    /// Whether this is a fragment other than the first.
+    pub fn is_later_fragment(&self) -> bool {
+        self.head.fragment_offset != 0
+    }
+
+    /// Whether this is a fragment at all (an IPv6 atomic fragment is not).
+    pub fn is_fragment(&self) -> bool {
+        self.head.fragment_offset != 0 || self.head.more_fragments
+    }
+
+    /// Source and destination port of TCP, UDP, UDP-Lite, SCTP and DCCP; None for others, later fragments and cut headers.
+    pub fn ports(&self) -> Option<(u16, u16)> {
+        use proto::{DCCP, SCTP, TCP, UDP, UDPLITE};
+        if self.is_later_fragment() || !matches!(self.head.protocol, TCP | UDP | UDPLITE | SCTP | DCCP) {
+            return None;
+        }
+        match *self.l4() {
+            [a, b, c, d, ..] => Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))),
+            _ => None,
+        }
+    }
+}
+
+impl Headers {
+    /// Finds the headers of a network packet and its length in bytes, which is never more than `bytes` holds.
+    fn find(bytes: &[u8]) -> Result<(Headers, usize), NotAPacket> {
+        match bytes.first().map(|b| b >> 4) {
+            Some(4) => Self::find_v4(bytes),
+            Some(6) => Self::find_v6(bytes),
+            Some(_) => Err(NotAPacket::BadHeader),
+            None => Err(NotAPacket::Short),
+        }
+    }
+
+    fn find_v4(bytes: &[u8]) -> Result<(Headers, usize), NotAPacket> {
+        let ip = Ipv4::new(bytes).ok_or(NotAPacket::BadHeader)?;
+        let total = usize::from(ip.total_len());
+        if total < ip.header_len() {
+            return Err(NotAPacket::BadHeader);
+        }
+        if total > bytes.len() {
+            return Err(NotAPacket::Truncated);
+        }
+        let head = Headers {
+            family: Family::V4,
+            protocol: ip.protocol(),
+            l4: ip.header_len(),
+            fragment_offset: ip.fragment_offset(),
+            more_fragments: ip.more_fragments(),
+            fragment_header: None,
+            broken: false,
+            src: ip.src(),
+            dst: ip.dst(),
+        };
+        Ok((head, total))
+    }
+
+    fn find_v6(bytes: &[u8]) -> Result<(Headers, usize), NotAPacket> {
+        let ip = Ipv6::new(bytes).ok_or(NotAPacket::BadHeader)?;
+        let total = 40 + usize::from(ip.payload_len());
+        let bytes = bytes.get(..total).ok_or(NotAPacket::Truncated)?;
+        let found = Ipv6::new(bytes).and_then(|ip| ip.transport().ok());
+        let fragment = found.and_then(|t| t.fragment);
+        let head = Headers {
+            family: Family::V6,
+            protocol: found.map_or(ip.next_header(), |t| t.protocol),
+            l4: found.map_or(total, |t| t.offset),
+            fragment_offset: fragment.map_or(0, |f| f.offset),
+            more_fragments: fragment.is_some_and(|f| f.more),
+            fragment_header: fragment.map(|f| f.header_offset),
+            broken: found.is_none(),
+            src: ip.src(),
+            dst: ip.dst(),
+        };
+        Ok((head, total))
+    }
+}
+
+mod ethernet {
+    pub(super) const HEADER_LEN: usize = 14;
+    pub(super) const IPV4: u16 = 0x0800;
+    pub(super) const IPV6: u16 = 0x86dd;
+}

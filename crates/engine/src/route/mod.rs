@@ -1,0 +1,84 @@
+//! Routing: the forwarding table, policy rules, and the decisions made with them.
+
+use crate::net::IfIndex;
+use hairpin_wire::Addr;
+
+/// The type of a route (`ip route add TYPE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteType {
+    /// To a next hop or onto a link.
+    Unicast,
+    /// To this host.
+    Local,
+    /// To all on a link.
+    Broadcast,
+    /// To a group.
+    Multicast,
+    /// IPv6: to the nearest of several.
+    Anycast,
+    /// Dropped silently.
+    Blackhole,
+    /// Refused: host unreachable.
+    Unreachable,
+    /// Refused: administratively prohibited.
+    Prohibit,
+    /// Ends the lookup in this table.
+    Throw,
+}
+
+/// A routing decision: where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Unicast, Local, Broadcast, Multicast or Anycast.
+    pub kind: RouteType,
+    /// The device it leaves by; `lo` for local delivery.
+    pub oif: IfIndex,
+    /// The gateway, or None when the destination is on the link.
+    pub gateway: Option<Addr>,
+    /// The source address a local sender would use.
+    pub prefsrc: Option<Addr>,
+    /// Largest packet in bytes: the route's own `mtu`, else the device's.
+    pub mtu: u32,
+    /// Default hop limit of this route, 0 when not given.
+    pub hop_limit: u8,
+    /// `advmss`, 0 when not given.
+    pub advmss: u32,
+    /// Routing realm: source realm in the upper 16 bits.
+    pub realm: u32,
+    /// The sender could have sent it to the next hop directly: a redirect is due.
+    pub redirect: bool,
+}
+
+/// What an address is to this host (`-m addrtype`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressType {
+    /// IPv6 `::`.
+    Unspecified,
+    /// Somebody's.
+    Unicast,
+    /// This host's.
+    Local,
+    /// A broadcast address.
+    Broadcast,
+    /// IPv6 anycast.
+    Anycast,
+    /// A group.
+    Multicast,
+    /// Covered by a blackhole route of the local table.
+    Blackhole,
+    /// IPv6: no route.
+    Unreachable,
+    /// Covered by a prohibit route of the local table.
+    Prohibit,
+    /// Covered by a throw route of the local table.
+    Throw,
+}
+
+/// The way back to a packet's source (`-m rpfilter`, rp_filter).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReversePath {
+    /// Type of the route back; None when there is none.
+    pub kind: Option<RouteType>,
+    /// The device it leaves by.
+    pub oif: Option<IfIndex>,
+}

@@ -1,0 +1,21 @@
+//! Rules: what a rule set is, how it is checked when loaded, and how a packet walks through it.
+//!
+//! [`Ruleset`] is the value that people edit. Loading it ([`compiled::Compiled::new`]) checks it as the kernel does and lays it
+//! out flat; the result never changes and is shared by `Arc`. Counters and the memory of matches change with packets and so
+//! belong to the engine ([`live::Live`]).
+
+mod counter;
+mod extension;
+mod header;
+mod table;
+mod verdict;
+
+pub use counter::Counter;
+pub use extension::{Match, Memory, Needs, Place, Protocols, Refused, Scope, Target};
+pub(crate) use header::HeaderSays;
+pub use header::{AddrMatch, Header, IfMatch};
+pub use table::{Action, Chain, Policy, Rule, Ruleset, Table, TableId, Tables};
+pub use verdict::{NatRange, RejectWith, Verdict};
+
+/// The memory of one extension, or of all rules that share one by name.
+pub type MemoryCell = std::cell::RefCell<Box<dyn std::any::Any + Send>>;

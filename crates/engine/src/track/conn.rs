@@ -1,0 +1,306 @@
+//! One connection.
+
+use super::{Tuple, Zone};
+use crate::net::IfIndex;
+use crate::rule::Counter;
+use crate::time::{Instant, Wall};
+use std::sync::Arc;
+
+/// The direction of a packet relative to the packet that made the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// As the first packet.
+    Original,
+    /// The other way.
+    Reply,
+}
+
+impl Direction {
+    /// The other way.
+    pub const fn other(self) -> Direction {
+        match self {
+            Direction::Original => Direction::Reply,
+            Direction::Reply => Direction::Original,
+        }
+    }
+
+    /// 0 or 1.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A handle to a connection. It goes stale when the connection is removed: looking it up then finds nothing, even when the
+/// place was used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    /// The place in the table.
+    pub slot: u32,
+    /// How often the place had been used before.
+    pub generation: u32,
+}
+
+/// What a packet is to its connection (`enum ip_conntrack_info`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Part of an answered connection, or any packet in reply direction.
+    Established(Direction),
+    /// Begins an expected connection, or an ICMP error about this one.
+    Related(Direction),
+    /// Begins a connection, or repeats its beginning.
+    New,
+}
+
+impl Class {
+    /// The direction it goes.
+    pub const fn direction(self) -> Direction {
+        match self {
+            Class::Established(d) | Class::Related(d) => d,
+            Class::New => Direction::Original,
+        }
+    }
+}
+
+/// What tracking knows of a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tracked {
+    /// Nothing: not asked yet, or INVALID.
+    #[default]
+    No,
+    /// It was told not to look (NOTRACK), or never looks (neighbor discovery).
+    Untracked,
+    /// It belongs to a connection.
+    Conn(ConnId, Class),
+}
+
+/// The status bits of a connection (`enum ip_conntrack_status`), with Linux's numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status(pub u32);
+
+impl Status {
+    /// It was expected by a helper.
+    pub const EXPECTED: Status = Status(1 << 0);
+    /// Packets went both ways.
+    pub const SEEN_REPLY: Status = Status(1 << 1);
+    /// Not to be dropped early.
+    pub const ASSURED: Status = Status(1 << 2);
+    /// In the table.
+    pub const CONFIRMED: Status = Status(1 << 3);
+    /// The source is changed.
+    pub const SRC_NAT: Status = Status(1 << 4);
+    /// The destination is changed.
+    pub const DST_NAT: Status = Status(1 << 5);
+    /// Sequence numbers are adjusted.
+    pub const SEQ_ADJUST: Status = Status(1 << 6);
+    /// The source side is settled, changed or not.
+    pub const SRC_NAT_DONE: Status = Status(1 << 7);
+    /// The destination side is settled, changed or not.
+    pub const DST_NAT_DONE: Status = Status(1 << 8);
+    /// Removed.
+    pub const DYING: Status = Status(1 << 9);
+    /// Packets do not refresh it.
+    pub const FIXED_TIMEOUT: Status = Status(1 << 10);
+    /// Entered in spite of a clash, by its reply tuple only.
+    pub const NAT_CLASH: Status = Status(1 << 12);
+    /// A helper was attached by a rule.
+    pub const HELPER: Status = Status(1 << 13);
+
+    /// Whether all bits of `other` are set.
+    pub const fn has(self, other: Status) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether any bit of `other` is set.
+    pub const fn any(self, other: Status) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Sets the bits of `other`.
+    pub fn set(&mut self, other: Status) {
+        self.0 |= other.0;
+    }
+
+    /// Clears the bits of `other`.
+    pub fn clear(&mut self, other: Status) {
+        self.0 &= !other.0;
+    }
+
+    /// Both.
+    pub const fn union(self, other: Status) -> Status {
+        Status(self.0 | other.0)
+    }
+}
+
+/// A connection.
+#[derive(Clone, Debug)]
+pub struct Conn {
+    /// Original and reply tuple. NAT changes only the reply tuple.
+    pub tuples: [Tuple; 2],
+    /// Zones.
+    pub zone: Zone,
+    /// Status bits.
+    pub status: Status,
+    /// Connection mark.
+    pub mark: u32,
+    /// When it ends, unless a packet refreshes it. While it is not confirmed: how long it will live from then on, as an instant
+    /// counted from 0.
+    pub expires: Instant,
+    /// When it was made (UDP's two-second rule counts from here).
+    pub started: Instant,
+    /// Packets and bytes by direction, counted while [`Conn::accounted`] is set.
+    pub counters: [Counter; 2],
+    /// Whether packets are counted: decided when it was made.
+    pub accounted: bool,
+    /// The device a MASQUERADE bound it to.
+    pub masquerade: Option<IfIndex>,
+    /// The protocol's own state.
+    pub proto: ProtoState,
+    /// What few connections have.
+    pub extra: Option<Box<Extra>>,
+}
+
+/// What few connections have: kept aside so that the others stay small.
+#[derive(Clone, Debug, Default)]
+pub struct Extra {
+    /// The helper's name.
+    pub helper: Option<&'static str>,
+    /// Positions just behind a newline, per direction (FTP); None until seen.
+    pub line_ends: [[Option<u32>; 2]; 2],
+    /// The connection that announced this one.
+    pub master: Option<ConnId>,
+    /// Sequence adjustment per direction.
+    pub seq_adjust: [SeqAdjust; 2],
+    /// 128 labels.
+    pub labels: Option<u128>,
+    /// When it was confirmed (nf_conntrack_timestamp).
+    pub confirmed_at: Option<Wall>,
+    /// Zone of the reply direction when it differs, and other facts of the template.
+    pub template: Option<Arc<crate::packet::Template>>,
+}
+
+/// Where a direction's sequence numbers were moved (`struct nf_ct_seqadj`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeqAdjust {
+    /// Sequence number of the last change.
+    pub position: u32,
+    /// Offset up to there.
+    pub before: i32,
+    /// Offset behind it.
+    pub after: i32,
+}
+
+/// The state that a protocol keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtoState {
+    /// TCP.
+    Tcp(TcpTrack),
+    /// UDP and UDP-Lite.
+    Udp,
+    /// SCTP: state number as in the tables of the kernel, verification tags, flags.
+    Sctp {
+        /// `enum sctp_conntrack`.
+        state: u8,
+        /// Verification tag per direction.
+        tags: [u32; 2],
+        /// Directions that sent INIT, and heartbeat knowledge (internal).
+        flags: u8,
+    },
+    /// GRE: time-outs in seconds.
+    Gre {
+        /// Before an answer.
+        timeout: u32,
+        /// After an answer.
+        stream_timeout: u32,
+    },
+    /// ICMP and everything else.
+    Other,
+}
+
+/// TCP states (`enum tcp_conntrack`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum TcpState {
+    /// Nothing seen.
+    #[default]
+    None,
+    /// SYN seen.
+    SynSent,
+    /// SYN+ACK seen.
+    SynRecv,
+    /// Established.
+    Established,
+    /// FIN seen.
+    FinWait,
+    /// Acknowledged FIN.
+    CloseWait,
+    /// Both FINs.
+    LastAck,
+    /// Both acknowledged.
+    TimeWait,
+    /// RST.
+    Close,
+    /// SYN from both ends.
+    SynSent2,
+}
+
+impl TcpState {
+    /// The word that `conntrack -L` prints.
+    pub const fn text(self) -> &'static str {
+        match self {
+            TcpState::None => "NONE",
+            TcpState::SynSent => "SYN_SENT",
+            TcpState::SynRecv => "SYN_RECV",
+            TcpState::Established => "ESTABLISHED",
+            TcpState::FinWait => "FIN_WAIT",
+            TcpState::CloseWait => "CLOSE_WAIT",
+            TcpState::LastAck => "LAST_ACK",
+            TcpState::TimeWait => "TIME_WAIT",
+            TcpState::Close => "CLOSE",
+            TcpState::SynSent2 => "SYN_SENT2",
+        }
+    }
+}
+
+/// What is known of one end of a TCP connection (`struct ip_ct_tcp_state`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpSide {
+    /// Highest sequence number plus length sent.
+    pub end: u32,
+    /// Highest sequence number plus window the peer allowed.
+    pub max_end: u32,
+    /// Largest window advertised.
+    pub max_window: u32,
+    /// Highest acknowledgement sent.
+    pub max_ack: u32,
+    /// Window scale.
+    pub scale: u8,
+    /// `IP_CT_TCP_FLAG_*`.
+    pub flags: u8,
+}
+
+/// A TCP connection's state (`struct ip_ct_tcp`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpTrack {
+    /// By direction.
+    pub sides: [TcpSide; 2],
+    /// The state.
+    pub state: TcpState,
+    /// Direction of the last packet, 0 or 1.
+    pub last_direction: u8,
+    /// How often the last packet was repeated.
+    pub retransmissions: u8,
+    /// Kind of the last packet.
+    pub last_index: u8,
+    /// Its sequence number.
+    pub last_seq: u32,
+    /// Its acknowledgement.
+    pub last_ack: u32,
+    /// Its sequence number plus length.
+    pub last_end: u32,
+    /// Its window.
+    pub last_window: u16,
+    /// Scale of an ignored SYN.
+    pub last_scale: u8,
+    /// Flags of an ignored SYN.
+    pub last_flags: u8,
+}

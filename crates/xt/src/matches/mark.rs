@@ -1,0 +1,61 @@
+//! `-m mark`: the packet's mark.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::Look;
+use hairpin_engine::rule::Match;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "mark",
+    aliases: &[],
+    families: Families::Both,
+    about: "the packet carries this mark",
+    options: &[Opt::new("mark", &["value[/mask]"], "the mark under the mask equals the value").inverts().required()],
+    build,
+    cases: &[
+        Case::Same("--mark 0xfeedcafe/0xfeedcafe"),
+        Case::Same("! --mark 0x1"),
+        Case::Saves("--mark 1", "--mark 0x1"),
+        Case::Saves("--mark 0x13/0xf", "--mark 0x3/0xf"),
+        Case::Fails("--mark 4294967296", "Bad value"),
+        Case::Fails("", "must be specified"),
+    ],
+};
+
+#[derive(Debug)]
+struct Mark {
+    value: u32,
+    mask: u32,
+    inverted: bool,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let Some(given) = parsed.get("mark") else {
+        return Err(parsed.error("option \"--mark\" must be specified"));
+    };
+    let (value, mask) = value::mark_mask(parsed, given)?;
+    Ok(Arc::new(Mark { value: value & mask, mask, inverted: given.inverted }))
+}
+
+impl Match for Mark {
+    fn name(&self) -> &'static str {
+        "mark"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        (look.mark() & self.mask == self.value) != self.inverted
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} --mark {:#x}", if self.inverted { " !" } else { "" }, self.value)?;
+        if self.mask != u32::MAX { write!(f, "/{:#x}", self.mask) } else { Ok(()) }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

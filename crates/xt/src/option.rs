@@ -1,0 +1,183 @@
+//! Options of an extension: how they are declared, and what a person typed.
+
+use hairpin_engine::rule::TableId;
+use hairpin_wire::Family;
+use std::fmt;
+
+/// One option of an extension.
+#[derive(Clone, Copy, Debug)]
+pub struct Opt {
+    /// The long name without dashes.
+    pub name: &'static str,
+    /// Other long names that mean the same.
+    pub aliases: &'static [&'static str],
+    /// A placeholder for each word of its value; empty for a switch.
+    pub values: &'static [&'static str],
+    /// The value may be left out.
+    pub optional: bool,
+    /// One line for people.
+    pub help: &'static str,
+    /// `!` may stand before it.
+    pub invertible: bool,
+    /// It may be given more than once.
+    pub repeatable: bool,
+    /// It must be given.
+    pub required: bool,
+    /// Options that cannot be given with it.
+    pub excludes: &'static [&'static str],
+    /// Options that must be given with it.
+    pub needs: &'static [&'static str],
+}
+
+impl Opt {
+    const BLANK: Opt = Opt {
+        name: "",
+        aliases: &[],
+        values: &[],
+        optional: false,
+        help: "",
+        invertible: false,
+        repeatable: false,
+        required: false,
+        excludes: &[],
+        needs: &[],
+    };
+
+    /// An option with a value of one word per placeholder.
+    pub const fn new(name: &'static str, values: &'static [&'static str], help: &'static str) -> Opt {
+        Opt { name, values, help, ..Opt::BLANK }
+    }
+
+    /// A switch.
+    pub const fn switch(name: &'static str, help: &'static str) -> Opt {
+        Opt { name, help, ..Opt::BLANK }
+    }
+
+    /// With other names.
+    pub const fn alias(self, aliases: &'static [&'static str]) -> Opt {
+        Opt { aliases, ..self }
+    }
+
+    /// The value may be left out.
+    pub const fn optional(self) -> Opt {
+        Opt { optional: true, ..self }
+    }
+
+    /// `!` may stand before it.
+    pub const fn inverts(self) -> Opt {
+        Opt { invertible: true, ..self }
+    }
+
+    /// It may be given more than once.
+    pub const fn repeats(self) -> Opt {
+        Opt { repeatable: true, ..self }
+    }
+
+    /// It must be given.
+    pub const fn required(self) -> Opt {
+        Opt { required: true, ..self }
+    }
+
+    /// It cannot be given together with these.
+    pub const fn excludes(self, excludes: &'static [&'static str]) -> Opt {
+        Opt { excludes, ..self }
+    }
+
+    /// It needs these to be given too.
+    pub const fn needs(self, needs: &'static [&'static str]) -> Opt {
+        Opt { needs, ..self }
+    }
+}
+
+/// One option as typed.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Which.
+    pub option: &'static Opt,
+    /// `!` stood before it.
+    pub inverted: bool,
+    /// The words of its value; empty for a switch and for an optional value that was left out.
+    pub words: Vec<String>,
+}
+
+impl Given {
+    /// The first word of the value; empty when there is none.
+    pub fn value(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
+}
+
+/// An extension's options as typed in one rule, in the order typed, and what else of the rule it may know.
+#[derive(Clone, Debug)]
+pub struct Parsed<'a> {
+    /// The extension's name, for messages.
+    pub extension: &'static str,
+    /// iptables or ip6tables.
+    pub family: Family,
+    /// The table after `-t`.
+    pub table: TableId,
+    /// The chain the rule goes to.
+    pub chain: &'a str,
+    /// `-p`, and whether it was inverted; None when not given.
+    pub protocol: Option<(u8, bool)>,
+    /// The options.
+    pub given: Vec<Given>,
+}
+
+impl Parsed<'_> {
+    /// The option of that name, if it was given; the last one when it was repeated.
+    pub fn get(&self, name: &str) -> Option<&Given> {
+        self.given.iter().rev().find(|g| g.option.name == name)
+    }
+
+    /// Whether the option of that name was given.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The protocol when one was given and not inverted.
+    pub fn plain_protocol(&self) -> Option<u8> {
+        self.protocol.and_then(|(p, inverted)| (!inverted && p != 0).then_some(p))
+    }
+
+    /// A refusal in this extension's name: `name: message`, exit code 2.
+    pub fn error(&self, message: impl fmt::Display) -> SyntaxError {
+        SyntaxError::parameter(format!("{}: {message}", self.extension))
+    }
+}
+
+/// Why a command line or a line of a rule file is refused, in iptables' words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// The exit code: 1 other problem, 2 parameter problem, 3 version problem, 4 resource problem.
+    pub code: u8,
+    /// Without the leading `iptables v1.8.11 (legacy): `.
+    pub message: String,
+    /// The offending word as typed, when one can be named.
+    pub word: Option<String>,
+}
+
+impl SyntaxError {
+    /// Exit code 2.
+    pub fn parameter(message: impl Into<String>) -> SyntaxError {
+        SyntaxError { code: 2, message: message.into(), word: None }
+    }
+
+    /// Exit code 1.
+    pub fn other(message: impl Into<String>) -> SyntaxError {
+        SyntaxError { code: 1, message: message.into(), word: None }
+    }
+
+    /// Names the offending word.
+    pub fn at(self, word: impl Into<String>) -> SyntaxError {
+        SyntaxError { word: Some(word.into()), ..self }
+    }
+}
+
+impl fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for SyntaxError {}
