@@ -241,7 +241,7 @@ mod tests {
         );
         assert_eq!(icmp.target(), Addr(u128::from_be_bytes([6; 16])));
         assert!(icmp.checksum_ok(src, dst) && icmp.checksum_ok(dst, src) && !icmp.checksum_ok(src, src));
-        // 8001 + 0203 + 0405 + 8 * 0606 + 1 + 2 + 58 + 24 = b694
+        // 8001 + 0203 + 0405 + 8 * 0606 + 1 + 2 + 58 + 24 = b68e
         assert_eq!(icmp.checksum(), !0xb68e);
         assert!(Icmp6::new([0; 7]).is_none());
     }

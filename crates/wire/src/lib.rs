@@ -26,12 +26,19 @@
 //! ```
 
 pub mod addr;
+pub mod arp;
+pub mod build;
 pub mod checksum;
+pub mod dccp;
+pub mod ethernet;
+pub mod gre;
 pub mod icmp4;
 pub mod icmp6;
+pub mod ipsec;
 pub mod ipv4;
 pub mod ipv6;
 pub mod proto;
+pub mod sctp;
 pub mod tcp;
 pub mod udp;
 
