@@ -11,11 +11,11 @@ pub const CHECKSUM_OFFSET: usize = 2;
 
 /// Answer to [`ECHO`].
 pub const ECHO_REPLY: u8 = 0;
-/// Destination unreachable, codes `*_UNREACHABLE` and the like.
+/// Destination unreachable, codes in [`mod@unreachable`].
 pub const UNREACHABLE: u8 = 3;
 /// Source quench (historic).
 pub const SOURCE_QUENCH: u8 = 4;
-/// Redirect.
+/// Redirect, codes in [`redirect`].
 pub const REDIRECT: u8 = 5;
 /// Echo request.
 pub const ECHO: u8 = 8;
@@ -23,7 +23,7 @@ pub const ECHO: u8 = 8;
 pub const ROUTER_ADVERTISEMENT: u8 = 9;
 /// Router solicitation (RFC 1256).
 pub const ROUTER_SOLICITATION: u8 = 10;
-/// Time exceeded.
+/// Time exceeded, codes in [`time_exceeded`].
 pub const TIME_EXCEEDED: u8 = 11;
 /// Parameter problem.
 pub const PARAMETER_PROBLEM: u8 = 12;

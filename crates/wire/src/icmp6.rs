@@ -10,7 +10,7 @@ pub const HEADER_LEN: usize = 8;
 /// Offset of the checksum field.
 pub const CHECKSUM_OFFSET: usize = 2;
 
-/// Destination unreachable, codes in [`unreachable`].
+/// Destination unreachable, codes in [`mod@unreachable`].
 pub const UNREACHABLE: u8 = 1;
 /// Packet too big; the word is the MTU.
 pub const TOO_BIG: u8 = 2;
