@@ -17,12 +17,12 @@ const TIMEOUT_TOLERANCE: u64 = 2;
 /// `volatile.json`: the places in which two runs of the kernel differed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volatile {
-    /// Fields of frames, by interface and the frame's number (from 0).
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub frames: BTreeMap<String, Fields>,
     /// Fields of connections, by the original tuple.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub conntrack: Fields,
+    /// Fields of frames, by interface and the frame's number (from 0).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub frames: BTreeMap<String, Fields>,
     /// Words of log lines, by the line's number (from 0).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub log: Fields,

@@ -6,8 +6,10 @@
 
 mod compare;
 mod frame;
+mod kernel;
 mod pcap;
 mod program;
+mod record;
 mod scenario;
 
 use std::path::{Path, PathBuf};
@@ -25,12 +27,16 @@ Usage: cargo xtask oracle COMMAND
   compare [--program CMD] [--only-differences] [--brief] [--fast] PATH...
       Run the program (default: this workspace's `hairpin replay`) on each scenario at or below PATH and compare it with
       the kernel's recorded answer. --brief tells each difference in one line; --fast leaves out scenarios marked slow.
+
+  record [--fast] PATH...                                                                                         (root)
+      Play each scenario on the running kernel, three times, and write what it did to expected/.
 ";
 
 /// Runs the command that `args` names.
 pub fn main(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
     match args.next()? {
         Some(Value(command)) if command == "compare" => compare(args),
+        Some(Value(command)) if command == "record" => record(args),
         Some(Long("help") | Short('h')) => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
@@ -78,6 +84,48 @@ fn compare(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
     });
     println!("{good} of {} scenarios agree with the kernel", scenarios.len());
     Ok(ExitCode::from(u8::from(good != scenarios.len())))
+}
+
+fn record(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
+    let (mut fast, mut paths) = (false, Vec::new());
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("fast") => fast = true,
+            Value(path) => paths.push(PathBuf::from(path)),
+            other => return Err(other.unexpected()),
+        }
+    }
+    if paths.is_empty() {
+        return Err("record needs a scenario or a directory of scenarios".into());
+    }
+    if let Some(why) = kernel::obstacle() {
+        return Ok(cannot_ask(&why));
+    }
+    let switch = kernel::Switch::on()?;
+    let (mut good, mut total) = (0, 0);
+    // One after the other: two that log under the same prefix could not be told apart.
+    for path in scenario::find(&paths)? {
+        let scenario = scenario::Scenario::load(&path)?;
+        if fast && scenario.meta.slow {
+            continue;
+        }
+        total += 1;
+        match record::record(&switch, &scenario) {
+            Ok(recorded) => {
+                good += usize::from(recorded.complaints.is_empty());
+                println!("{}", recorded.line(&scenario.name));
+            }
+            Err(e) => println!("BAD {}: {e}", scenario.name),
+        }
+    }
+    println!("{good} of {total} recorded cleanly");
+    Ok(ExitCode::from(u8::from(good != total)))
+}
+
+/// Without the kernel there is nothing to do, which is no failure on a developer's machine but one in CI.
+fn cannot_ask(why: &str) -> ExitCode {
+    println!("The kernel cannot be asked here: {why}");
+    ExitCode::from(u8::from(std::env::var("CI").is_ok_and(|v| v == "true")))
 }
 
 /// Holds the program against each scenario, some at a time, and tells each verdict in the order of the list. How many
