@@ -5,7 +5,7 @@ use crate::route::Route;
 use crate::track::Tracked;
 use hairpin_wire::ipv4::Ipv4;
 use hairpin_wire::ipv6::Ipv6;
-use hairpin_wire::{Addr, Family, proto};
+use hairpin_wire::{Addr, Family, ethernet, proto};
 use std::sync::Arc;
 
 /// Bytes, headers and facts of one packet.
@@ -463,10 +463,4 @@ impl Headers {
         };
         Ok((head, total))
     }
-}
-
-mod ethernet {
-    pub(super) const HEADER_LEN: usize = 14;
-    pub(super) const IPV4: u16 = 0x0800;
-    pub(super) const IPV6: u16 = 0x86dd;
 }

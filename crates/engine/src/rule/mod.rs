@@ -4,18 +4,23 @@
 //! out flat; the result never changes and is shared by `Arc`. Counters and the memory of matches change with packets and so
 //! belong to the engine ([`live::Live`]).
 
+mod check;
+pub mod compiled;
 mod counter;
 mod extension;
 mod header;
+mod live;
 mod table;
 mod verdict;
+mod walk;
 
+pub use check::{LoadError, LoadRefusal};
+pub use compiled::Compiled;
 pub use counter::Counter;
 pub use extension::{Match, Memory, Needs, Place, Protocols, Refused, Scope, Target};
 pub(crate) use header::HeaderSays;
 pub use header::{AddrMatch, Header, IfMatch};
+pub use live::{Live, MemoryCell, SharedMemory};
 pub use table::{Action, Chain, Policy, Rule, Ruleset, Table, TableId, Tables};
 pub use verdict::{NatRange, RejectWith, Verdict};
-
-/// The memory of one extension, or of all rules that share one by name.
-pub type MemoryCell = std::cell::RefCell<Box<dyn std::any::Any + Send>>;
+pub(crate) use walk::{Walk, walk};

@@ -1,0 +1,249 @@
+//! What the kernel checks when a table is loaded: loops, and whether each extension may be used where it is.
+
+use super::{Action, Place, Protocols, Refused, Rule, Scope, Table, TableId};
+use crate::hook::Hooks;
+use hairpin_wire::Family;
+use std::collections::HashMap;
+use std::fmt;
+
+/// Why a table was not loaded. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadError {
+    /// The table.
+    pub table: TableId,
+    /// The chain of the rule at fault.
+    pub chain: String,
+    /// Its number in the chain, from 1; 0 when the chain itself is at fault.
+    pub rule: usize,
+    /// The reason.
+    pub why: LoadRefusal,
+}
+
+/// The kernel's reasons to refuse a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadRefusal {
+    /// ELOOP: chains call each other in a circle that a built-in chain reaches.
+    Loop,
+    /// A jump to a chain that is not there or is built in.
+    NoChain(String),
+    /// An extension refused.
+    Extension(Refused),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "table {}, chain {}", self.table, self.chain)?;
+        if self.rule != 0 {
+            write!(f, ", rule {}", self.rule)?;
+        }
+        match &self.why {
+            LoadRefusal::Loop => f.write_str(": chains form a loop"),
+            LoadRefusal::NoChain(name) => write!(f, ": no chain `{name}' to go to"),
+            LoadRefusal::Extension(
+                Refused::Invalid(m) | Refused::Range(m) | Refused::Missing(m) | Refused::Exists(m),
+            ) => write!(f, ": {m}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// The chains of a table by name.
+pub(super) fn chain_index(table: &Table) -> HashMap<&str, usize> {
+    table.chains.iter().enumerate().map(|(n, c)| (c.name.as_str(), n)).collect()
+}
+
+/// Checks the whole table. The result says, chain by chain, from which hooks it can be reached.
+pub(super) fn check(family: Family, table: &Table) -> Result<Vec<Hooks>, LoadError> {
+    let reach = reachable(table)?;
+    for (chain, hooks) in table.chains.iter().zip(&reach) {
+        for (n, rule) in chain.rules.iter().enumerate() {
+            let place = Place { family, table: table.id, hooks: *hooks, rule };
+            check_rule(&place).map_err(|why| LoadError {
+                table: table.id,
+                chain: chain.name.clone(),
+                rule: n + 1,
+                why: LoadRefusal::Extension(why),
+            })?;
+        }
+    }
+    Ok(reach)
+}
+
+fn check_rule(place: &Place<'_>) -> Result<(), Refused> {
+    for m in &place.rule.matches {
+        check_scope(place, "match", "valid", m.name(), &m.scope())?;
+        m.check(place)?;
+    }
+    if let Action::Target(t) = &place.rule.action {
+        check_scope(place, "target", "usable", t.name(), &t.scope())?;
+        t.check(place)?;
+    }
+    Ok(())
+}
+
+/// `xt_check_match` and `xt_check_target`: the kernel's words for its log.
+fn check_scope(place: &Place<'_>, kind: &str, able: &str, name: &str, scope: &Scope) -> Result<(), Refused> {
+    let prefix = match place.family {
+        Family::V4 => "ip_tables",
+        Family::V6 => "ip6_tables",
+    };
+    let say = |text: String| Err(Refused::Invalid(format!("x_tables: {prefix}: {name} {kind}: {text}")));
+    if !scope.tables.contains(place.table) {
+        let only = scope.tables.iter().next().map_or("no", TableId::name);
+        return say(format!("only valid in {only} table, not {}", place.table));
+    }
+    if !place.hooks.minus(scope.hooks).is_empty() {
+        return say(format!("used from hooks {}, but only {able} from {}", place.hooks, scope.hooks));
+    }
+    if let Protocols::Of(list) = scope.protocols
+        && (place.rule.header.protocol_inverted || !list.contains(&place.rule.header.protocol))
+    {
+        return say(format!("only valid for protocol {}", list.first().copied().unwrap_or(0)));
+    }
+    Ok(())
+}
+
+/// From which hooks each chain can be reached; a loop that a built-in chain reaches is an error.
+fn reachable(table: &Table) -> Result<Vec<Hooks>, LoadError> {
+    let names = chain_index(table);
+    let mut next: Vec<Vec<(usize, usize)>> = Vec::with_capacity(table.chains.len());
+    for chain in &table.chains {
+        let mut calls = Vec::new();
+        for (n, rule) in chain.rules.iter().enumerate() {
+            if let Some(name) = callee(rule) {
+                match names.get(name) {
+                    Some(&to) if table.chains[to].policy.is_none() => calls.push((to, n + 1)),
+                    _ => {
+                        return Err(LoadError {
+                            table: table.id,
+                            chain: chain.name.clone(),
+                            rule: n + 1,
+                            why: LoadRefusal::NoChain(name.to_owned()),
+                        });
+                    }
+                }
+            }
+        }
+        next.push(calls);
+    }
+    let mut reach = vec![Hooks::NONE; table.chains.len()];
+    for hook in table.id.hooks().iter() {
+        let Some(&start) = names.get(hook.chain()) else { continue };
+        let mut state = vec![Visit::New; table.chains.len()];
+        // An explicit stack: the depth is the person's choice, and 100,000 chains deep is no reason to overflow ours.
+        let mut stack = vec![(start, 0usize)];
+        state[start] = Visit::Open;
+        while let Some((chain, at)) = stack.last_mut() {
+            match next[*chain].get(*at) {
+                None => {
+                    state[*chain] = Visit::Done;
+                    reach[*chain] = reach[*chain].union(Hooks::of(&[hook]));
+                    stack.pop();
+                }
+                Some(&(to, rule)) => {
+                    let from = *chain;
+                    *at += 1;
+                    match state[to] {
+                        Visit::Done => {}
+                        Visit::New => {
+                            state[to] = Visit::Open;
+                            stack.push((to, 0));
+                        }
+                        Visit::Open => {
+                            return Err(LoadError {
+                                table: table.id,
+                                chain: table.chains[from].name.clone(),
+                                rule,
+                                why: LoadRefusal::Loop,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Ok(reach)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Visit {
+    New,
+    Open,
+    Done,
+}
+
+pub(super) fn callee(rule: &Rule) -> Option<&str> {
+    match &rule.action {
+        Action::Jump(name) | Action::Goto(name) => Some(name),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::{Chain, Counter, Header};
+
+    fn table(calls: &[(&str, &str)]) -> Table {
+        let mut t = Table::new(TableId::Filter);
+        for (from, to) in calls {
+            for name in [from, to] {
+                if t.chain(name).is_none() {
+                    t.chains.push(Chain {
+                        name: (*name).to_owned(),
+                        policy: None,
+                        counter: Counter::default(),
+                        rules: Vec::new(),
+                    });
+                }
+            }
+            t.chain_mut(from).expect("just made").rules.push(Rule {
+                header: Header::default(),
+                matches: Vec::new(),
+                action: Action::Jump((*to).to_owned()),
+                counter: Counter::default(),
+            });
+        }
+        t
+    }
+
+    #[test]
+    fn a_loop_counts_only_where_a_built_in_chain_reaches_it() {
+        assert!(check(Family::V4, &table(&[("a", "b"), ("b", "a")])).is_ok());
+        let e = check(Family::V4, &table(&[("INPUT", "a"), ("a", "b"), ("b", "a")])).unwrap_err();
+        assert_eq!((e.why, e.chain.as_str(), e.rule), (LoadRefusal::Loop, "b", 1));
+        assert!(check(Family::V4, &table(&[("INPUT", "a"), ("INPUT", "a"), ("a", "b"), ("INPUT", "b")])).is_ok());
+    }
+
+    #[test]
+    fn reach_is_the_union_over_callers() {
+        let t = table(&[("INPUT", "a"), ("OUTPUT", "b"), ("a", "b")]);
+        let reach = check(Family::V4, &t).expect("no loop");
+        let of = |name: &str| reach[t.chains.iter().position(|c| c.name == name).expect("there")];
+        assert_eq!(of("a").to_string(), "INPUT");
+        assert_eq!(of("b").to_string(), "INPUT/OUTPUT");
+    }
+
+    #[test]
+    fn deep_nesting_is_no_danger() {
+        let names: Vec<String> = (0..20_000).map(|n| format!("c{n}")).collect();
+        let mut t = table(&[("INPUT", "c0")]);
+        for pair in names.windows(2) {
+            t.chains.push(Chain {
+                name: pair[1].clone(),
+                policy: None,
+                counter: Counter::default(),
+                rules: Vec::new(),
+            });
+            let at = t.chains.len() - 2;
+            t.chains[at].rules.push(Rule {
+                header: Header::default(),
+                matches: Vec::new(),
+                action: Action::Jump(pair[1].clone()),
+                counter: Counter::default(),
+            });
+        }
+        assert!(check(Family::V4, &t).is_ok());
+    }
+}

@@ -1,0 +1,210 @@
+//! A rule set laid out for walking: one flat list of rules per table, chains one after the other, each ended by a hidden rule.
+//! It never changes; engines on several threads can share it.
+
+use super::check::{LoadError, callee, chain_index, check};
+use super::{Action, Counter, Header, Match, Needs, Policy, Ruleset, Table, TableId, Target};
+use crate::hook::Hook;
+use hairpin_wire::Family;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A checked rule set of one family, ready to be walked.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// IPv4 or IPv6.
+    pub family: Family,
+    tables: [Option<Arc<FlatTable>>; 5],
+    order: Vec<TableId>,
+}
+
+impl Compiled {
+    /// No table.
+    pub fn empty(family: Family) -> Compiled {
+        Compiled { family, tables: Default::default(), order: Vec::new() }
+    }
+
+    /// Checks and lays out a whole rule set.
+    pub fn new(ruleset: Ruleset) -> Result<Compiled, LoadError> {
+        let mut compiled = Compiled::empty(ruleset.family);
+        for table in ruleset.tables {
+            compiled = compiled.with_table(table)?;
+        }
+        Ok(compiled)
+    }
+
+    /// The same with one table replaced (or added); the others are shared and keep their state when the result is put in place.
+    pub fn with_table(&self, table: Table) -> Result<Compiled, LoadError> {
+        let id = table.id;
+        let flat = FlatTable::new(self.family, table)?;
+        let mut new = self.clone();
+        new.tables[id as usize] = Some(Arc::new(flat));
+        if !new.order.contains(&id) {
+            new.order.push(id);
+        }
+        Ok(new)
+    }
+
+    /// The table as people wrote it, if it is in use.
+    pub fn table(&self, id: TableId) -> Option<&Table> {
+        self.flat(id).map(|t| &t.source)
+    }
+
+    /// The tables in use, in the order in which they were first used.
+    pub fn tables(&self) -> impl DoubleEndedIterator<Item = &Table> {
+        self.order.iter().filter_map(|id| self.table(*id))
+    }
+
+    /// What the rules need to be switched on.
+    pub fn needs(&self) -> Needs {
+        self.tables.iter().flatten().fold(Needs::NONE, |all, t| all.union(t.needs))
+    }
+
+    pub(crate) fn flat(&self, id: TableId) -> Option<&Arc<FlatTable>> {
+        self.tables[id as usize].as_ref()
+    }
+}
+
+/// One table, flat.
+#[derive(Debug)]
+pub(crate) struct FlatTable {
+    pub(crate) source: Table,
+    pub(crate) rules: Vec<FlatRule>,
+    pub(crate) matches: Vec<FlatMatch>,
+    pub(crate) chains: Vec<FlatChain>,
+    /// Where the walk begins at each hook.
+    entry: [Option<usize>; 5],
+    /// The hidden rule with the policy, at each hook.
+    policy: [Option<usize>; 5],
+    /// How many memories its extensions have.
+    pub(crate) memories: usize,
+    pub(crate) needs: Needs,
+}
+
+/// A chain's place in the flat list: its rules, then its hidden end.
+#[derive(Debug)]
+pub(crate) struct FlatChain {
+    pub(crate) name: Arc<str>,
+    pub(crate) rules: Range<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct FlatRule {
+    pub(crate) header: Header,
+    pub(crate) matches: Range<usize>,
+    pub(crate) action: FlatAction,
+    /// Its chain.
+    pub(crate) chain: u32,
+    /// Its number in the chain, from 1.
+    pub(crate) number: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct FlatMatch {
+    pub(crate) test: Arc<dyn Match>,
+    pub(crate) memory: u32,
+}
+
+#[derive(Debug)]
+pub(crate) enum FlatAction {
+    None,
+    Accept,
+    Drop,
+    Return,
+    Queue,
+    Jump { to: usize, chain: u32 },
+    Goto { to: usize, chain: u32 },
+    Target { target: Arc<dyn Target>, memory: u32 },
+    Policy(Policy),
+    EndOfChain,
+}
+
+impl FlatTable {
+    fn new(family: Family, source: Table) -> Result<FlatTable, LoadError> {
+        check(family, &source)?;
+        let index = chain_index(&source);
+        let mut starts = Vec::with_capacity(source.chains.len());
+        let mut total = 0;
+        for chain in &source.chains {
+            starts.push(total);
+            total += chain.rules.len() + 1;
+        }
+        let mut flat = FlatTable {
+            rules: Vec::with_capacity(total),
+            matches: Vec::new(),
+            chains: Vec::with_capacity(source.chains.len()),
+            entry: [None; 5],
+            policy: [None; 5],
+            memories: 0,
+            needs: Needs::NONE,
+            source: Table { id: source.id, chains: Vec::new() },
+        };
+        for (n, chain) in source.chains.iter().enumerate() {
+            for (k, rule) in chain.rules.iter().enumerate() {
+                let matches = flat.add_matches(&rule.matches);
+                let to = callee(rule).and_then(|name| index.get(name)).copied().unwrap_or(0);
+                let action = match &rule.action {
+                    Action::None => FlatAction::None,
+                    Action::Accept => FlatAction::Accept,
+                    Action::Drop => FlatAction::Drop,
+                    Action::Return => FlatAction::Return,
+                    Action::Queue => FlatAction::Queue,
+                    Action::Jump(_) => FlatAction::Jump { to: starts[to], chain: to as u32 },
+                    Action::Goto(_) => FlatAction::Goto { to: starts[to], chain: to as u32 },
+                    Action::Target(target) => {
+                        flat.needs = flat.needs.union(target.needs());
+                        FlatAction::Target { target: Arc::clone(target), memory: flat.next_memory() }
+                    }
+                };
+                let header = rule.header.clone();
+                flat.rules.push(FlatRule { header, matches, action, chain: n as u32, number: k as u32 + 1 });
+            }
+            let end = chain.policy.map_or(FlatAction::EndOfChain, FlatAction::Policy);
+            let number = chain.rules.len() as u32 + 1;
+            flat.rules.push(FlatRule {
+                header: Header::default(),
+                matches: 0..0,
+                action: end,
+                chain: n as u32,
+                number,
+            });
+            let rules = starts[n]..starts[n] + chain.rules.len();
+            if let Some(hook) = Hook::ALL.into_iter().find(|h| chain.policy.is_some() && h.chain() == chain.name) {
+                flat.entry[hook.number()] = Some(rules.start);
+                flat.policy[hook.number()] = Some(rules.end);
+            }
+            flat.chains.push(FlatChain { name: chain.name.as_str().into(), rules });
+        }
+        flat.source = source;
+        Ok(flat)
+    }
+
+    fn add_matches(&mut self, matches: &[Arc<dyn Match>]) -> Range<usize> {
+        let start = self.matches.len();
+        for test in matches {
+            self.needs = self.needs.union(test.needs());
+            let memory = self.next_memory();
+            self.matches.push(FlatMatch { test: Arc::clone(test), memory });
+        }
+        start..self.matches.len()
+    }
+
+    fn next_memory(&mut self) -> u32 {
+        self.memories += 1;
+        self.memories as u32 - 1
+    }
+
+    /// The first rule of the hook's built-in chain.
+    pub(crate) fn entry(&self, hook: Hook) -> Option<usize> {
+        self.entry[hook.number()]
+    }
+
+    /// The hidden rule with the hook's policy.
+    pub(crate) fn policy(&self, hook: Hook) -> Option<usize> {
+        self.policy[hook.number()]
+    }
+
+    /// The counters as they are when the table is loaded, one for each flat rule.
+    pub(crate) fn first_counters(&self) -> Vec<Counter> {
+        self.source.chains.iter().flat_map(|c| c.rules.iter().map(|r| r.counter).chain([c.counter])).collect()
+    }
+}

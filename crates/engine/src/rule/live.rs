@@ -1,0 +1,174 @@
+//! What changes with packets: counters and the memory of extensions. One engine owns it.
+
+use super::compiled::{FlatAction, FlatTable};
+use super::{Compiled, Counter, Memory, TableId};
+use crate::time::Now;
+use hairpin_wire::Family;
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The memory of one extension, or of all rules that share one by name.
+pub type MemoryCell = RefCell<Box<dyn Any + Send>>;
+
+/// The rules in force for one family, with their counters and memories.
+#[derive(Debug)]
+pub struct Live {
+    compiled: Arc<Compiled>,
+    tables: [LiveTable; 5],
+    /// All memories; places are reused.
+    pub(crate) cells: Vec<MemoryCell>,
+    free: Vec<u32>,
+    shared: BTreeMap<(&'static str, String), SharedMemory>,
+    /// The walk's return addresses; kept to be reused.
+    pub(crate) stack: Vec<usize>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct LiveTable {
+    pub(crate) counters: Vec<Counter>,
+    /// For each memory number of the flat table: its cell.
+    pub(crate) cells: Vec<Option<u32>>,
+}
+
+/// A memory that rules share by name, and how many do.
+#[derive(Debug)]
+pub struct SharedMemory {
+    cell: u32,
+    users: usize,
+}
+
+impl Live {
+    /// No rules.
+    pub fn new(family: Family) -> Live {
+        Live {
+            compiled: Arc::new(Compiled::empty(family)),
+            tables: Default::default(),
+            cells: Vec::new(),
+            free: Vec::new(),
+            shared: BTreeMap::new(),
+            stack: Vec::new(),
+        }
+    }
+
+    /// The rules in force.
+    pub fn compiled(&self) -> &Arc<Compiled> {
+        &self.compiled
+    }
+
+    /// Puts other rules in force. Tables that both have in common (the same value, not an equal one) keep counters and
+    /// memories; the others start with the counters they were loaded with and fresh memories, except those shared by name.
+    pub fn replace(&mut self, new: Arc<Compiled>, now: &Now) {
+        let old = std::mem::replace(&mut self.compiled, Arc::clone(&new));
+        let mut left: Vec<LiveTable> = Vec::new();
+        for id in TableId::ALL {
+            let (before, after) = (old.flat(id), new.flat(id));
+            if let (Some(a), Some(b)) = (before, after)
+                && Arc::ptr_eq(a, b)
+            {
+                continue;
+            }
+            // The new one is taken up before the old one is let go, so that what they share by name lives on.
+            let fresh = after.map(|t| self.load(t, now)).unwrap_or_default();
+            left.push(std::mem::replace(&mut self.tables[id as usize], fresh));
+        }
+        for table in left {
+            table.cells.into_iter().flatten().for_each(|cell| self.release(cell));
+        }
+    }
+
+    fn load(&mut self, table: &FlatTable, now: &Now) -> LiveTable {
+        let mut live = LiveTable { counters: table.first_counters(), cells: Vec::with_capacity(table.memories) };
+        let mut wanted: Vec<(u32, Memory)> = table.matches.iter().map(|m| (m.memory, m.test.memory(now))).collect();
+        wanted.extend(table.rules.iter().filter_map(|r| match &r.action {
+            FlatAction::Target { target, memory } => Some((*memory, target.memory(now))),
+            _ => None,
+        }));
+        live.cells.resize(table.memories, None);
+        for (slot, memory) in wanted {
+            let cell = match memory {
+                Memory::None => None,
+                Memory::Own(first) => Some(self.keep(first)),
+                Memory::Shared { kind, name, first } => Some(self.share(kind, name, first)),
+            };
+            if let Some(place) = live.cells.get_mut(slot as usize) {
+                *place = cell;
+            }
+        }
+        live
+    }
+
+    fn keep(&mut self, first: Box<dyn Any + Send>) -> u32 {
+        match self.free.pop() {
+            Some(cell) => {
+                self.cells[cell as usize] = RefCell::new(first);
+                cell
+            }
+            None => {
+                self.cells.push(RefCell::new(first));
+                self.cells.len() as u32 - 1
+            }
+        }
+    }
+
+    fn share(&mut self, kind: &'static str, name: String, first: Box<dyn Any + Send>) -> u32 {
+        let key = (kind, name);
+        if let Some(memory) = self.shared.get_mut(&key) {
+            memory.users += 1;
+            return memory.cell;
+        }
+        let cell = self.keep(first);
+        self.shared.insert(key, SharedMemory { cell, users: 1 });
+        cell
+    }
+
+    fn release(&mut self, cell: u32) {
+        let key = self.shared.iter().find(|(_, m)| m.cell == cell).map(|(key, _)| key.clone());
+        if let Some(key) = key {
+            if let Some(memory) = self.shared.get_mut(&key) {
+                memory.users -= 1;
+                if memory.users > 0 {
+                    return;
+                }
+            }
+            self.shared.remove(&key);
+        }
+        self.cells[cell as usize] = RefCell::new(Box::new(()));
+        self.free.push(cell);
+    }
+
+    pub(crate) fn table(&self, id: TableId) -> &LiveTable {
+        &self.tables[id as usize]
+    }
+
+    /// Everything a walk needs, borrowed apart.
+    pub(crate) fn parts(
+        &mut self,
+        id: TableId,
+    ) -> Option<(&FlatTable, &mut LiveTable, &[MemoryCell], &mut Vec<usize>)> {
+        let flat = self.compiled.flat(id)?;
+        Some((flat, &mut self.tables[id as usize], &self.cells, &mut self.stack))
+    }
+
+    /// The counter of a rule (from 1) of a chain, or of the chain's policy (0).
+    pub fn counter(&self, table: TableId, chain: &str, rule: usize) -> Option<Counter> {
+        let flat = self.compiled.flat(table)?;
+        let range = &flat.chains.iter().find(|c| &*c.name == chain)?.rules;
+        let at = if rule == 0 { range.end } else { range.start + rule - 1 };
+        if at > range.end || (rule != 0 && at == range.end) {
+            return None;
+        }
+        self.table(table).counters.get(at).copied()
+    }
+
+    /// All counters of a table, chain by chain: for each rule in order, then for the policy or hidden end.
+    pub fn counters(&self, table: TableId) -> &[Counter] {
+        &self.table(table).counters
+    }
+
+    /// Sets all counters of a table to zero.
+    pub fn zero(&mut self, table: TableId) {
+        self.tables[table as usize].counters.fill(Counter::default());
+    }
+}

@@ -1,0 +1,171 @@
+//! A packet's way through one table at one hook (`ipt_do_table`).
+
+use super::compiled::{FlatAction, FlatRule, FlatTable};
+use super::{HeaderSays, Live, Policy, TableId, Verdict};
+use crate::event::{Event, Output, RuleSaid, TraceStep, TraceWhat};
+use crate::fate::DropReason;
+use crate::hook::Hook;
+use crate::look::{Edit, Effects, Ground, Look, in_device, out_device};
+use crate::net::Net;
+use crate::packet::Packet;
+use crate::rng::Rng;
+use crate::time::Now;
+use crate::track::Conns;
+
+/// The surroundings of a walk.
+pub(crate) struct Walk<'a> {
+    pub(crate) table: TableId,
+    pub(crate) hook: Hook,
+    pub(crate) now: &'a Now,
+    pub(crate) net: &'a Net,
+    pub(crate) rng: &'a Rng,
+    /// Where steps are noted, and the batch position they belong to; None when nobody wants to know.
+    pub(crate) trace: Option<(&'a mut Output, usize)>,
+}
+
+/// Walks the packet through the table. The answer is Accept, Drop, Nat, Reject or Queue, never Continue.
+pub(crate) fn walk(
+    live: &mut Live,
+    mut walk: Walk<'_>,
+    packet: &mut Packet,
+    conns: &mut Conns,
+    effects: &mut Effects,
+) -> Verdict {
+    let Some((flat, counters, cells, stack)) = live.parts(walk.table) else { return Verdict::Accept };
+    let (Some(mut at), Some(policy)) = (flat.entry(walk.hook), flat.policy(walk.hook)) else {
+        return Verdict::Accept;
+    };
+    let (table, hook, now, net, rng) = (walk.table, walk.hook, walk.now, walk.net, walk.rng);
+    let ground = Ground { hook, table, now, net, memories: cells, rng };
+    let name = |index| net.interface(index).map(|i| i.name);
+    let iif = in_device(hook, packet).and_then(name);
+    let oif = out_device(hook, packet).and_then(name);
+    stack.clear();
+    while let (Some(rule), Some(counter)) = (flat.rules.get(at), counters.counters.get_mut(at)) {
+        match rule.header.matches(packet.head(), iif, oif) {
+            HeaderSays::Yes => {}
+            HeaderSays::No => {
+                walk.note(flat, rule, || RuleSaid::HeaderNo);
+                at += 1;
+                continue;
+            }
+            HeaderSays::Hotdrop => {
+                walk.note(flat, rule, || RuleSaid::Hotdrop("-p"));
+                return Verdict::Drop(DropReason::Hotdrop);
+            }
+        }
+        if !rule.matches.is_empty() {
+            let look = Look::new(packet, conns, ground);
+            let tests = flat.matches.get(rule.matches.clone()).unwrap_or_default();
+            let refusal = tests.iter().find(|m| {
+                look.set_slot(counters.cells.get(m.memory as usize).copied().flatten());
+                !m.test.matches(&look) || look.is_hotdrop()
+            });
+            if let Some(no) = refusal {
+                if look.is_hotdrop() {
+                    walk.note(flat, rule, || RuleSaid::Hotdrop(no.test.name()));
+                    return Verdict::Drop(DropReason::Hotdrop);
+                }
+                walk.note(flat, rule, || RuleSaid::MatchNo(no.test.name()));
+                at += 1;
+                continue;
+            }
+        }
+        counter.add(packet.length());
+        if packet.meta.trace {
+            let line = trace_line(flat, rule, &Look::new(packet, conns, ground));
+            effects.events.push(Event::Log { level: 4, line });
+        }
+        match &rule.action {
+            FlatAction::None => {
+                walk.note(flat, rule, || RuleSaid::Counted(""));
+                at += 1;
+            }
+            FlatAction::Accept => return walk.end(flat, rule, Verdict::Accept),
+            FlatAction::Drop => return walk.end(flat, rule, Verdict::Drop(DropReason::Rule)),
+            FlatAction::Queue => return walk.end(flat, rule, Verdict::Queue { number: 0, bypass: false }),
+            FlatAction::Return => {
+                walk.note(flat, rule, || RuleSaid::Returns);
+                at = stack.pop().unwrap_or(policy);
+            }
+            FlatAction::EndOfChain => at = stack.pop().unwrap_or(policy),
+            FlatAction::Jump { to, chain } => {
+                walk.note(flat, rule, || RuleSaid::Enters(chain_name(flat, *chain)));
+                stack.push(at + 1);
+                at = *to;
+            }
+            FlatAction::Goto { to, chain } => {
+                walk.note(flat, rule, || RuleSaid::Enters(chain_name(flat, *chain)));
+                at = *to;
+            }
+            FlatAction::Target { target, memory } => {
+                let slot = counters.cells.get(*memory as usize).copied().flatten();
+                match target.act(&mut Edit::new(packet, conns, ground, effects, slot)) {
+                    Verdict::Continue => {
+                        walk.note(flat, rule, || RuleSaid::Counted(target.name()));
+                        at += 1;
+                    }
+                    verdict => return walk.end(flat, rule, verdict),
+                }
+            }
+            FlatAction::Policy(policy) => {
+                walk.policy(flat, rule, *policy);
+                return match policy {
+                    Policy::Accept => Verdict::Accept,
+                    Policy::Drop => Verdict::Drop(DropReason::Rule),
+                };
+            }
+        }
+    }
+    // Every chain ends with a hidden rule, so the walk cannot run off the end.
+    effects.events.push(Event::Bug("a walk left its table"));
+    Verdict::Drop(DropReason::Bug)
+}
+
+impl Walk<'_> {
+    fn note(&mut self, flat: &FlatTable, rule: &FlatRule, said: impl FnOnce() -> RuleSaid) {
+        let is_hidden = matches!(rule.action, FlatAction::Policy(_) | FlatAction::EndOfChain);
+        if let Some((out, cause)) = &mut self.trace
+            && !is_hidden
+        {
+            let chain = chain_name(flat, rule.chain);
+            let what = TraceWhat::Rule { table: self.table, chain, number: rule.number, said: said() };
+            out.trace.push(TraceStep { cause: *cause, what });
+        }
+    }
+
+    fn policy(&mut self, flat: &FlatTable, rule: &FlatRule, policy: Policy) {
+        if let Some((out, cause)) = &mut self.trace {
+            let what = TraceWhat::Policy {
+                table: self.table,
+                chain: chain_name(flat, rule.chain),
+                accepted: policy == Policy::Accept,
+            };
+            out.trace.push(TraceStep { cause: *cause, what });
+        }
+    }
+
+    fn end(&mut self, flat: &FlatTable, rule: &FlatRule, verdict: Verdict) -> Verdict {
+        self.note(flat, rule, || RuleSaid::Verdict(verdict.clone()));
+        verdict
+    }
+}
+
+fn chain_name(flat: &FlatTable, chain: u32) -> std::sync::Arc<str> {
+    flat.chains.get(chain as usize).map_or_else(|| "?".into(), |c| c.name.clone())
+}
+
+/// The line of a traced packet: `TRACE: table:chain:type:number ` and the packet as LOG prints it with everything on.
+fn trace_line(flat: &FlatTable, rule: &FlatRule, look: &Look<'_>) -> String {
+    let kind = match rule.action {
+        FlatAction::Policy(_) => "policy",
+        FlatAction::EndOfChain => "return",
+        _ => "rule",
+    };
+    format!(
+        "TRACE: {}:{}:{kind}:{} ",
+        look.table(),
+        flat.chains.get(rule.chain as usize).map_or("?", |c| &c.name),
+        rule.number
+    )
+}
