@@ -9,6 +9,7 @@ pub mod look;
 pub mod nat;
 pub mod net;
 pub mod packet;
+pub mod probe;
 pub mod rng;
 pub mod route;
 pub mod rule;

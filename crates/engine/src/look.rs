@@ -173,6 +173,12 @@ impl<'a> Look<'a> {
         self.packet.is_later_fragment()
     }
 
+    /// Fragment offset in units of 8 bytes; 0 for whole packets and first fragments.
+    pub fn fragment_offset(&self) -> u16 {
+        self.note(Facts::FRAGMENT);
+        self.packet.head().fragment_offset
+    }
+
     /// Fragment facts and header offsets, for matches on IPv6 extension headers.
     pub fn head(&self) -> &'a crate::packet::Headers {
         self.note(Facts::FRAGMENT.union(Facts::BYTES));

@@ -30,6 +30,11 @@ pub trait Match: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// What people should know about a rule with this match although it is accepted: where Linux behaves differently.
+    fn warning(&self) -> Option<String> {
+        None
+    }
+
     /// What must be switched on while a rule with this match is loaded.
     fn needs(&self) -> Needs {
         Needs::NONE
