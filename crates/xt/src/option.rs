@@ -1,7 +1,7 @@
 //! Options of an extension: how they are declared, and what a person typed.
 
 use hairpin_engine::rule::TableId;
-use hairpin_wire::Family;
+use hairpin_wire::{Addr, Family};
 use std::fmt;
 
 /// One option of an extension.
@@ -94,6 +94,9 @@ impl Opt {
 pub struct Given {
     /// Which.
     pub option: &'static Opt,
+    /// Its name as declared that was typed (perhaps abbreviated): [`Opt::name`] or one of [`Opt::aliases`]. iptables' messages
+    /// about a value use this one.
+    pub name: &'static str,
     /// `!` stood before it.
     pub inverted: bool,
     /// The words of its value; empty for a switch and for an optional value that was left out.
@@ -120,8 +123,67 @@ pub struct Parsed<'a> {
     pub chain: &'a str,
     /// `-p`, and whether it was inverted; None when not given.
     pub protocol: Option<(u8, bool)>,
+    /// What names stand for.
+    pub names: &'a dyn Names,
     /// The options.
     pub given: Vec<Given>,
+}
+
+/// What a [`Names`] may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameKind {
+    /// A service of this IP protocol (`/etc/services`); the number is its port. Protocol 0: of any, TCP first.
+    Service(u8),
+    /// An IP protocol (`/etc/protocols`).
+    Protocol,
+    /// A user; the number is the user id.
+    User,
+    /// A group; the number is the group id.
+    Group,
+    /// A routing realm (`/etc/iproute2/rt_realms`).
+    Realm,
+    /// A device group (`/etc/iproute2/group`).
+    DeviceGroup,
+    /// A connection label (`/etc/xtables/connlabel.conf`); the number is its bit.
+    ConnLabel,
+}
+
+/// What names in a rule stand for. This crate opens no file and asks no server, so the caller says; see
+/// `hairpin-ruleset` for one with the well-known names built in.
+pub trait Names: fmt::Debug {
+    /// The number of this name.
+    fn number(&self, kind: NameKind, name: &str) -> Option<u32>;
+
+    /// The name of this number, for the few extensions that save names.
+    fn name(&self, kind: NameKind, number: u32) -> Option<String>;
+
+    /// The addresses of a host name, without repetition; or why there is none, in the resolver's words.
+    fn hosts(&self, family: Family, name: &str) -> Result<Vec<Addr>, String>;
+
+    /// The content of a file that a rule names (`--bytecode-file`, `--u32 file` and the like); or why not.
+    fn file(&self, path: &str) -> Result<Vec<u8>, String>;
+}
+
+/// Names stand for nothing: only numbers are understood.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoNames;
+
+impl Names for NoNames {
+    fn number(&self, _kind: NameKind, _name: &str) -> Option<u32> {
+        None
+    }
+
+    fn name(&self, _kind: NameKind, _number: u32) -> Option<String> {
+        None
+    }
+
+    fn hosts(&self, _family: Family, _name: &str) -> Result<Vec<Addr>, String> {
+        Err("Name or service not known".to_owned())
+    }
+
+    fn file(&self, _path: &str) -> Result<Vec<u8>, String> {
+        Err("No such file or directory".to_owned())
+    }
 }
 
 impl Parsed<'_> {

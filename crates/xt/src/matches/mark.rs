@@ -21,7 +21,7 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Same("! --mark 0x1"),
         Case::Saves("--mark 1", "--mark 0x1"),
         Case::Saves("--mark 0x13/0xf", "--mark 0x3/0xf"),
-        Case::Fails("--mark 4294967296", "Bad value"),
+        Case::Fails("--mark 4294967296", "bad integer value"),
         Case::Fails("", "must be specified"),
     ],
 };
