@@ -2,6 +2,7 @@
 
 mod conn;
 mod knobs;
+mod seq_adjust;
 mod tcp;
 mod tuple;
 
