@@ -5,6 +5,8 @@
 pub mod event;
 pub mod fate;
 pub mod hook;
+pub mod link;
+pub mod log_line;
 pub mod look;
 pub mod nat;
 pub mod net;

@@ -87,8 +87,10 @@ pub struct Meta {
     pub is_copy: bool,
     /// Largest L3 size of the fragments it was put together from; 0 when it came whole.
     pub max_fragment: u16,
-    /// All its fragments had DF.
+    /// The largest of its fragments had DF.
     pub fragments_had_df: bool,
+    /// The sizes of the fragments it was put together from, without their headers, in order; it leaves in the same if they fit.
+    pub pieces: Vec<u16>,
     /// The engine made it itself, about this host's own business (ICMP error, RST, echo reply).
     pub made_here: bool,
 }

@@ -1,0 +1,210 @@
+//! Cutting packets to the size of a link, as `ip_fragment` and `ip6_fragment` do.
+//!
+//! A packet that was put together here ([`super::Reassembler`]) leaves in the pieces it came in, as long as they fit; any other
+//! is cut into the largest pieces that do.
+
+use crate::packet::{Origin, Packet};
+use crate::rng::Rng;
+use hairpin_wire::ipv4::{self, IpOption, Ipv4, options_iter};
+use hairpin_wire::ipv6::{self, Ipv6};
+use hairpin_wire::{Family, build, proto};
+
+/// What [`fit`] made of a packet.
+#[derive(Debug)]
+pub enum Fit {
+    /// It may leave as it is.
+    Whole,
+    /// It leaves in these pieces, in this order. They have no link header; everything else that is known of the packet is
+    /// known of each.
+    Pieces(Vec<Packet>),
+    /// It must not be cut: the sender is to be told this MTU.
+    TooBig(u32),
+}
+
+/// Whether forwarding must refuse the packet because it does not fit `mtu` and must not be cut (`ip_exceeds_mtu`,
+/// `ip6_pkt_too_big`): the check before FORWARD.
+pub fn exceeds(packet: &Packet, mtu: u32) -> bool {
+    if packet.length() <= mtu as usize {
+        return false;
+    }
+    if packet.family() == Family::V4 && !dont_fragment(packet) {
+        return false;
+    }
+    // A packet put together here may be cut again, into pieces as large as those that came.
+    packet.meta.max_fragment == 0 || u32::from(packet.meta.max_fragment) > mtu
+}
+
+/// Makes the packet fit a link of `mtu` bytes, after POSTROUTING. `rng` gives the fragment identification of IPv6.
+pub fn fit(packet: &Packet, mtu: u32, rng: &Rng) -> Fit {
+    match packet.family() {
+        Family::V4 => fit_v4(packet, mtu),
+        Family::V6 => fit_v6(packet, mtu, rng),
+    }
+}
+
+/// The smallest MTU of an IPv6 link (RFC 8200, section 5).
+const MIN_MTU_V6: u32 = 1280;
+
+fn fit_v4(packet: &Packet, mtu: u32) -> Fit {
+    let max_fragment = u32::from(packet.meta.max_fragment);
+    if packet.length() <= mtu as usize && max_fragment == 0 {
+        return Fit::Whole;
+    }
+    // `max_fragment` also says that the packet was put together here, which lets DF be overridden.
+    if dont_fragment(packet) && (max_fragment == 0 || max_fragment > mtu) {
+        return Fit::TooBig(mtu);
+    }
+    let Some(ip) = Ipv4::new(packet.ip()) else { return Fit::Whole };
+    let header_len = ip.header_len();
+    let limit = if max_fragment != 0 && max_fragment < mtu { max_fragment } else { mtu } as usize;
+    let Some(room) = limit.checked_sub(header_len).filter(|room| *room >= 8) else {
+        // The smallest link (68 bytes, RFC 791) has room for any header and 8 bytes; this one cannot carry IPv4.
+        return Fit::TooBig(mtu);
+    };
+    let as_received = (!ip.is_fragment()).then(|| received_sizes(packet, header_len, room)).flatten();
+    // Pieces that go on as they came lose DF; those cut anew have it when the largest received one had.
+    let keep_df = as_received.is_none() && packet.meta.fragments_had_df;
+    let payload = ip.payload();
+    let mut header = ip.header().to_vec();
+    let mut offset = ip.fragment_offset();
+    let mut rest = payload;
+    let mut sizes = as_received.unwrap_or_default().iter();
+    let mut pieces = Vec::with_capacity(payload.len() / room + 1);
+    while !rest.is_empty() {
+        let len = sizes.next().map_or_else(|| piece_len(rest.len(), room), |len| usize::from(*len));
+        let (now, later) = rest.split_at(len.min(rest.len()));
+        rest = later;
+        let more = !rest.is_empty() || ip.more_fragments();
+        pieces.push(piece_v4(packet, &header, now, offset, more, keep_df));
+        if offset == 0
+            && let Some(mut header) = Ipv4::new(&mut header)
+        {
+            blank_uncopied(header.options_mut());
+        }
+        offset += (now.len() / 8) as u16;
+    }
+    Fit::Pieces(pieces.into_iter().flatten().collect())
+}
+
+fn piece_v4(whole: &Packet, header: &[u8], data: &[u8], offset: u16, more: bool, df: bool) -> Option<Packet> {
+    let mut bytes = Vec::with_capacity(header.len() + data.len());
+    bytes.extend_from_slice(header);
+    bytes.extend_from_slice(data);
+    let len = bytes.len() as u16;
+    let mut ip = Ipv4::new(&mut bytes)?;
+    ip.set_total_len(len);
+    ip.set_flags_offset(df, more, offset);
+    ip.fill_checksum();
+    piece(whole, &bytes)
+}
+
+/// Options without the copy bit are in the first piece only; the others have no-operation bytes in their place. Stops, as the
+/// kernel does, at the end of the list or at something malformed.
+fn blank_uncopied(options: &mut [u8]) {
+    let mut at = 0;
+    while let Some(rest) = options.get_mut(at..) {
+        let len = match options_iter(rest).next() {
+            Some(IpOption::Nop { .. }) => 1,
+            Some(IpOption::Option { data, .. }) => data.len() + 2,
+            Some(IpOption::End { .. } | IpOption::Malformed { .. }) | None => return,
+        };
+        if let Some(option) = rest.get_mut(..len)
+            && option.first().is_some_and(|kind| kind & ipv4::option::COPIED == 0)
+        {
+            option.fill(ipv4::option::NOP);
+        }
+        at += len;
+    }
+}
+
+fn fit_v6(packet: &Packet, mtu: u32, rng: &Rng) -> Fit {
+    let max_fragment = u32::from(packet.meta.max_fragment);
+    let length = packet.length();
+    if length <= mtu as usize && (max_fragment == 0 || length <= max_fragment as usize) {
+        return Fit::Whole;
+    }
+    if max_fragment > mtu || max_fragment == 0 && !matches!(packet.meta.origin, Origin::Local(_)) {
+        return Fit::TooBig(mtu);
+    }
+    let Some((prefix_len, named_at)) = unfragmentable(packet.ip()) else { return Fit::Whole };
+    let limit = if max_fragment == 0 { mtu } else { max_fragment.max(MIN_MTU_V6) } as usize;
+    let Some(room) = limit.checked_sub(prefix_len + ipv6::FRAGMENT_LEN).filter(|room| *room >= 8) else {
+        return Fit::TooBig(mtu);
+    };
+    let (prefix, payload) = packet.ip().split_at(prefix_len.min(length));
+    let mut prefix = prefix.to_vec();
+    let next = prefix.get_mut(named_at).map_or(proto::NONE, |next| std::mem::replace(next, proto::FRAGMENT));
+    let id = nonzero(rng);
+    let mut sizes = received_sizes(packet, prefix_len, room).unwrap_or_default().iter();
+    let mut pieces = Vec::with_capacity(payload.len() / room + 1);
+    let (mut rest, mut offset) = (payload, 0u16);
+    while !rest.is_empty() {
+        let len = sizes.next().map_or_else(|| piece_len(rest.len(), room), |len| usize::from(*len));
+        let (now, later) = rest.split_at(len.min(rest.len()));
+        rest = later;
+        let mut bytes = Vec::with_capacity(prefix.len() + ipv6::FRAGMENT_LEN + now.len());
+        bytes.extend_from_slice(&prefix);
+        bytes.extend_from_slice(&build::fragment_header(next, offset, !rest.is_empty(), id));
+        bytes.extend_from_slice(now);
+        let payload_len = (bytes.len() - ipv6::HEADER_LEN) as u16;
+        if let Some(mut ip) = Ipv6::new(&mut bytes) {
+            ip.set_payload_len(payload_len);
+        }
+        pieces.extend(piece(packet, &bytes));
+        offset += (now.len() / 8) as u16;
+    }
+    Fit::Pieces(pieces)
+}
+
+/// Where the part of an IPv6 packet ends that every piece repeats, and where the byte is that names what follows
+/// (`ip6_find_1stfragopt`): hop-by-hop options and routing headers, and destination options before a routing header. None when
+/// the packet ends within.
+pub(super) fn unfragmentable(packet: &[u8]) -> Option<(usize, usize)> {
+    let ip = Ipv6::new(packet)?;
+    let (mut next, mut at, mut named_at, mut routed) = (ip.next_header(), ipv6::HEADER_LEN, 6, false);
+    loop {
+        match next {
+            proto::HOPOPTS => {}
+            proto::ROUTING => routed = true,
+            proto::DSTOPTS if !routed => {}
+            _ => return Some((at, named_at)),
+        }
+        let &[following, len, ..] = packet.get(at..)? else { return None };
+        named_at = at;
+        at += (usize::from(len) + 1) * 8;
+        next = following;
+        if at > packet.len() {
+            return None;
+        }
+    }
+}
+
+fn dont_fragment(packet: &Packet) -> bool {
+    Ipv4::new(packet.ip()).is_some_and(|ip| ip.dont_fragment())
+}
+
+fn piece_len(left: usize, room: usize) -> usize {
+    if left <= room { left } else { room & !7 }
+}
+
+/// The sizes in which the packet came, if it can leave so: they are still its length, and each has room.
+fn received_sizes(packet: &Packet, header_len: usize, room: usize) -> Option<&[u16]> {
+    let sizes = packet.meta.pieces.as_slice();
+    let (_, all_but_last) = sizes.split_last()?;
+    let total: usize = sizes.iter().copied().map(usize::from).sum();
+    let fits = sizes.iter().all(|len| (1..=room).contains(&usize::from(*len)));
+    let aligned = all_but_last.iter().all(|len| len % 8 == 0);
+    (fits && aligned && header_len + total == packet.length()).then_some(sizes)
+}
+
+fn piece(whole: &Packet, bytes: &[u8]) -> Option<Packet> {
+    let mut piece = Packet::from_ip(bytes).ok()?;
+    piece.meta = whole.meta.clone();
+    piece.meta.pieces.clear();
+    piece.meta.max_fragment = 0;
+    Some(piece)
+}
+
+fn nonzero(rng: &Rng) -> u32 {
+    rng.next_u32().max(1)
+}
