@@ -15,8 +15,10 @@ pub mod probe;
 pub mod rng;
 pub mod route;
 pub mod rule;
+pub mod sysctl;
 pub mod time;
 pub mod track;
+pub mod words;
 
 pub use event::{Event, Made, Output, RuleSaid, TraceStep, TraceWhat};
 pub use fate::{DropReason, Fate};

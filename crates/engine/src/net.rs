@@ -1,7 +1,6 @@
 //! The host around the engine: devices, addresses, neighbors. Immutable while packets flow; replaced as a whole.
 
-use crate::packet::Packet;
-use crate::route::{AddressType, ReversePath};
+use crate::sysctl::Sysctl;
 use hairpin_wire::{Addr, Family, Mac};
 use std::fmt;
 
@@ -139,22 +138,14 @@ pub struct Net {
     pub interfaces: Vec<Interface>,
     /// Static next hops.
     pub neighbors: Vec<Neighbor>,
+    /// Settings.
+    pub sysctl: Sysctl,
 }
 
 impl Net {
     /// The device with this number.
     pub fn interface(&self, index: IfIndex) -> Option<&Interface> {
         self.interfaces.get((index.0 as usize).checked_sub(1)?)
-    }
-
-    /// The type of an address by the host's local table; with a device: only addresses of that device count as local.
-    pub fn address_type(&self, _family: Family, _addr: Addr, _dev: Option<IfIndex>) -> AddressType {
-        AddressType::Unicast
-    }
-
-    /// The way back to a packet's source.
-    pub fn reverse_path(&self, _packet: &Packet, _with_mark: bool) -> ReversePath {
-        ReversePath::default()
     }
 
     /// The device of this name.

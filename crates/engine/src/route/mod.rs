@@ -1,5 +1,9 @@
 //! Routing: the forwarding table, policy rules, and the decisions made with them.
 
+mod decide;
+
+pub use decide::{Errno, InputError, LinkAddress, OutputError, OutputKey};
+
 use crate::net::IfIndex;
 use hairpin_wire::Addr;
 
@@ -74,11 +78,15 @@ pub enum AddressType {
     Throw,
 }
 
-/// The way back to a packet's source (`-m rpfilter`, rp_filter).
+/// The way back to a packet's source (`-m rpfilter`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReversePath {
-    /// Type of the route back; None when there is none.
+    /// Linux does not ask: the packet came over loopback, or from the unspecified address to all. The match is true.
+    pub exempt: bool,
+    /// Type of the route back; None when there is none (or one that refuses).
     pub kind: Option<RouteType>,
     /// The device it leaves by.
     pub oif: Option<IfIndex>,
+    /// One of its next hops leaves by the device that the packet came in by.
+    pub by_input_device: bool,
 }
