@@ -4,6 +4,8 @@ mod conn;
 mod knobs;
 mod seq_adjust;
 mod tcp;
+#[cfg(test)]
+mod testing;
 mod tuple;
 
 pub use conn::{

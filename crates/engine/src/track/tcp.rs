@@ -394,7 +394,8 @@ fn resynchronize(track: &mut TcpTrack, dir: Direction) {
         scale: track.last_scale,
         flags: track.last_flags,
     };
-    track.sides[dir.index()] = TcpSide::default();
+    let answering = &mut track.sides[dir.index()];
+    *answering = TcpSide { flags: answering.flags & side::LIBERAL, ..TcpSide::default() };
 }
 
 /// Whether this ACK, which would end the connection, only challenges the SYN that was let pass.
@@ -431,7 +432,7 @@ fn reset(track: &TcpTrack, segment: &Segment<'_>, dir: Direction, status: Status
         new = old;
     }
     // It answers a SYN or ACK that was let pass, so it may acknowledge what we did not count.
-    let answers_ignored = (status.has(Status::SEEN_REPLY) && track.last_index == Kind::Syn as u8)
+    let answers_ignored = (status.has(Status::SEEN_REPLY) && last_was(track, Kind::Syn, dir.other()))
         || (!status.has(Status::ASSURED) && track.last_index == Kind::Ack as u8);
     let answers_challenge =
         old == TcpState::SynSent && last_was(track, Kind::Ack, Direction::Reply) && segment.seq == track.last_ack;
@@ -776,5 +777,407 @@ fn note_invalid(conn: &mut Conn, track: &mut TcpTrack, segment: &Segment<'_>, di
     let shorter = u64::from(context.knobs.tcp_timeout_unacknowledged) * HZ;
     if left >= LEAST * HZ && left > shorter {
         conn.expires = Instant::from_jiffies(context.now.mono.jiffies() + shorter);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Now;
+    use crate::track::{Class, testing};
+    use hairpin_wire::{Addr, Family, build};
+    use proptest::prelude::*;
+
+    /// Conversations as Linux 6.18.44 followed them. A line is direction, flags, sequence number, acknowledgement, bytes of data,
+    /// window and options of a segment; behind the colon its class and the entry after it: state, seconds left, whether it is
+    /// assured, whether it began in the other direction, and packets counted by direction.
+    const RECORDED: &str = include_str!("tcp_traces.txt");
+
+    #[test]
+    fn follows_conversations_as_the_kernel_does() {
+        let mut traces = 0;
+        for trace in RECORDED.split("trace").skip(1) {
+            let (knobs, lines) = trace.split_once('\n').unwrap();
+            replay(recorded_knobs(knobs), lines, 40);
+            traces += 1;
+        }
+        assert!(traces > 100);
+    }
+
+    #[test]
+    fn open_and_close() {
+        check(
+            "o S 1000 0 : NEW SYN_SENT 120
+             r SA 5000 1001 : ESTABLISHED SYN_RECV 60
+             o A 1001 5001 : ESTABLISHED ESTABLISHED 432000 assured
+             o PA 1001 5001 3 : ESTABLISHED ESTABLISHED 300 assured
+             r A 5001 1004 : ESTABLISHED ESTABLISHED 432000 assured
+             o FA 1004 5001 : ESTABLISHED FIN_WAIT 120 assured
+             r A 5001 1005 : ESTABLISHED CLOSE_WAIT 60 assured
+             r FA 5001 1005 : ESTABLISHED LAST_ACK 30 assured
+             o A 1005 5002 : ESTABLISHED TIME_WAIT 120 assured
+             o S 900000 0 : NEW SYN_SENT 120 p1/0",
+        );
+        check(
+            "o S 1000 0 : NEW SYN_SENT 120
+             r SA 5000 1001 : ESTABLISHED SYN_RECV 60
+             o A 1001 5001 : ESTABLISHED ESTABLISHED 432000 assured
+             o FA 1001 5001 : ESTABLISHED FIN_WAIT 120 assured
+             r FA 5001 1002 : ESTABLISHED LAST_ACK 30 assured
+             o A 1002 5002 : ESTABLISHED TIME_WAIT 120 assured",
+        );
+        check(
+            "o S 1000 0 : NEW SYN_SENT 120
+             r RA 0 1001 : ESTABLISHED -",
+        );
+    }
+
+    /// A handshake that the tests below go on from: the next numbers are 1001 and 5001.
+    const ESTABLISHED: &str = "o S 1000 0 0 8192 : NEW SYN_SENT 120
+                               r SA 5000 1001 0 8192 : ESTABLISHED SYN_RECV 60
+                               o A 1001 5001 0 8192 : ESTABLISHED ESTABLISHED 432000 assured p2/1\n";
+
+    #[test]
+    fn resets() {
+        let check = |rest: &str| check(&format!("{ESTABLISHED}{rest}"));
+        check(
+            "o R 1050 0 0 0 : ESTABLISHED ESTABLISHED 10 assured
+             o R 1001 0 0 0 : ESTABLISHED CLOSE 10 assured",
+        );
+        check("o R 900 0 0 0 : INVALID ESTABLISHED 432000 assured p2/1");
+        check("o R 1000000 0 0 0 : INVALID ESTABLISHED 432000 assured p2/1");
+        check(
+            "o S 77000 0 0 8192 : ESTABLISHED ESTABLISHED 432000 assured p2/1
+             r A 5001 1001 0 8192 : ESTABLISHED ESTABLISHED 432000
+             o R 1001 0 0 0 : ESTABLISHED CLOSE 10",
+        );
+        check(
+            "o FA 1001 5001 0 8192 : ESTABLISHED FIN_WAIT 120
+             o R 7 0 0 0 : ESTABLISHED CLOSE 10
+             o S 7 0 0 8192 : NEW SYN_SENT 120",
+        );
+    }
+
+    #[test]
+    fn an_answered_ignored_syn_begins_the_connection_anew() {
+        check(&format!(
+            "{ESTABLISHED}o S 700000 0 0 8192 : ESTABLISHED ESTABLISHED 432000 assured p2/1
+             r SA 90000 700001 0 8192 : ESTABLISHED SYN_RECV 60 assured
+             o A 700001 90001 0 8192 : ESTABLISHED ESTABLISHED 432000 assured"
+        ));
+    }
+
+    #[test]
+    fn a_challenge_in_last_ack_does_not_end_the_connection() {
+        check(&format!(
+            "{ESTABLISHED}o FA 1001 5001 0 8192 : ESTABLISHED FIN_WAIT 120
+             r FA 5001 1002 0 8192 : ESTABLISHED LAST_ACK 30
+             o S 40000 0 0 8192 : ESTABLISHED LAST_ACK 30 p3/2
+             r A 5002 1002 0 8192 : ESTABLISHED LAST_ACK 30 p3/2
+             r A 5002 1002 0 8192 : ESTABLISHED TIME_WAIT 120 p3/3"
+        ));
+    }
+
+    #[test]
+    fn taken_up_midway() {
+        check(
+            "o A 1001 5001 : NEW ESTABLISHED 300 p1/0
+             r A 5001 1001 : ESTABLISHED ESTABLISHED 300
+             r PA 5001 1001 10 : ESTABLISHED ESTABLISHED 300 assured
+             o A 1001 5011 : ESTABLISHED ESTABLISHED 432000 assured",
+        );
+        let strict = Knobs { tcp_loose: false, ..Knobs::default() };
+        replay(strict.clone(), "o A 1001 5001 : INVALID -", 0);
+        replay(strict, "o S 1001 0 : NEW SYN_SENT 120", 0);
+        for flags in ["SA", "FA", "R", "RA"] {
+            check(&format!("o {flags} 1001 5001 : INVALID -"));
+        }
+    }
+
+    #[test]
+    fn handshakes_of_other_forms() {
+        check(
+            "o S 1000 0 : NEW SYN_SENT 120
+             wait 2
+             o S 1000 0 : NEW SYN_SENT 118 p1/0",
+        );
+        check(
+            "o S 1000 0 : NEW SYN_SENT 120
+             r S 5000 0 : ESTABLISHED SYN_SENT2 120
+             o SA 1000 5001 : ESTABLISHED SYN_RECV 60
+             r SA 5000 1001 : ESTABLISHED SYN_RECV 60
+             o A 1001 5001 : ESTABLISHED ESTABLISHED 432000 assured",
+        );
+        check(
+            "o S 1000 0 : NEW SYN_SENT 120
+             r A 9000 5555 : ESTABLISHED SYN_SENT 120 p1/0
+             o R 5555 0 : ESTABLISHED CLOSE 10
+             o S 1000 0 : NEW SYN_SENT 120",
+        );
+    }
+
+    #[test]
+    fn windows() {
+        let check = |rest: &str| check(&format!("{ESTABLISHED}{rest}"));
+        // Keep-alive and its answer.
+        check(
+            "o A 1000 5001 0 8192 : ESTABLISHED ESTABLISHED 432000 p3/1
+             r A 5001 1001 0 8192 : ESTABLISHED ESTABLISHED 432000 p3/2",
+        );
+        // Up to the window's end, a little beyond, far beyond.
+        check("o PA 9193 5001 1 8192 : ESTABLISHED ESTABLISHED 300 p3/1");
+        check("o PA 9194 5001 1 8192 : ESTABLISHED ESTABLISHED 432000 p2/1");
+        check("o PA 19194 5001 1 8192 : INVALID ESTABLISHED 432000 p2/1");
+        // Long acknowledged; acknowledging what was not sent.
+        check("o PA 4000000000 5001 1 8192 : ESTABLISHED ESTABLISHED 432000 p2/1");
+        check("o A 1001 5002 0 8192 : INVALID ESTABLISHED 432000 p2/1");
+        check("o A 1001 4294900000 0 8192 : ESTABLISHED ESTABLISHED 432000 p2/1");
+    }
+
+    #[test]
+    fn a_liberal_tracker_judges_no_window() {
+        let liberal = Knobs { tcp_be_liberal: true, ..Knobs::default() };
+        replay(liberal, &format!("{ESTABLISHED}o PA 19194 70000 1 8192 : ESTABLISHED ESTABLISHED 432000 p3/1"), 0);
+    }
+
+    #[test]
+    fn repeated_acknowledgements_shorten_the_time() {
+        check(&format!(
+            "{ESTABLISHED}o A 1001 5001 0 8192 : ESTABLISHED ESTABLISHED 432000
+             o A 1001 5001 0 8192 : ESTABLISHED ESTABLISHED 432000
+             o A 1001 5001 0 8192 : ESTABLISHED ESTABLISHED 300
+             o A 1001 5001 0 8000 : ESTABLISHED ESTABLISHED 432000
+             o A 1001 5001 0 0 : ESTABLISHED ESTABLISHED 300"
+        ));
+    }
+
+    #[test]
+    fn invalid_ends_from_both_sides_shorten_the_time() {
+        check(&format!(
+            "{ESTABLISHED}o FA 1001 7000 0 8192 : INVALID ESTABLISHED 432000
+             o FA 1001 7000 0 8192 : INVALID ESTABLISHED 432000
+             r FA 5001 7000 0 8192 : INVALID ESTABLISHED 300"
+        ));
+    }
+
+    #[test]
+    fn flags_that_do_not_go_together() {
+        for flags in ["-", "F", "U", "SF", "SR", "FRA", "SAU", "SUF", "FU", "RU", "RAU"] {
+            check(&format!("{ESTABLISHED}o {flags} 1001 5001 0 8192 : INVALID ESTABLISHED 432000 p2/1"));
+        }
+        for flags in ["AU", "FA", "FAU", "APEC"] {
+            check(&format!(
+                "o S 1 0 : NEW SYN_SENT 120\nr SA 1 2 : ESTABLISHED SYN_RECV 60\no {flags} 2 2 : ESTABLISHED"
+            ));
+        }
+    }
+
+    #[test]
+    fn checksums_count_where_packets_come_in() {
+        let good = segment(&step("o S 1000 0"));
+        let mut bytes = good.ip().to_vec();
+        bytes[20 + tcp::CHECKSUM_OFFSET] ^= 1;
+        let bad = Packet::from_ip(&bytes).unwrap();
+        let observe = |packet: &Packet, hook, checksum| {
+            let knobs = Knobs { checksum, ..Knobs::default() };
+            let context = Observe { now: &Now::default(), knobs: &knobs, hook, class: Class::New };
+            super::observe(&mut testing::conn(proto::TCP), Direction::Original, packet, true, &context)
+        };
+        assert_eq!(observe(&good, Hook::Prerouting, true), Seen::Accept);
+        assert_eq!(observe(&bad, Hook::Prerouting, true), Seen::Invalid("bad checksum"));
+        assert_eq!(observe(&bad, Hook::Prerouting, false), Seen::Accept);
+        assert_eq!(observe(&bad, Hook::Output, true), Seen::Accept);
+    }
+
+    #[test]
+    fn selective_acknowledgements() {
+        let block = |option: &[u8]| highest_sack(option, 100);
+        assert_eq!(block(&[]), 100);
+        assert_eq!(block(&[5, 10, 0, 0, 0, 110, 0, 0, 0, 120]), 120);
+        assert_eq!(block(&[1, 1, 5, 18, 0, 0, 0, 110, 0, 0, 0, 120, 0, 0, 1, 0, 0, 0, 1, 1]), 257);
+        assert_eq!(block(&[5, 10, 0, 0, 0, 1, 0, 0, 0, 20]), 100);
+        assert_eq!(block(&[5, 11, 0, 0, 0, 110, 0, 0, 0, 120, 0]), 100);
+        assert_eq!(block(&[5, 18, 0, 0, 0, 110, 0, 0, 0, 120]), 100);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(
+            segments in prop::collection::vec(
+                (any::<bool>(), any::<u32>(), any::<u32>(), any::<u8>(), any::<u16>(), prop::collection::vec(any::<u8>(), 0..20)),
+                1..40,
+            ),
+            cut in 0usize..60,
+        ) {
+            let mut host = Host::new(Knobs { checksum: false, ..Knobs::default() });
+            for (reply, seq, ack, flags, window, options) in segments {
+                let tcp = build::Tcp { seq, ack, flags, window, options: &options, ..build::Tcp::default() };
+                let bytes = tcp.to_vec(Family::V4, Addr::v4(1), Addr::v4(2));
+                let kept = &bytes[..bytes.len().saturating_sub(cut)];
+                let packet = Packet::from_ip(&build::ip(Family::V4, Addr::v4(1), Addr::v4(2), proto::TCP, kept)).unwrap();
+                host.see(reply, &packet);
+            }
+        }
+    }
+
+    /// Follows lines as in [`RECORDED`], with nothing but what is said compared.
+    #[track_caller]
+    fn check(lines: &str) {
+        replay(Knobs::default(), lines, 0);
+    }
+
+    #[track_caller]
+    fn replay(knobs: Knobs, lines: &str, tolerance: u64) {
+        let mut host = Host::new(knobs);
+        let mut done = String::new();
+        for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            if let Some(secs) = line.strip_prefix("wait ") {
+                host.now.mono = host.now.mono + std::time::Duration::from_secs(secs.parse().unwrap());
+                continue;
+            }
+            let (said, expected) = line.split_once(" : ").or_else(|| line.split_once(": ")).unwrap();
+            let step = step(said);
+            let class = host.see(step.reply, &segment(&step));
+            let got = host.describe(class);
+            done += &format!("{line}   {got}\n");
+            assert!(agree(expected, &got, tolerance), "got {got} after\n{done}");
+        }
+    }
+
+    /// Whether every word expected is there; seconds may be less than expected by the tolerance.
+    fn agree(expected: &str, got: &str, tolerance: u64) -> bool {
+        let mut got_words = got.split_whitespace();
+        expected.split_whitespace().all(|word| {
+            got_words.any(|got| match (word.parse::<u64>(), got.parse::<u64>()) {
+                (Ok(word), Ok(got)) => word.abs_diff(got) <= tolerance,
+                _ => word == got,
+            })
+        })
+    }
+
+    fn recorded_knobs(words: &str) -> Knobs {
+        let mut knobs = Knobs {
+            tcp_timeouts: [0, 1000, 2000, 9000, 3000, 4000, 5000, 6000, 700, 120],
+            tcp_timeout_max_retrans: 800,
+            tcp_timeout_unacknowledged: 900,
+            ..Knobs::default()
+        };
+        for word in words.split_whitespace() {
+            match word {
+                "tcp_loose=0" => knobs.tcp_loose = false,
+                "tcp_be_liberal=1" => knobs.tcp_be_liberal = true,
+                "tcp_ignore_invalid_rst=1" => knobs.tcp_ignore_invalid_rst = true,
+                "tcp_max_retrans=1" => knobs.tcp_max_retrans = 1,
+                _ => panic!("{word}"),
+            }
+        }
+        knobs
+    }
+
+    struct Step {
+        reply: bool,
+        flags: u8,
+        seq: u32,
+        ack: u32,
+        length: usize,
+        window: u16,
+        options: Vec<u8>,
+    }
+
+    fn step(text: &str) -> Step {
+        let mut words = text.split_whitespace();
+        let reply = words.next() == Some("r");
+        let flags = words.next().unwrap().chars().map(flag).sum();
+        let mut number = |or: u32| words.next().map_or(or, |word| word.parse().unwrap());
+        let (seq, ack, length, window) = (number(0), number(0), number(0) as usize, number(8192) as u16);
+        Step { reply, flags, seq, ack, length, window, options: words.flat_map(options).collect() }
+    }
+
+    fn flag(letter: char) -> u8 {
+        "FSRPAUEC".find(letter).map_or(0, |n| 1 << n)
+    }
+
+    fn options(word: &str) -> Vec<u8> {
+        if let Some((left, right)) = word.strip_prefix("sack").and_then(|blocks| blocks.split_once('-')) {
+            let edge = |text: &str| text.parse::<u32>().unwrap().to_be_bytes();
+            [&[5, 10][..], &edge(left), &edge(right)].concat()
+        } else if let Some(scale) = word.strip_prefix("ws") {
+            vec![1, 3, 3, scale.parse().unwrap()]
+        } else if word == "sok" {
+            vec![4, 2]
+        } else {
+            assert_eq!(word, "ts");
+            vec![1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0]
+        }
+    }
+
+    fn segment(step: &Step) -> Packet {
+        let tcp = build::Tcp {
+            seq: step.seq,
+            ack: step.ack,
+            flags: step.flags,
+            window: step.window,
+            options: &step.options,
+            payload: &vec![0; step.length],
+            ..build::Tcp::default()
+        };
+        Packet::from_ip(&tcp.packet(Family::V4, Addr::v4(1), Addr::v4(2))).unwrap()
+    }
+
+    /// A table of one connection.
+    struct Host {
+        knobs: Knobs,
+        now: Now,
+        /// The connection, and whether it began in the other direction.
+        conn: Option<(Conn, bool)>,
+        packets: [u32; 2],
+    }
+
+    impl Host {
+        fn new(knobs: Knobs) -> Host {
+            let now = Now { mono: Instant::from_secs(1_000_000), ..Now::default() };
+            Host { knobs, now, conn: None, packets: [0; 2] }
+        }
+
+        /// Tracks a packet, which then leaves; the class it had.
+        fn see(&mut self, reply: bool, packet: &Packet) -> &'static str {
+            let is_new = self.conn.is_none();
+            let (mut conn, turned) = self.conn.take().unwrap_or_else(|| (testing::conn(proto::TCP), reply));
+            let dir = if reply == turned { Direction::Original } else { Direction::Reply };
+            if is_new {
+                self.packets = [0; 2];
+            }
+            let context = Observe { now: &self.now, knobs: &self.knobs, hook: Hook::Prerouting, class: Class::New };
+            let seen = observe(&mut conn, dir, packet, is_new, &context);
+            if is_new && seen == Seen::Accept {
+                conn.status.set(Status::CONFIRMED);
+                conn.expires = Instant::from_jiffies(conn.expires.jiffies() + self.now.mono.jiffies());
+            }
+            let answered = dir == Direction::Reply || conn.status.has(Status::SEEN_REPLY);
+            match seen {
+                Seen::Accept => self.packets[dir.index()] += 1,
+                Seen::Repeat => return self.see(reply, packet),
+                Seen::Invalid(_) => {
+                    self.conn = (!is_new).then_some((conn, turned));
+                    return "INVALID";
+                }
+                _ => {}
+            }
+            if dir == Direction::Reply {
+                conn.status.set(Status::SEEN_REPLY);
+            }
+            self.conn = (seen != Seen::AcceptAndDelete).then_some((conn, turned));
+            if answered { "ESTABLISHED" } else { "NEW" }
+        }
+
+        fn describe(&self, class: &str) -> String {
+            let Some((conn, turned)) = &self.conn else { return format!("{class} -") };
+            let ProtoState::Tcp(track) = conn.proto else { panic!("{conn:?}") };
+            let secs = conn.seconds_left(self.now.mono);
+            let assured = if conn.status.has(Status::ASSURED) { " assured" } else { "" };
+            let rev = if *turned { " rev" } else { "" };
+            let [original, reply] = self.packets;
+            format!("{class} {} {secs}{assured}{rev} p{original}/{reply}", track.state.text())
+        }
     }
 }

@@ -1,0 +1,31 @@
+//! What the tests of the trackers share.
+
+use super::{Conn, ProtoState, Status, Tuple, Zone};
+use crate::rule::Counter;
+use crate::time::Instant;
+use hairpin_wire::{Addr, Family};
+
+/// A connection of which nothing is known but its protocol.
+pub(crate) fn conn(protocol: u8) -> Conn {
+    let tuple = |src, dst, src_id, dst_id| Tuple {
+        src: Addr::v4(src),
+        dst: Addr::v4(dst),
+        src_id,
+        dst_id,
+        protocol,
+        family: Family::V4,
+    };
+    Conn {
+        tuples: [tuple(0x0a00_0002, 0x0a00_0102, 1024, 80), tuple(0x0a00_0102, 0x0a00_0002, 80, 1024)],
+        zone: Zone::default(),
+        status: Status::default(),
+        mark: 0,
+        expires: Instant::default(),
+        started: Instant::default(),
+        counters: [Counter::default(); 2],
+        accounted: false,
+        masquerade: None,
+        proto: ProtoState::Other,
+        extra: None,
+    }
+}
