@@ -167,6 +167,18 @@ impl<'a> Look<'a> {
         self.packet.ports()
     }
 
+    /// The first two 16-bit fields behind the network header, the ports of a protocol that has them, when at least
+    /// `header_len` (4 or more) bytes are there. Asks neither for the protocol nor whether it is a later fragment.
+    pub fn ports_of(&self, header_len: usize) -> Option<(u16, u16)> {
+        self.note(Facts::TUPLE.union(Facts::FRAGMENT));
+        match *self.packet.l4() {
+            [a, b, c, d, ..] if self.packet.l4().len() >= header_len => {
+                Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether this is a fragment that is not the first.
     pub fn is_later_fragment(&self) -> bool {
         self.note(Facts::FRAGMENT);

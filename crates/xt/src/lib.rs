@@ -4,6 +4,10 @@
 //! tests. Whoever needs to know an extension (parser, `--help`, completion, documentation, tests, fuzz seeds) walks
 //! [`MATCHES`] and [`TARGETS`].
 
+mod ports;
+#[cfg(test)]
+mod testing;
+
 pub mod option;
 pub mod value;
 
@@ -91,7 +95,19 @@ macro_rules! extensions {
 }
 
 extensions! { MATCHES: MatchSpec in matches {
+    addrtype,
+    comment,
+    connmark,
+    conntrack,
+    icmp,
+    icmp6,
+    limit,
     mark,
+    multiport,
+    state,
+    statistic,
+    tcp,
+    udp,
 } }
 
 extensions! { TARGETS: TargetSpec in targets {

@@ -1,0 +1,67 @@
+//! `-m connmark`: the mark of the packet's connection.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::Look;
+use hairpin_engine::rule::{Match, Needs};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "connmark",
+    aliases: &[],
+    families: Families::Both,
+    about: "the packet's connection carries this mark",
+    options: &[Opt::new("mark", &["value[/mask]"], "the mark under the mask equals the value").inverts().required()],
+    build,
+    cases: &[
+        Case::Same("--mark 0xffffffff/0x0"),
+        Case::Same("! --mark 0x13/0xf"),
+        Case::Saves("--mark 1/0xffffffff", "--mark 0x1"),
+        Case::Fails("--mark 4294967296", "out of range"),
+        Case::Fails("", "must be specified"),
+    ],
+};
+
+#[derive(Debug)]
+struct ConnMark {
+    value: u32,
+    mask: u32,
+    inverted: bool,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let Some(given) = parsed.get("mark") else {
+        return Err(parsed.error("option \"--mark\" must be specified"));
+    };
+    let (value, mask) = value::mark_mask(parsed, given)?;
+    Ok(Arc::new(ConnMark { value, mask, inverted: given.inverted }))
+}
+
+impl Match for ConnMark {
+    fn name(&self) -> &'static str {
+        "connmark"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        match look.conn() {
+            Some((conn, _)) => (conn.mark & self.mask == self.value) != self.inverted,
+            None => false,
+        }
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} --mark {:#x}", if self.inverted { " !" } else { "" }, self.value)?;
+        if self.mask != u32::MAX { write!(f, "/{:#x}", self.mask) } else { Ok(()) }
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::TRACKING
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

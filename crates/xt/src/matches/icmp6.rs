@@ -1,0 +1,75 @@
+//! `-m icmp6`: type and code of an ICMPv6 message.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::value::{self, IcmpType};
+use crate::{Case, Families, MatchSpec};
+use hairpin_engine::Look;
+use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_wire::{Family, icmp6, proto};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "icmp6",
+    aliases: &["icmpv6", "ipv6-icmp"],
+    families: Families::V6,
+    about: "ICMPv6 type and code",
+    options: &[Opt::new("icmpv6-type", &["type[/code]|name"], "the message is of this type").inverts().required()],
+    build,
+    cases: &[
+        Case::Same("-p ipv6-icmp|--icmpv6-type 1/0"),
+        Case::Same("-p ipv6-icmp|--icmpv6-type 2"),
+        Case::Same("-p ipv6-icmp|! --icmpv6-type 1/0"),
+        Case::Saves("-p ipv6-icmp|--icmpv6-type echo-request", "-p ipv6-icmp|--icmpv6-type 128"),
+        Case::Saves("-p ipv6-icmp|--icmpv6-type neighbor-adv", "-p ipv6-icmp|--icmpv6-type 136"),
+        Case::Fails("-p ipv6-icmp|--icmpv6-type 300", "Unknown ICMPv6 type `300'"),
+        Case::Fails("-p ipv6-icmp|", "must be specified"),
+    ],
+};
+
+#[derive(Debug)]
+struct Icmp6 {
+    kind: IcmpType,
+    inverted: bool,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let Some(given) = parsed.get("icmpv6-type") else {
+        return Err(parsed.error("option \"--icmpv6-type\" must be specified"));
+    };
+    let kind = value::icmp_type(Family::V6, given.value())?;
+    Ok(Arc::new(Icmp6 { kind, inverted: given.inverted }))
+}
+
+impl Match for Icmp6 {
+    fn name(&self) -> &'static str {
+        "icmp6"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        if look.is_later_fragment() {
+            return false;
+        }
+        match *look.l4() {
+            [kind, code, ..] if look.l4().len() >= icmp6::HEADER_LEN => {
+                (kind == self.kind.kind && (self.kind.from..=self.kind.to).contains(&code)) != self.inverted
+            }
+            _ => look.hotdrop(),
+        }
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} --icmpv6-type {}", if self.inverted { " !" } else { "" }, self.kind.kind)?;
+        if (self.kind.from, self.kind.to) == (0, 255) { Ok(()) } else { write!(f, "/{}", self.kind.from) }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { protocols: Protocols::Of(&[proto::ICMPV6]), ..Scope::EVERYWHERE }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,162 @@
+//! `-m multiport`: a list of ports and ranges of ports.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::Look;
+use hairpin_engine::rule::{Match, Place, Refused};
+use hairpin_wire::proto;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+const SIDES: &[&str] = &["source-ports", "destination-ports", "ports"];
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "multiport",
+    aliases: &[],
+    families: Families::Both,
+    about: "one of a list of ports",
+    options: &[
+        Opt::new("source-ports", &["port[,port:port...]"], "the source port is in the list")
+            .alias(&["sports"])
+            .inverts()
+            .excludes(SIDES),
+        Opt::new("destination-ports", &["port[,port:port...]"], "the destination port is in the list")
+            .alias(&["dports"])
+            .inverts()
+            .excludes(SIDES),
+        Opt::new("ports", &["port[,port:port...]"], "either port is in the list").inverts().excludes(SIDES),
+    ],
+    build,
+    cases: &[
+        Case::Same("-p tcp|--sports 53,1024:65535"),
+        Case::Same("-p udp|! --dports 1:2,5"),
+        Case::Same("-p sctp|--ports 1,2,3,4,5,6,7,8,9,10,11,12,13,14:15"),
+        Case::Fails("-p tcp|--ports 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15:16", "too many ports specified"),
+        Case::Fails("-p tcp|--ports 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16", "too many ports specified"),
+        Case::Fails("-p tcp|--ports 5:3", "invalid portrange specified"),
+        Case::Fails("-p tcp|--ports 1,,2", "invalid port/service `' specified"),
+        Case::Fails("-p tcp|--sports 1 --dports 2", "cannot be used together"),
+        Case::Fails("-p tcp|", "multiport expection an option"),
+        Case::Fails("--ports 1", "multiport needs `-p tcp'"),
+        Case::Fails("-p icmp|--ports 1", "multiport only works with TCP, UDP, UDPLITE, SCTP and DCCP"),
+        Case::Fails("! -p tcp|--ports 1", "multiport only works with TCP, UDP, UDPLITE, SCTP and DCCP"),
+    ],
+};
+
+#[derive(Debug)]
+struct Multiport {
+    side: Side,
+    ports: Vec<(u16, u16)>,
+    inverted: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Source,
+    Destination,
+    Either,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let Some(given) = parsed.given.first() else {
+        return Err(SyntaxError::parameter("multiport expection an option"));
+    };
+    let protocol = protocol(parsed)?;
+    let side = match given.option.name {
+        "source-ports" => Side::Source,
+        "destination-ports" => Side::Destination,
+        _ => Side::Either,
+    };
+    Ok(Arc::new(Multiport { side, ports: parse_ports(parsed, given.value(), protocol)?, inverted: given.inverted }))
+}
+
+fn protocol(parsed: &Parsed<'_>) -> Result<u8, SyntaxError> {
+    match parsed.protocol {
+        None | Some((0, false)) => Err(SyntaxError::parameter(
+            "multiport needs `-p tcp', `-p udp', `-p udplite', `-p sctp' or `-p dccp'",
+        )),
+        Some((protocol, false)) if PROTOCOLS.contains(&protocol) => Ok(protocol),
+        Some(_) => Err(SyntaxError::parameter("multiport only works with TCP, UDP, UDPLITE, SCTP and DCCP")),
+    }
+}
+
+/// A port takes one of 15 slots, a range two.
+fn parse_ports(parsed: &Parsed<'_>, text: &str, protocol: u8) -> Result<Vec<(u16, u16)>, SyntaxError> {
+    let too_many = || SyntaxError::parameter("too many ports specified").at(text);
+    let mut free: usize = SLOTS;
+    let mut ports = Vec::new();
+    for word in text.split(',') {
+        let (from, to) = match word.split_once(':') {
+            None => (word, None),
+            Some((from, to)) => (from, Some(to)),
+        };
+        free = free.checked_sub(if to.is_some() { 2 } else { 1 }).ok_or_else(too_many)?;
+        let from = value::service_port(parsed, from, protocol)?;
+        let to = match to {
+            None => from,
+            Some(to) => {
+                let to = value::service_port(parsed, to, protocol)?;
+                if from >= to {
+                    return Err(SyntaxError::parameter("invalid portrange specified").at(word));
+                }
+                to
+            }
+        };
+        ports.push((from, to));
+    }
+    Ok(ports)
+}
+
+impl Match for Multiport {
+    fn name(&self) -> &'static str {
+        "multiport"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        if look.is_later_fragment() {
+            return false;
+        }
+        let Some((source, destination)) = look.ports_of(4) else { return look.hotdrop() };
+        let listed = |port: u16| self.ports.iter().any(|(from, to)| (*from..=*to).contains(&port));
+        let fits = match self.side {
+            Side::Source => listed(source),
+            Side::Destination => listed(destination),
+            Side::Either => listed(source) || listed(destination),
+        };
+        fits != self.inverted
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " !" } else { "" })?;
+        f.write_str(match self.side {
+            Side::Source => " --sports ",
+            Side::Destination => " --dports ",
+            Side::Either => " --ports ",
+        })?;
+        for (n, (from, to)) in self.ports.iter().enumerate() {
+            write!(f, "{}{from}", if n == 0 { "" } else { "," })?;
+            if from != to {
+                write!(f, ":{to}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, place: &Place<'_>) -> Result<(), Refused> {
+        let header = &place.rule.header;
+        if !header.protocol_inverted && PROTOCOLS.contains(&header.protocol) {
+            return Ok(());
+        }
+        Err(Refused::Invalid("xt_multiport: the rule must name a protocol that has ports".to_owned()))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+const SLOTS: usize = 15;
+
+const PROTOCOLS: &[u8] = &[proto::TCP, proto::UDP, proto::UDPLITE, proto::SCTP, proto::DCCP];

@@ -1,0 +1,67 @@
+//! `-m state`: the state of the packet's connection, as `-m conntrack --ctstate` under an older name.
+
+use super::conntrack::{STATES, parse_list, save_list, state_of};
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec};
+use hairpin_engine::Look;
+use hairpin_engine::rule::{Match, Needs};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "state",
+    aliases: &[],
+    families: Families::Both,
+    about: "state of the packet's connection",
+    options: &[
+        Opt::new("state", &["state[,state...]"], "INVALID, NEW, ESTABLISHED, RELATED or UNTRACKED").inverts().required(),
+    ],
+    build,
+    cases: &[
+        Case::Same("--state INVALID"),
+        Case::Same("! --state NEW,RELATED"),
+        Case::Saves("--state ESTABLISHED,RELATED", "--state RELATED,ESTABLISHED"),
+        Case::Fails("--state SNAT", "Bad state \"SNAT\""),
+        Case::Fails("", "must be specified"),
+    ],
+};
+
+#[derive(Debug)]
+struct State {
+    states: u8,
+    inverted: bool,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let Some(given) = parsed.get("state") else {
+        return Err(parsed.error("option \"--state\" must be specified"));
+    };
+    // Without SNAT and DNAT, which came later.
+    let states = parse_list(STATES.get(..5).unwrap_or(STATES), "state", given.value())?;
+    Ok(Arc::new(State { states, inverted: given.inverted }))
+}
+
+impl Match for State {
+    fn name(&self) -> &'static str {
+        "state"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        (self.states & state_of(look) != 0) != self.inverted
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " ! --state " } else { " --state " })?;
+        save_list(f, STATES, self.states)
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::TRACKING
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

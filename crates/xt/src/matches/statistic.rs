@@ -1,0 +1,133 @@
+//! `-m statistic`: every nth packet, or packets by chance.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::Look;
+use hairpin_engine::rule::{Match, Memory};
+use hairpin_engine::time::Now;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "statistic",
+    aliases: &[],
+    families: Families::Both,
+    about: "some of the packets, by chance or by count",
+    options: &[
+        Opt::new("mode", &["random|nth"], "by chance or by count").required(),
+        Opt::new("probability", &["p"], "how likely, 0 to 1 (random)").inverts(),
+        Opt::new("every", &["n"], "one of n packets (nth)").inverts().needs(&["packet"]),
+        Opt::new("packet", &["p"], "which of the n, from 0 (nth)").needs(&["every"]),
+    ],
+    build,
+    cases: &[
+        Case::Same("--mode random --probability 1.00000000000"),
+        Case::Same("--mode random ! --probability 0.50000000000"),
+        Case::Saves("--mode random --probability 0.33", "--mode random --probability 0.33000000007"),
+        Case::Saves("--mode random --probability 1e-1", "--mode random --probability 0.10000000009"),
+        Case::Same("--mode nth --every 3 --packet 0"),
+        Case::Same("--mode nth ! --every 5 --packet 4"),
+        Case::Fails("", "must be specified"),
+        Case::Fails("--mode foo", "Bad mode \"foo\""),
+        Case::Fails("--mode random", "--probability must be specified when using random mode"),
+        Case::Fails("--mode nth", "--every and --packet must be specified when using nth mode"),
+        Case::Fails("--mode random --probability 1.1", "out of range (0-1)"),
+        Case::Fails("--mode nth --every 5", "requires \"--packet\""),
+        Case::Fails("--mode nth --every 5 --packet 5", "the --packet p must be 0 <= p <= n-1"),
+        Case::Fails("--mode nth --every 0 --packet 0", "out of range (1-4294967295)"),
+    ],
+};
+
+#[derive(Debug)]
+struct Statistic {
+    mode: Mode,
+    inverted: bool,
+}
+
+#[derive(Debug)]
+enum Mode {
+    /// The packet fits when 31 random bits are below this.
+    Random(u32),
+    Nth {
+        every: u32,
+        packet: u32,
+    },
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let inverted = parsed.given.iter().any(|given| given.inverted);
+    let mode = match parsed.get("mode").map(|given| given.value()) {
+        Some("random") => Mode::Random(parse_random(parsed)?),
+        Some("nth") => parse_nth(parsed)?,
+        Some(other) => return Err(SyntaxError::parameter(format!("Bad mode \"{other}\"")).at(other)),
+        None => return Err(parsed.error("option \"--mode\" must be specified")),
+    };
+    Ok(Arc::new(Statistic { mode, inverted }))
+}
+
+fn parse_random(parsed: &Parsed<'_>) -> Result<u32, SyntaxError> {
+    let Some(given) = parsed.get("probability") else {
+        return Err(SyntaxError::parameter("--probability must be specified when using random mode"));
+    };
+    Ok((value::float(parsed, given, 0, 1)? * CERTAIN).round() as u32)
+}
+
+fn parse_nth(parsed: &Parsed<'_>) -> Result<Mode, SyntaxError> {
+    let (Some(every), Some(packet)) = (parsed.get("every"), parsed.get("packet")) else {
+        return Err(SyntaxError::parameter("--every and --packet must be specified when using nth mode"));
+    };
+    let every = value::number(parsed, every, 1, u64::from(u32::MAX))? as u32;
+    let packet = value::number_u32(parsed, packet)?;
+    if packet >= every {
+        return Err(SyntaxError::parameter("the --packet p must be 0 <= p <= n-1"));
+    }
+    Ok(Mode::Nth { every, packet })
+}
+
+/// How many packets of the current round were seen.
+#[derive(Debug)]
+struct Round(u32);
+
+impl Match for Statistic {
+    fn name(&self) -> &'static str {
+        "statistic"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        let hit = match self.mode {
+            Mode::Random(below) => look.random() & 0x7fff_ffff < below,
+            Mode::Nth { every, .. } => {
+                let Some(mut round) = look.memory::<Round>() else { return false };
+                round.0 = if round.0 == every - 1 { 0 } else { round.0 + 1 };
+                round.0 == 0
+            }
+        };
+        hit != self.inverted
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let not = if self.inverted { " !" } else { "" };
+        match self.mode {
+            Mode::Random(below) => {
+                write!(f, " --mode random{not} --probability {:.11}", f64::from(below) / CERTAIN)
+            }
+            Mode::Nth { every, packet } => write!(f, " --mode nth{not} --every {every} --packet {packet}"),
+        }
+    }
+
+    fn memory(&self, _now: &Now) -> Memory {
+        match self.mode {
+            Mode::Random(_) => Memory::None,
+            Mode::Nth { every, packet } => Memory::Own(Box::new(Round(every - 1 - packet))),
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The probability 1.
+const CERTAIN: f64 = 2_147_483_648.0;

@@ -1,0 +1,75 @@
+//! `-m udp`: ports of a UDP datagram.
+
+use crate::option::{Parsed, SyntaxError};
+use crate::ports::{DPORT, Ports, SPORT};
+use crate::{Case, Families, MatchSpec};
+use hairpin_engine::Look;
+use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_wire::{proto, udp};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "udp",
+    aliases: &[],
+    families: Families::Both,
+    about: "UDP ports",
+    options: &[SPORT, DPORT],
+    build,
+    cases: &[
+        Case::Same("-p udp|"),
+        Case::Same("-p udp|! --sport 1024:65535 --dport 53"),
+        Case::Saves("-p udp|--sport 4: --dport :", "-p udp|--sport 4:65535"),
+        Case::Fails("-p udp|--sport 4:3", "invalid portrange (min > max)"),
+        Case::Fails("-p udp|--dport -1", "invalid port/service `-1' specified"),
+    ],
+};
+
+#[derive(Debug)]
+struct Udp {
+    sport: Ports,
+    dport: Ports,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    Ok(Arc::new(Udp {
+        sport: Ports::option(parsed, "source-port", proto::UDP)?,
+        dport: Ports::option(parsed, "destination-port", proto::UDP)?,
+    }))
+}
+
+impl Match for Udp {
+    fn name(&self) -> &'static str {
+        "udp"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        if look.is_later_fragment() {
+            return false;
+        }
+        match look.ports_of(udp::HEADER_LEN) {
+            Some((sport, dport)) => self.sport.contains(sport) && self.dport.contains(dport),
+            None => look.hotdrop(),
+        }
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.sport != Ports::ALL {
+            self.sport.save(f, "sport")?;
+        }
+        if self.dport != Ports::ALL {
+            self.dport.save(f, "dport")?;
+        }
+        Ok(())
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { protocols: Protocols::Of(&[proto::UDP]), ..Scope::EVERYWHERE }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

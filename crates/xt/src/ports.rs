@@ -1,0 +1,47 @@
+//! The port options that the matches on transport protocols share: `--sport` and `--dport`.
+
+use crate::option::{Given, Opt, Parsed, SyntaxError};
+use crate::value;
+use std::fmt;
+
+/// `--sport`.
+pub(crate) const SPORT: Opt =
+    Opt::new("source-port", &["port[:port]"], "source port or range of ports").alias(&["sport"]).inverts();
+/// `--dport`.
+pub(crate) const DPORT: Opt =
+    Opt::new("destination-port", &["port[:port]"], "destination port or range of ports").alias(&["dport"]).inverts();
+
+/// A range of ports, perhaps inverted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ports {
+    min: u16,
+    max: u16,
+    inverted: bool,
+}
+
+impl Ports {
+    /// Every port.
+    pub(crate) const ALL: Ports = Ports { min: 0, max: u16::MAX, inverted: false };
+
+    /// The value of an option; names are services of `protocol`.
+    pub(crate) fn parse(parsed: &Parsed<'_>, given: &Given, protocol: u8) -> Result<Ports, SyntaxError> {
+        let (min, max) = value::service_range(parsed, given.value(), protocol)?;
+        Ok(Ports { min, max, inverted: given.inverted })
+    }
+
+    /// The value of the option of this name, or every port when it was not given.
+    pub(crate) fn option(parsed: &Parsed<'_>, name: &str, protocol: u8) -> Result<Ports, SyntaxError> {
+        parsed.get(name).map_or(Ok(Ports::ALL), |given| Ports::parse(parsed, given, protocol))
+    }
+
+    /// Whether the port is in the range or, inverted, is not.
+    pub(crate) const fn contains(self, port: u16) -> bool {
+        (self.min <= port && port <= self.max) != self.inverted
+    }
+
+    /// Prints ` [!] --NAME a[:b]`.
+    pub(crate) fn save(self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        write!(f, "{} --{name} {}", if self.inverted { " !" } else { "" }, self.min)?;
+        if self.min == self.max { Ok(()) } else { write!(f, ":{}", self.max) }
+    }
+}

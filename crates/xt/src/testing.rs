@@ -1,0 +1,205 @@
+//! What the tests of extensions share: a rule's options as text, packets, and one question.
+
+use crate::option::{Given, NoNames, Opt, Parsed, SyntaxError};
+use crate::{Case, MATCHES, MatchSpec, find_match};
+use hairpin_engine::Packet;
+use hairpin_engine::probe::{Answer, Loaded, Probe};
+use hairpin_engine::rule::{Match, TableId};
+use hairpin_wire::{Addr, Family, build};
+use std::fmt;
+use std::sync::Arc;
+
+pub(crate) use hairpin_engine::probe::Answer::{Hotdrop, No, Yes};
+
+/// Asks the matches of `rule` (`-p tcp -m tcp --dport 80`) about one packet.
+#[track_caller]
+pub(crate) fn check(rule: &str, packet: Vec<u8>, expected: Answer) {
+    let mut probe = probe(packet);
+    check_in(&mut probe, rule, expected);
+}
+
+/// Asks the matches of `rule` in these surroundings.
+#[track_caller]
+pub(crate) fn check_in(probe: &mut Probe, rule: &str, expected: Answer) {
+    let loaded = load(probe, rule);
+    assert_eq!(probe.ask(&loaded), expected, "{rule}");
+}
+
+/// Loads the one match of `rule`, so that it can be asked more than once.
+#[track_caller]
+pub(crate) fn load(probe: &mut Probe, rule: &str) -> Loaded<dyn Match> {
+    let built = parse(probe.packet.family(), rule);
+    probe.load(built.unwrap_or_else(|error| panic!("{rule}: {error}")))
+}
+
+/// Surroundings for a network packet.
+#[track_caller]
+pub(crate) fn probe(packet: Vec<u8>) -> Probe {
+    Probe::new(Packet::from_ip(&packet).unwrap_or_else(|error| panic!("{packet:02x?}: {error:?}")))
+}
+
+/// 10.0.0.1
+pub(crate) const SRC: Addr = Addr::v4(0x0a00_0001);
+/// 10.0.0.2
+pub(crate) const DST: Addr = Addr::v4(0x0a00_0002);
+
+/// A UDP datagram from [`SRC`] to [`DST`].
+pub(crate) fn udp(src_port: u16, dst_port: u16) -> Vec<u8> {
+    build::Udp { src_port, dst_port, payload: b"0123456789" }.packet(Family::V4, SRC, DST)
+}
+
+/// A TCP segment from [`SRC`] to [`DST`].
+pub(crate) fn tcp(src_port: u16, dst_port: u16, flags: u8) -> Vec<u8> {
+    build::Tcp { src_port, dst_port, flags, ..Default::default() }.packet(Family::V4, SRC, DST)
+}
+
+/// A later fragment that holds only `payload`.
+pub(crate) fn later_fragment(protocol: u8, fragment_offset: u16, payload: &[u8]) -> Vec<u8> {
+    build::Ipv4 { src: SRC, dst: DST, protocol, fragment_offset, payload, ..Default::default() }.to_vec()
+}
+
+/// The one match of `rule`.
+pub(crate) fn parse(family: Family, rule: &str) -> Result<Arc<dyn Match>, SyntaxError> {
+    let words = split(rule);
+    let mut words = words.iter().map(String::as_str).peekable();
+    let (mut protocol, mut spec, mut given, mut inverted) = (None, None, Vec::new(), false);
+    while let Some(word) = words.next() {
+        match word {
+            "!" => {
+                inverted = true;
+                continue;
+            }
+            "-p" => protocol = Some((number(words.next().expect("a protocol")), inverted)),
+            "-m" => spec = Some(find_match(words.next().expect("a name"), family).expect("a known match")),
+            option => {
+                let spec: &MatchSpec = spec.expect("-m first");
+                let name = option.strip_prefix("--").expect("an option");
+                let (option, name) = find(spec, name).unwrap_or_else(|| panic!("option {name} of {}", spec.name));
+                let mut values = Vec::new();
+                for _ in option.values {
+                    if option.optional && words.peek().is_none_or(|word| word.starts_with('-')) {
+                        break;
+                    }
+                    values.push(words.next().expect("a value").to_owned());
+                }
+                given.push(Given { option, name, inverted, words: values });
+            }
+        }
+        inverted = false;
+    }
+    let spec = spec.expect("a match");
+    let parsed = Parsed {
+        extension: spec.name,
+        family,
+        table: TableId::Filter,
+        chain: "FORWARD",
+        protocol,
+        names: &NoNames,
+        given,
+    };
+    declared(spec, &parsed)?;
+    (spec.build)(&parsed)
+}
+
+/// What the declarations of the options demand.
+fn declared(spec: &MatchSpec, parsed: &Parsed<'_>) -> Result<(), SyntaxError> {
+    for given in &parsed.given {
+        let option = given.option;
+        let named = |name: &&&str| **name != option.name && parsed.has(name);
+        if given.inverted && !option.invertible {
+            return Err(parsed.error(format_args!("option \"--{}\" cannot be inverted.", option.name)));
+        }
+        if let Some(other) = option.excludes.iter().find(named) {
+            return Err(parsed.error(format_args!("\"--{}\" cannot be used together with \"--{other}\".", option.name)));
+        }
+        if let Some(other) = option.needs.iter().find(|name| !parsed.has(name)) {
+            return Err(parsed.error(format_args!("\"--{}\" also requires \"--{other}\".", option.name)));
+        }
+    }
+    match spec.options.iter().find(|option| option.required && !parsed.has(option.name)) {
+        Some(option) => Err(parsed.error(format_args!("option \"--{}\" must be specified", option.name))),
+        None => Ok(()),
+    }
+}
+
+fn find(spec: &MatchSpec, name: &str) -> Option<(&'static Opt, &'static str)> {
+    spec.options.iter().find_map(|option| {
+        let names = [&option.name].into_iter().chain(option.aliases);
+        names.into_iter().find(|n| **n == name).map(|n| (option, *n))
+    })
+}
+
+fn number(protocol: &str) -> u8 {
+    match crate::value::protocol(&NoNames, protocol) {
+        Ok(number) => number,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Words with double quotes and backslashes, as iptables-restore reads them.
+fn split(text: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            ' ' if !quoted => words.extend(word.take()),
+            '"' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            '\\' => word.get_or_insert_default().extend(chars.next()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+struct Saved<'a>(&'a dyn Match);
+
+impl fmt::Display for Saved<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.save(f)
+    }
+}
+
+/// The rule that a case's text stands for.
+fn rule_of(spec: &MatchSpec, text: &str) -> String {
+    let (before, options) = text.split_once('|').unwrap_or(("", text));
+    format!("{before} -m {} {options}", spec.name)
+}
+
+#[test]
+fn cases_hold() {
+    for spec in MATCHES {
+        let family = if spec.families.has(Family::V4) { Family::V4 } else { Family::V6 };
+        for case in spec.cases {
+            let saves = |text: &str, saved: &str| {
+                let rule = rule_of(spec, text);
+                let built = parse(family, &rule).unwrap_or_else(|error| panic!("{rule}: {error}"));
+                let saved = saved.split_once('|').map_or(saved, |(_, options)| options);
+                assert_eq!(Saved(&*built).to_string().trim_start(), saved, "{rule}");
+                assert_eq!(built.name(), spec.name);
+            };
+            match case {
+                Case::Same(text) => saves(text, text),
+                Case::Saves(text, saved) => {
+                    saves(text, saved);
+                    saves(saved, saved);
+                }
+                Case::Fails(text, message) => {
+                    let rule = rule_of(spec, text);
+                    match parse(family, &rule) {
+                        Ok(_) => panic!("{rule} was accepted"),
+                        Err(error) => assert!(error.message.contains(message), "{rule}: {error}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_list_is_in_order() {
+    assert!(MATCHES.windows(2).all(|pair| pair[0].name < pair[1].name));
+}
