@@ -5,6 +5,7 @@
 pub mod event;
 pub mod fate;
 pub mod hook;
+pub mod jhash;
 pub mod link;
 pub mod log_line;
 pub mod look;

@@ -1,5 +1,6 @@
 //! A packet in the engine: its bytes, where its headers are (found once), and what the host knows about it.
 
+use crate::nat::Manip;
 use crate::net::IfIndex;
 use crate::route::Route;
 use crate::track::Tracked;
@@ -222,6 +223,14 @@ impl Packet {
     /// Its headers.
     pub fn head(&self) -> &Headers {
         &self.head
+    }
+
+    /// Notes an address that was just written into the network header.
+    pub(crate) fn set_head_addr(&mut self, side: Manip, addr: Addr) {
+        match side {
+            Manip::Src => self.head.src = addr,
+            Manip::Dst => self.head.dst = addr,
+        }
     }
 
     /// IPv4 or IPv6.
@@ -465,4 +474,44 @@ impl Headers {
         };
         Ok((head, total))
     }
+}
+
+impl Packet {
+    /// The packet in a few words, for traces: `192.168.1.2:5000 > 8.8.8.8:53 udp, ttl 64, 60 bytes`.
+    pub fn describe(&self) -> String {
+        let family = self.family();
+        let end = |addr: Addr, port: Option<u16>| match (family, port) {
+            (_, None) => addr.display(family).to_string(),
+            (Family::V4, Some(port)) => format!("{}:{port}", addr.display(family)),
+            (Family::V6, Some(port)) => format!("[{}]:{port}", addr.display(family)),
+        };
+        let ports = self.ports();
+        let what = match (self.protocol(), self.l4()) {
+            (proto::TCP, l4) => format!("tcp {}", tcp_flags(l4.get(13).copied().unwrap_or(0))),
+            (proto::UDP, _) => "udp".to_owned(),
+            (proto::ICMP | proto::ICMPV6, [kind, code, ..]) if !self.is_later_fragment() => {
+                format!("icmp {kind}/{code}")
+            }
+            (protocol, _) => format!("protocol {protocol}"),
+        };
+        let fragment = match (self.head.fragment_offset, self.head.more_fragments) {
+            (0, false) => String::new(),
+            (at, more) => format!(", fragment at {}{}", u32::from(at) * 8, if more { "+" } else { "" }),
+        };
+        format!(
+            "{} > {} {what}, ttl {}, {} bytes{fragment}{}",
+            end(self.src(), ports.map(|p| p.0)),
+            end(self.dst(), ports.map(|p| p.1)),
+            self.ttl(),
+            self.length(),
+            if self.meta.mark == 0 { String::new() } else { format!(", mark {:#x}", self.meta.mark) },
+        )
+    }
+}
+
+fn tcp_flags(bits: u8) -> String {
+    let names = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+    let set: Vec<&str> =
+        names.iter().enumerate().filter(|(n, _)| bits & (1 << n) != 0).map(|(_, name)| *name).collect();
+    if set.is_empty() { "without flags".to_owned() } else { set.join(",") }
 }
