@@ -114,7 +114,8 @@ pub fn learn(volatile: &mut Volatile, one: &Outcome, two: &Outcome) -> Result<()
         rules("rules.v6", a, b, true, &mut differences);
     }
     if let Some(d) = differences.first() {
-        return Err(d.what.clone());
+        // Here both are the kernel.
+        return Err(d.what.replace("kernel ", "first ").replace("program ", "then "));
     }
     learn_conntrack(volatile, &one.conntrack, &two.conntrack)?;
     learn_log(volatile, &one.log, &two.log)

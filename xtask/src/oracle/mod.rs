@@ -6,6 +6,7 @@
 
 mod compare;
 mod frame;
+mod fuzz;
 mod kernel;
 mod pcap;
 mod program;
@@ -30,6 +31,12 @@ Usage: cargo xtask oracle COMMAND
 
   record [--fast] PATH...                                                                                         (root)
       Play each scenario on the running kernel, three times, and write what it did to expected/.
+
+  fuzz [--seed S] [--count N] [--first N] [--deep] [--family 4|6|46] [--keep DIR] [--program CMD] [--coverage]    (root)
+      Make random hosts, rules and traffic, ask the kernel, and hold the program against its answer. The same seed makes
+      the same scenarios; --first N --count 1 makes one of them again. Those in which the program differs are kept in DIR
+      (target/oracle-fuzz); --keep-all keeps the others, too. --deep: long conversations, some 60 rules in nested chains.
+      --coverage counts the rules made and met. --jobs N plays N at a time.
 ";
 
 /// Runs the command that `args` names.
@@ -37,6 +44,7 @@ pub fn main(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
     match args.next()? {
         Some(Value(command)) if command == "compare" => compare(args),
         Some(Value(command)) if command == "record" => record(args),
+        Some(Value(command)) if command == "fuzz" => fuzz(args),
         Some(Long("help") | Short('h')) => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
@@ -120,6 +128,52 @@ fn record(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
     }
     println!("{good} of {total} recorded cleanly");
     Ok(ExitCode::from(u8::from(good != total)))
+}
+
+fn fuzz(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
+    let mut settings = fuzz::Settings {
+        seed: 1,
+        first: 0,
+        count: 20,
+        deep: false,
+        family: fuzz::Family::V4,
+        keep: root().join("target/oracle-fuzz"),
+        keep_all: false,
+        jobs: 2 * std::thread::available_parallelism().map_or(1, usize::from),
+        coverage: false,
+    };
+    let mut program = None;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("seed") => settings.seed = args.value()?.parse()?,
+            Long("count") => settings.count = args.value()?.parse()?,
+            Long("first") => settings.first = args.value()?.parse()?,
+            Long("jobs") => settings.jobs = args.value()?.parse()?,
+            Long("deep") => settings.deep = true,
+            Long("keep") => settings.keep = args.value()?.into(),
+            Long("keep-all") => settings.keep_all = true,
+            Long("coverage") => settings.coverage = true,
+            Long("program") => program = Some(args.value()?.string()?),
+            Long("family") => {
+                settings.family = match args.value()?.string()?.as_str() {
+                    "4" => fuzz::Family::V4,
+                    "6" => fuzz::Family::V6,
+                    "46" => fuzz::Family::Both,
+                    other => return Err(format!("--family is 4, 6 or 46, not {other}").into()),
+                }
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    if let Some(why) = kernel::obstacle() {
+        return Ok(cannot_ask(&why));
+    }
+    let program = match program {
+        Some(command) => Program::given(&command)?,
+        None => Program::ours(root())?,
+    };
+    let all_agree = fuzz::run(&settings, &program, &kernel::Switch::on()?)?;
+    Ok(ExitCode::from(u8::from(!all_agree)))
 }
 
 /// Without the kernel there is nothing to do, which is no failure on a developer's machine but one in CI.

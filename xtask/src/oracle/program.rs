@@ -120,7 +120,7 @@ impl Program {
     }
 
     fn report(&self, scenario: &Scenario, differences: &[Difference], want: &Outcome, got: &Outcome) -> String {
-        let mut out = String::new();
+        let mut out = format!("  {}\n", scenario.meta.about);
         for d in differences {
             let _ = writeln!(out, "  {}", d.what);
         }

@@ -143,8 +143,13 @@ impl Lab {
         Ok(rows.into_iter().map(|r| format!("{r}\n")).collect())
     }
 
-    /// The lines that LOG rules wrote since the last call.
-    pub fn log(&mut self) -> Result<String, String> {
+    /// Takes what LOG rules wrote, before the kernel forgets it.
+    pub fn read_log(&mut self) -> Result<(), String> {
+        self.log.read()
+    }
+
+    /// Ends the lab; the lines that LOG rules wrote.
+    pub fn into_log(self) -> Result<String, String> {
         self.log.lines()
     }
 

@@ -67,6 +67,7 @@ pub struct Reader {
     file: File,
     prefixes: BTreeSet<String>,
     ifaces: Vec<String>,
+    found: String,
 }
 
 impl Reader {
@@ -76,7 +77,8 @@ impl Reader {
         let mut file = File::open("/dev/kmsg").map_err(fail)?;
         sys::set_nonblocking(file.as_fd()).map_err(fail)?;
         file.seek(SeekFrom::End(0)).map_err(fail)?;
-        Ok(Self { file, prefixes: rules.iter().flat_map(|text| prefixes(text)).collect(), ifaces })
+        let prefixes = rules.iter().flat_map(|text| prefixes(text)).collect();
+        Ok(Self { file, prefixes, ifaces, found: String::new() })
     }
 
     /// Whether any line can be expected at all.
@@ -84,22 +86,30 @@ impl Reader {
         !self.prefixes.is_empty()
     }
 
-    /// The lines since the last call.
-    pub fn lines(&mut self) -> Result<String, String> {
-        let mut out = String::new();
+    /// All lines since the reader was opened.
+    pub fn lines(mut self) -> Result<String, String> {
+        self.read()?;
+        Ok(self.found)
+    }
+
+    /// Takes what is there. The kernel keeps only so much: to be called every now and then.
+    pub fn read(&mut self) -> Result<(), String> {
+        if self.prefixes.is_empty() {
+            return Ok(());
+        }
         let mut record = [0; 8192];
         loop {
             match self.file.read(&mut record) {
-                Ok(0) => return Ok(out),
+                Ok(0) => return Ok(()),
                 Ok(n) => {
                     let record = String::from_utf8_lossy(&record[..n]);
                     let line = record.split_once(';').map_or("", |(_, text)| text.lines().next().unwrap_or(""));
                     if self.is_ours(line) {
-                        out.push_str(line.trim_end());
-                        out.push('\n');
+                        self.found.push_str(line.trim_end());
+                        self.found.push('\n');
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(out),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == ErrorKind::BrokenPipe => return Err("the kernel's log overflowed".into()),
                 Err(e) => return Err(format!("/dev/kmsg: {e}")),
             }
@@ -143,6 +153,7 @@ mod tests {
             file: File::open("/dev/null").unwrap(),
             prefixes: prefixes(rules).into_iter().collect(),
             ifaces: vec!["eth1".into()],
+            found: String::new(),
         };
         assert!(reader.is_ours("in: IN=eth1 OUT= MAC=02"));
         assert!(reader.is_ours("xIN= OUT=lo SRC=1"));

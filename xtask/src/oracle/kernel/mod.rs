@@ -4,9 +4,10 @@ mod lab;
 mod log;
 mod sys;
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-pub use lab::{Lab, run};
+pub use lab::{Departure, Lab, run};
 pub use log::Switch;
 
 use super::scenario::{Arrival, Host, Outcome};
@@ -51,8 +52,9 @@ pub fn play(
     for _ in 0..ATTEMPTS {
         switch.keep_on();
         let (played, expects_log) = in_own_thread(|| {
-            let mut lab = Lab::new(host, rules4, rules6)?;
-            Ok((play_in(&mut lab, rules6.is_some(), arrivals)?, lab.expects_log()))
+            let lab = Lab::new(host, rules4, rules6)?;
+            let expects_log = lab.expects_log();
+            Ok((play_in(lab, rules6.is_some(), arrivals)?, expects_log))
         })?;
         // Another run on this machine may have turned the log off meanwhile: then lines may be missing.
         if switch.keep_on() || !expects_log {
@@ -67,6 +69,11 @@ pub fn in_own_thread<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -
     std::thread::scope(|scope| scope.spawn(work).join().unwrap_or_else(|_| Err("the lab's thread panicked".into())))
 }
 
+/// Moves the calling thread into a new, empty network namespace, which lasts as long as the thread and the handle.
+pub fn new_network() -> Result<OwnedFd, String> {
+    sys::new_network().map_err(|e| format!("unshare: {e}"))
+}
+
 /// What `kernel.toml` says about this machine.
 pub fn facts() -> Result<String, String> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|e| format!("osrelease: {e}"))?;
@@ -74,14 +81,14 @@ pub fn facts() -> Result<String, String> {
     Ok(format!("kernel = \"{}\"\niptables = \"{}\"\n", release.trim(), iptables.trim()))
 }
 
-fn play_in(lab: &mut Lab, has_rules6: bool, arrivals: &[Arrival]) -> Result<Played, String> {
+fn play_in(mut lab: Lab, has_rules6: bool, arrivals: &[Arrival]) -> Result<Played, String> {
     let mut outcome = Outcome::default();
     for iface in lab.ifaces() {
         outcome.frames.insert(iface.to_string(), Vec::new());
     }
     let first = arrivals.first().map_or(0, |a| a.micros);
     let (mut now, mut late, start) = (first, Duration::ZERO, Instant::now());
-    let mut keep = |departures: Vec<lab::Departure>, micros| {
+    let mut keep = |departures: Vec<Departure>, micros| {
         for d in departures {
             outcome.frames.entry(d.iface).or_default().push(Stamped { micros, data: d.data });
         }
@@ -92,11 +99,12 @@ fn play_in(lab: &mut Lab, has_rules6: bool, arrivals: &[Arrival]) -> Result<Play
         late = late.max(due.elapsed());
         now = a.micros;
         lab.inject(&a.iface, &a.data)?;
+        lab.read_log()?;
     }
     keep(lab.until(Instant::now() + SETTLE)?, now);
     outcome.conntrack = lab.conntrack()?;
     outcome.rules4 = lab.rules4()?;
     outcome.rules6 = if has_rules6 { Some(lab.rules6()?) } else { None };
-    outcome.log = lab.log()?;
+    outcome.log = lab.into_log()?;
     Ok(Played { outcome, late })
 }
