@@ -3,9 +3,11 @@
 use crate::option::{Given, NoNames, Opt, Parsed, SyntaxError};
 use crate::{Case, MATCHES, MatchSpec, find_match};
 use hairpin_engine::Packet;
-use hairpin_engine::probe::{Answer, Loaded, Probe};
+use hairpin_engine::net::{IfIndex, IfName, Interface, LinkKind};
+pub(crate) use hairpin_engine::probe::Answer;
+use hairpin_engine::probe::{Loaded, Probe};
 use hairpin_engine::rule::{Match, TableId};
-use hairpin_wire::{Addr, Family, build};
+use hairpin_wire::{Addr, Family, Mac, build};
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,6 +48,32 @@ pub(crate) const DST: Addr = Addr::v4(0x0a00_0002);
 /// A UDP datagram from [`SRC`] to [`DST`].
 pub(crate) fn udp(src_port: u16, dst_port: u16) -> Vec<u8> {
     build::Udp { src_port, dst_port, payload: b"0123456789" }.packet(Family::V4, SRC, DST)
+}
+
+/// A UDP datagram from 2001:db8::1 to 2001:db8::2.
+pub(crate) fn udp6(src_port: u16, dst_port: u16) -> Vec<u8> {
+    build::Udp { src_port, dst_port, payload: b"0123456789" }.packet(Family::V6, SRC6, DST6)
+}
+
+/// 2001:db8::1
+pub(crate) const SRC6: Addr = Addr(0x2001_0db8 << 96 | 1);
+/// 2001:db8::2
+pub(crate) const DST6: Addr = Addr(0x2001_0db8 << 96 | 2);
+
+/// Adds a device to the host.
+pub(crate) fn device(probe: &mut Probe, name: &str, kind: LinkKind) -> IfIndex {
+    let index = IfIndex(probe.net.interfaces.len() as u32 + 1);
+    probe.net.interfaces.push(Interface {
+        index,
+        name: IfName::new(name).expect("a short name"),
+        kind,
+        mac: Mac::ZERO,
+        mtu: 1500,
+        up: true,
+        group: 0,
+        addresses: Vec::new(),
+    });
+    index
 }
 
 /// A TCP segment from [`SRC`] to [`DST`].

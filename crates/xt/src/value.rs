@@ -370,7 +370,7 @@ pub fn network_hosts(names: &dyn crate::option::Names, family: Family, text: &st
 }
 
 /// A network number: up to four parts of 8 bits, those left out being 0; IPv6 in full.
-fn parse_network(family: Family, text: &str) -> Option<Addr> {
+pub fn parse_network(family: Family, text: &str) -> Option<Addr> {
     if family == Family::V6 {
         return parse_strict_addr(family, text);
     }

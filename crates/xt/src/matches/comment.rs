@@ -57,3 +57,16 @@ impl Match for Comment {
 
 /// `XT_MAX_COMMENT_LEN` with its final zero byte.
 const MAX_BYTES: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Yes, check, parse, udp};
+    use hairpin_wire::Family;
+
+    #[test]
+    fn always_true_and_limited() {
+        check("-m comment --comment no", udp(1, 2), Yes);
+        assert!(parse(Family::V4, &format!("-m comment --comment {}", "x".repeat(255))).is_ok());
+        assert!(parse(Family::V4, &format!("-m comment --comment {}", "x".repeat(256))).is_err());
+    }
+}

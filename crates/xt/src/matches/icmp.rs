@@ -85,3 +85,27 @@ impl Match for Icmp {
 }
 
 const ANY: u8 = 255;
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST, Hotdrop, No, SRC, Yes, check, later_fragment};
+    use hairpin_wire::{Family, build};
+
+    #[test]
+    fn types_and_codes() {
+        let packet = |kind, code| build::Icmp4 { kind, code, ..Default::default() }.packet(SRC, DST);
+        check("-p icmp -m icmp --icmp-type 8", packet(8, 7), Yes);
+        check("-p icmp -m icmp --icmp-type 3/1", packet(3, 1), Yes);
+        check("-p icmp -m icmp --icmp-type 3/1", packet(3, 2), No);
+        check("-p icmp -m icmp ! --icmp-type 3/1", packet(3, 2), Yes);
+        check("-p icmp -m icmp --icmp-type any", packet(200, 2), Yes);
+        check("-p icmp -m icmp --icmp-type 255/255", packet(200, 2), Yes);
+        check("-p icmp -m icmp ! --icmp-type any", packet(200, 2), No);
+    }
+
+    #[test]
+    fn fragments_and_short_headers() {
+        check("-p icmp -m icmp --icmp-type any", later_fragment(1, 1, &[0; 20]), No);
+        check("-p icmp -m icmp --icmp-type any", build::ip(Family::V4, SRC, DST, 1, &[8; 7]), Hotdrop);
+    }
+}

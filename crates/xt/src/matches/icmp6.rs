@@ -73,3 +73,19 @@ impl Match for Icmp6 {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST6, Hotdrop, No, SRC6, Yes, check};
+    use hairpin_wire::{Family, build};
+
+    #[test]
+    fn types_and_codes() {
+        let packet = |kind, code| build::Icmp6 { kind, code, ..Default::default() }.packet(SRC6, DST6);
+        check("-p 58 -m icmp6 --icmpv6-type 128", packet(128, 7), Yes);
+        check("-p 58 -m icmp6 --icmpv6-type 1/3", packet(1, 4), No);
+        check("-p 58 -m icmp6 ! --icmpv6-type 1/3", packet(1, 4), Yes);
+        check("-p 58 -m icmp6 --icmpv6-type 255", packet(1, 4), No);
+        check("-p 58 -m icmp6 --icmpv6-type 1", build::ip(Family::V6, SRC6, DST6, 58, &[1; 7]), Hotdrop);
+    }
+}

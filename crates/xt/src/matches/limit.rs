@@ -175,3 +175,70 @@ const CREDITS_PER_JIFFY: u32 = {
     let most = u32::MAX / (HZ as u32 * 86400);
     1 << most.ilog2()
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{load, parse, probe, udp};
+    use hairpin_engine::Instant;
+    use hairpin_engine::probe::{Answer, Loaded, Probe};
+    use hairpin_wire::Family;
+
+    /// How many of `count` packets at this jiffy pass.
+    fn passed(probe: &mut Probe, loaded: &Loaded<dyn Match>, jiffy: u64, count: usize) -> usize {
+        probe.now.mono = Instant::from_jiffies(jiffy);
+        (0..count).filter(|_| probe.ask(loaded) == Answer::Yes).count()
+    }
+
+    #[test]
+    fn burst_then_rate() {
+        let mut probe = probe(udp(1, 2));
+        let loaded = load(&mut probe, "-m limit --limit 10/sec --limit-burst 3");
+        assert_eq!(passed(&mut probe, &loaded, 0, 9), 3);
+        assert_eq!(passed(&mut probe, &loaded, 24, 9), 0);
+        assert_eq!(passed(&mut probe, &loaded, 25, 9), 1);
+        assert_eq!(passed(&mut probe, &loaded, 75, 9), 2);
+        assert_eq!(passed(&mut probe, &loaded, 10_000, 9), 3);
+    }
+
+    /// 128 credits a jiffy in 32 bits: after 2^25 jiffies without a packet the count starts again.
+    #[test]
+    fn a_long_silence_earns_nothing() {
+        let mut probe = probe(udp(1, 2));
+        let loaded = load(&mut probe, "-m limit --limit 1/sec --limit-burst 1");
+        assert_eq!(passed(&mut probe, &loaded, 0, 2), 1);
+        assert_eq!(passed(&mut probe, &loaded, 1 << 25, 2), 0);
+        assert_eq!(passed(&mut probe, &loaded, (1 << 25) + 250, 2), 1);
+    }
+
+    #[test]
+    fn credits_of_the_kernel() {
+        assert_eq!(CREDITS_PER_JIFFY, 128);
+        assert_eq!(credits(10_000), 32_000);
+        assert_eq!(credits(134_217), 429_494);
+        assert_eq!(credits(134_219), 13 * 32_000);
+    }
+
+    #[test]
+    fn what_the_kernel_refuses() {
+        let refused = |rule: &str| {
+            let rule = hairpin_engine::rule::Rule {
+                header: Default::default(),
+                matches: vec![parse(Family::V4, rule).unwrap()],
+                action: hairpin_engine::rule::Action::None,
+                counter: Default::default(),
+            };
+            let place = Place {
+                family: Family::V4,
+                table: hairpin_engine::rule::TableId::Filter,
+                hooks: hairpin_engine::Hooks::ALL,
+                rule: &rule,
+            };
+            matches!(rule.matches[0].check(&place), Err(Refused::Range(_)))
+        };
+        assert!(refused("-m limit --limit-burst 0"));
+        assert!(refused("-m limit --limit 1/day"));
+        assert!(!refused("-m limit --limit 1/day --limit-burst 1"));
+        assert!(!refused("-m limit --limit 1/hour"));
+    }
+}

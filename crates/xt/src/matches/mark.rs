@@ -60,3 +60,18 @@ impl Match for Mark {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{No, Yes, check_in, probe, udp};
+
+    #[test]
+    fn compares_under_the_mask() {
+        let mut probe = probe(udp(1, 2));
+        probe.packet.meta.mark = 0x13;
+        check_in(&mut probe, "-m mark --mark 0x13", Yes);
+        check_in(&mut probe, "-m mark --mark 3/0xf", Yes);
+        check_in(&mut probe, "-m mark --mark 0x13/0xf", No);
+        check_in(&mut probe, "-m mark ! --mark 0x13/0xf", Yes);
+    }
+}

@@ -160,3 +160,25 @@ impl Match for Multiport {
 const SLOTS: usize = 15;
 
 const PROTOCOLS: &[u8] = &[proto::TCP, proto::UDP, proto::UDPLITE, proto::SCTP, proto::DCCP];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST, Hotdrop, No, SRC, Yes, check, later_fragment, udp};
+    use hairpin_wire::{Family, build};
+
+    #[test]
+    fn lists_and_ranges() {
+        check("-p udp -m multiport --dports 53,67:68", udp(1, 68), Yes);
+        check("-p udp -m multiport --dports 53,67:68", udp(68, 69), No);
+        check("-p udp -m multiport --ports 53,67:68", udp(68, 69), Yes);
+        check("-p udp -m multiport ! --ports 53,67:68", udp(68, 69), No);
+        check("-p udp -m multiport ! --sports 53,67:68", udp(69, 53), Yes);
+    }
+
+    #[test]
+    fn fragments_and_short_headers() {
+        check("-p udp -m multiport ! --ports 53", later_fragment(17, 1, &[0; 20]), No);
+        check("-p udp -m multiport ! --ports 53", build::ip(Family::V4, SRC, DST, 17, &[0; 3]), Hotdrop);
+        check("-p udp -m multiport ! --ports 53", build::ip(Family::V4, SRC, DST, 17, &[0; 4]), Yes);
+    }
+}

@@ -131,3 +131,30 @@ impl Match for Statistic {
 
 /// The probability 1.
 const CERTAIN: f64 = 2_147_483_648.0;
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Answer, load, probe, udp};
+
+    fn hits(rule: &str, count: usize) -> Vec<usize> {
+        let mut probe = probe(udp(1, 2));
+        let loaded = load(&mut probe, rule);
+        (0..count).filter(|_| probe.ask(&loaded) == Answer::Yes).collect()
+    }
+
+    #[test]
+    fn nth_counts_from_its_packet() {
+        assert_eq!(hits("-m statistic --mode nth --every 3 --packet 0", 8), [0, 3, 6]);
+        assert_eq!(hits("-m statistic --mode nth --every 3 --packet 2", 8), [2, 5]);
+        assert_eq!(hits("-m statistic --mode nth ! --every 3 --packet 1", 6), [0, 2, 3, 5]);
+        assert_eq!(hits("-m statistic --mode nth --every 1 --packet 0", 3), [0, 1, 2]);
+    }
+
+    #[test]
+    fn chance() {
+        assert_eq!(hits("-m statistic --mode random --probability 1", 1000).len(), 1000);
+        assert_eq!(hits("-m statistic --mode random --probability 0", 1000).len(), 0);
+        assert!((200..400).contains(&hits("-m statistic --mode random --probability 0.3", 1000).len()));
+        assert!((600..800).contains(&hits("-m statistic --mode random ! --probability 0.3", 1000).len()));
+    }
+}

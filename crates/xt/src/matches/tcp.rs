@@ -196,3 +196,58 @@ const FLAGS: &[(&str, u8)] = &[
     ("ALL", 0x3f),
     ("NONE", 0),
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST, Hotdrop, No, SRC, Yes, check, later_fragment, tcp};
+    use hairpin_wire::{Family, build, tcp};
+
+    #[test]
+    fn ports() {
+        check("-p tcp -m tcp --dport 80", tcp(1, 80, 0), Yes);
+        check("-p tcp -m tcp --dport 81:", tcp(1, 80, 0), No);
+        check("-p tcp -m tcp ! --dport 80", tcp(1, 80, 0), No);
+        check("-p tcp -m tcp --sport :1 ! --dport 81", tcp(1, 80, 0), Yes);
+    }
+
+    #[test]
+    fn flags() {
+        check("-p tcp -m tcp --syn", tcp(1, 2, tcp::SYN), Yes);
+        check("-p tcp -m tcp --syn", tcp(1, 2, tcp::SYN | tcp::ACK), No);
+        check("-p tcp -m tcp --syn", tcp(1, 2, tcp::SYN | tcp::ECE | tcp::PSH), Yes);
+        check("-p tcp -m tcp ! --syn", tcp(1, 2, tcp::ACK), Yes);
+        check("-p tcp -m tcp --tcp-flags ALL NONE", tcp(1, 2, tcp::CWR), Yes);
+        // Nothing fits flags outside of the mask.
+        check("-p tcp -m tcp --tcp-flags SYN ACK", tcp(1, 2, tcp::ACK), No);
+    }
+
+    #[test]
+    fn fragments_and_short_headers() {
+        check("-p tcp -m tcp", later_fragment(6, 2, &[0; 20]), No);
+        check("-p tcp -m tcp ! --dport 5", later_fragment(6, 2, &[0; 20]), No);
+        check("-p tcp -m tcp ! --dport 5", later_fragment(6, 1, &[0; 20]), Hotdrop);
+        let short = build::ip(Family::V4, SRC, DST, 6, &[0; 19]);
+        check("-p tcp -m tcp", short, Hotdrop);
+    }
+
+    #[test]
+    fn options() {
+        let segment = |options: &[u8]| build::Tcp { options, ..Default::default() }.packet(Family::V4, SRC, DST);
+        check("-p tcp -m tcp --tcp-option 2", segment(&[2, 4, 5, 0xb4]), Yes);
+        check("-p tcp -m tcp --tcp-option 3", segment(&[2, 4, 3, 3]), No);
+        check("-p tcp -m tcp ! --tcp-option 3", segment(&[]), Yes);
+        // The end of the list does not end the search, and a length of 0 counts as 1.
+        check("-p tcp -m tcp --tcp-option 2", segment(&[0, 2, 4, 0]), Yes);
+        check("-p tcp -m tcp --tcp-option 4", segment(&[9, 3, 4, 0]), No);
+        check("-p tcp -m tcp --tcp-option 5", segment(&[9, 0, 0, 5]), Yes);
+        // A data offset below 5, and options that are not there.
+        let with_offset = |words: u8| {
+            let mut packet = segment(&[]);
+            packet[32] = words << 4;
+            packet
+        };
+        check("-p tcp -m tcp --tcp-option 2", with_offset(4), Hotdrop);
+        check("-p tcp -m tcp --tcp-option 2", with_offset(6), Hotdrop);
+        check("-p tcp -m tcp --dport 0", with_offset(4), Yes);
+    }
+}

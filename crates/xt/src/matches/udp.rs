@@ -73,3 +73,23 @@ impl Match for Udp {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST, Hotdrop, No, SRC, Yes, check, later_fragment, udp, udp6};
+    use hairpin_wire::{Family, build};
+
+    #[test]
+    fn ports() {
+        check("-p udp -m udp --sport 5 --dport 53", udp(5, 53), Yes);
+        check("-p udp -m udp --sport 5 ! --dport 53", udp(5, 53), No);
+        check("-p udp -m udp --dport 53", udp6(5, 53), Yes);
+    }
+
+    #[test]
+    fn fragments_and_short_headers() {
+        check("-p udp -m udp", later_fragment(17, 1, &[0; 20]), No);
+        check("-p udp -m udp ! --dport 5", later_fragment(17, 1, &[0; 20]), No);
+        check("-p udp -m udp", build::ip(Family::V4, SRC, DST, 17, &[0; 7]), Hotdrop);
+    }
+}
