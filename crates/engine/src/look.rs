@@ -375,6 +375,12 @@ impl<'a> Look<'a> {
         self.packet.meta.route.as_ref()
     }
 
+    /// The source that MASQUERADE gives this packet on the route it has; None without a route or an address.
+    pub fn masquerade_source(&self) -> Option<Addr> {
+        self.note(Facts::HOST.union(Facts::ROUTE));
+        self.ground.net.masquerade_source(self.packet, self.packet.meta.route.as_ref()?)
+    }
+
     /// The host's devices, addresses and routes.
     pub fn net(&self) -> &'a Net {
         self.note(Facts::HOST);

@@ -4,9 +4,12 @@
 //! tests. Whoever needs to know an extension (parser, `--help`, completion, documentation, tests, fuzz seeds) walks
 //! [`MATCHES`] and [`TARGETS`].
 
+mod nat_range;
 mod ports;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod testing_targets;
 
 pub mod option;
 pub mod value;
@@ -120,7 +123,18 @@ extensions! { MATCHES: MatchSpec in matches {
 } }
 
 extensions! { TARGETS: TargetSpec in targets {
+    connmark,
+    ct,
+    dnat,
+    log,
     mark,
+    masquerade,
+    netmap,
+    notrack,
+    redirect,
+    reject,
+    reject6,
+    snat,
 } }
 
 /// The match of that name (or alias) for a family.

@@ -165,7 +165,7 @@ fn number(protocol: &str) -> u8 {
 }
 
 /// Words with double quotes and backslashes, as iptables-restore reads them.
-fn split(text: &str) -> Vec<String> {
+pub(crate) fn split(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

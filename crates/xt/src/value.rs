@@ -144,6 +144,11 @@ pub fn string(given: &Given, min: usize, max: usize) -> Result<&str, SyntaxError
     Ok(text)
 }
 
+/// The beginning of a text that fits into `max` bytes, without half a character at its end.
+pub fn cut(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
+
 /// `VALUE[/MASK]` of 32 bits each (`XTTYPE_MARKMASK32`); without a mask all bits count.
 pub fn mark_mask(parsed: &Parsed<'_>, given: &Given) -> Result<(u32, u32), SyntaxError> {
     let (name, text) = (given.name, given.value());

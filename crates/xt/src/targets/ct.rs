@@ -1,0 +1,236 @@
+//! `-j CT`: say how a packet is to be tracked, before it is.
+
+use crate::option::{Given, Opt, Parsed, SyntaxError};
+use crate::{Case, Families, TargetSpec, value};
+use hairpin_engine::packet::Template;
+use hairpin_engine::rule::{Needs, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::{Edit, Hooks};
+use hairpin_wire::proto;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// The events of a connection, in the order in which saving lists them.
+const CT_EVENTS: &[&str] = &[
+    "new", "related", "destroy", "reply", "assured", "protoinfo", "helper", "mark", "natseqinfo", "secmark",
+];
+/// The events of an expectation.
+const EXP_EVENTS: &[&str] = &["new"];
+
+/// The helpers that Linux comes with, and the protocol whose connections each reads.
+const HELPERS: &[(&str, u8)] = &[
+    ("amanda", proto::UDP),
+    ("ftp", proto::TCP),
+    ("irc", proto::TCP),
+    ("netbios-ns", proto::UDP),
+    ("pptp", proto::TCP),
+    ("Q.931", proto::TCP),
+    ("RAS", proto::UDP),
+    ("sane", proto::TCP),
+    ("sip", proto::TCP),
+    ("sip", proto::UDP),
+    ("snmp", proto::UDP),
+    ("snmp_trap", proto::UDP),
+    ("tftp", proto::UDP),
+];
+
+/// The longest name of a helper in bytes; the rest is cut off.
+const HELPER_MAX: usize = 15;
+/// The longest name of a time-out policy in bytes.
+const POLICY_MAX: usize = 31;
+
+/// What the list knows of it.
+pub static SPEC: TargetSpec = TargetSpec {
+    name: "CT",
+    families: Families::Both,
+    about: "say how the packet is to be tracked",
+    options: &[
+        Opt::switch("notrack", "not at all"),
+        Opt::new("helper", &["name"], "by this helper"),
+        Opt::new("timeout", &["name"], "with this policy of time-outs"),
+        Opt::new("ctevents", &["event[,event...]"], "report only these events of the connection"),
+        Opt::new("expevents", &["event[,event...]"], "report only these events of expectations"),
+        Opt::new("zone", &["id|mark"], "in this zone, or the one that the packet's mark names"),
+        Opt::new("zone-orig", &["id|mark"], "in this zone in original direction only"),
+        Opt::new("zone-reply", &["id|mark"], "in this zone in reply direction only"),
+    ],
+    build,
+    cases: &[
+        Case::Same("@raw PREROUTING|"),
+        Case::Same("@raw PREROUTING|--notrack"),
+        Case::Same("@raw PREROUTING|-p tcp |--helper ftp --ctevents new,destroy --expevents new --zone 5"),
+        Case::Same("@raw PREROUTING|--zone mark"),
+        Case::Same("@raw OUTPUT|--zone-orig 5"),
+        Case::Same("@raw OUTPUT|--zone-reply mark"),
+        Case::Saves("@raw OUTPUT|--zone-orig 5 --zone-reply 6", "--zone 6"),
+        Case::Saves("@raw OUTPUT|--zone 5 --zone-reply 6", "--zone-reply 6"),
+        Case::Saves("@raw OUTPUT|--zone 0x10", "--zone 16"),
+        Case::Saves("@raw OUTPUT|--zone 0", ""),
+        Case::Saves("@raw OUTPUT|--ctevents secmark,mark,new", "--ctevents new,mark,secmark"),
+        Case::Fails("@raw OUTPUT|--zone 65536", "Cannot parse 65536 as a zone ID"),
+        Case::Fails("@raw OUTPUT|--ctevents new,foo", "Unknown event type \"foo\""),
+        Case::Fails("@raw OUTPUT|--expevents destroy", "Unknown event type \"destroy\""),
+    ],
+};
+
+/// Which directions a zone is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Directions {
+    original: bool,
+    reply: bool,
+}
+
+#[derive(Debug)]
+struct Ct {
+    notrack: bool,
+    helper: String,
+    policy: String,
+    ct_events: u16,
+    exp_events: u16,
+    zone: u16,
+    zone_is_mark: bool,
+    directions: Directions,
+    template: Arc<Template>,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
+    let text = |name: &str, max: usize| parsed.get(name).map_or("", |g| value::cut(g.value(), max)).to_owned();
+    let mut this = Ct {
+        notrack: parsed.has("notrack"),
+        helper: text("helper", HELPER_MAX),
+        policy: text("timeout", POLICY_MAX),
+        ct_events: parsed.get("ctevents").map_or(Ok(0), |g| events(g, CT_EVENTS))?,
+        exp_events: parsed.get("expevents").map_or(Ok(0), |g| events(g, EXP_EVENTS))?,
+        zone: 0,
+        zone_is_mark: false,
+        directions: Directions::default(),
+        template: Arc::default(),
+    };
+    // The three share one place: the last one given counts, but a direction once named stays.
+    for given in &parsed.given {
+        match given.option.name {
+            "zone" => {}
+            "zone-orig" => this.directions.original = true,
+            "zone-reply" => this.directions.reply = true,
+            _ => continue,
+        }
+        this.zone_is_mark |= given.value() == "mark";
+        if given.value() != "mark" {
+            let id = value::number_within(given.value(), 0, u64::from(u16::MAX));
+            this.zone = id.map(|id| id as u16).ok_or_else(|| {
+                let message = format!("Cannot parse {} as a zone ID", given.value());
+                SyntaxError::parameter(message).at(given.value())
+            })?;
+        }
+    }
+    this.template = Arc::new(this.template_in(this.zone));
+    Ok(Arc::new(this))
+}
+
+fn events(given: &Given, names: &[&str]) -> Result<u16, SyntaxError> {
+    given.value().split(',').try_fold(0, |bits, word| match names.iter().position(|name| *name == word) {
+        Some(bit) => Ok(bits | 1 << bit),
+        None => Err(SyntaxError::parameter(format!("Unknown event type \"{word}\"")).at(word)),
+    })
+}
+
+impl Ct {
+    fn template_in(&self, zone: u16) -> Template {
+        let both = self.directions.original == self.directions.reply;
+        Template {
+            zone_original: if both || self.directions.original { zone } else { 0 },
+            zone_reply: if both || self.directions.reply { zone } else { 0 },
+            helper: (!self.helper.is_empty()).then(|| self.helper.clone()),
+        }
+    }
+}
+
+impl Target for Ct {
+    fn name(&self) -> &'static str {
+        "CT"
+    }
+
+    fn act(&self, edit: &mut Edit<'_>) -> Verdict {
+        if self.notrack {
+            edit.untrack();
+        } else if self.zone_is_mark {
+            let zone = edit.look().mark() as u16;
+            edit.set_template(&Arc::new(self.template_in(zone)));
+        } else {
+            edit.set_template(&self.template);
+        }
+        Verdict::Continue
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.notrack {
+            f.write_str(" --notrack")?;
+        }
+        if !self.helper.is_empty() {
+            write!(f, " --helper {}", self.helper)?;
+        }
+        if !self.policy.is_empty() {
+            write!(f, " --timeout {}", self.policy)?;
+        }
+        save_events(f, " --ctevents ", self.ct_events, CT_EVENTS)?;
+        save_events(f, " --expevents ", self.exp_events, EXP_EVENTS)?;
+        if !self.zone_is_mark && self.zone == 0 {
+            return Ok(());
+        }
+        f.write_str(match self.directions {
+            Directions { original: true, reply: false } => " --zone-orig ",
+            Directions { original: false, reply: true } => " --zone-reply ",
+            _ => " --zone ",
+        })?;
+        if self.zone_is_mark { f.write_str("mark") } else { write!(f, "{}", self.zone) }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { tables: Tables::of(&[TableId::Raw]), hooks: Hooks::ALL, protocols: Protocols::Any }
+    }
+
+    fn check(&self, place: &Place<'_>) -> Result<(), Refused> {
+        let header = &place.rule.header;
+        if self.notrack || (self.helper.is_empty() && self.policy.is_empty()) {
+            return Ok(());
+        }
+        let protocol = (header.protocol != 0 && !header.protocol_inverted).then_some(header.protocol);
+        if !self.helper.is_empty() {
+            let Some(protocol) = protocol else {
+                return Err(Refused::Missing(
+                    "xt_CT: You must specify a L4 protocol and not use inversions on it".to_owned(),
+                ));
+            };
+            if !HELPERS.contains(&(self.helper.as_str(), protocol)) {
+                return Err(Refused::Missing(format!("xt_CT: No such helper \"{}\"", self.helper)));
+            }
+        }
+        if !self.policy.is_empty() {
+            // There is no way to make a policy of time-outs yet, so any name is one that does not exist.
+            return Err(match protocol {
+                None => Refused::Invalid(
+                    "xt_CT: You must specify a L4 protocol and not use inversions on it".to_owned(),
+                ),
+                Some(_) => Refused::Missing(format!("No such timeout policy \"{}\"", self.policy)),
+            });
+        }
+        Ok(())
+    }
+
+    fn needs(&self) -> Needs {
+        if self.notrack { Needs::NONE } else { Needs::TRACKING }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn save_events(f: &mut fmt::Formatter<'_>, option: &str, bits: u16, names: &[&str]) -> fmt::Result {
+    let mut before = option;
+    for (_, name) in names.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1) {
+        write!(f, "{before}{name}")?;
+        before = ",";
+    }
+    Ok(())
+}

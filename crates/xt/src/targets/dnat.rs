@@ -1,0 +1,94 @@
+//! `-j DNAT`: change the destination address.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, TargetSpec, nat_range};
+use hairpin_engine::nat::Manip;
+use hairpin_engine::rule::{NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::{Edit, Hook, Hooks};
+use hairpin_wire::Family;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: TargetSpec = TargetSpec {
+    name: "DNAT",
+    families: Families::Both,
+    about: "change the destination address",
+    options: &[
+        Opt::new(
+            "to-destination",
+            &["[addr[-addr]][:port[-port[/base]]]"],
+            "map the destination to this, or into this range; with a base, a port keeps its distance from it",
+        )
+        .required(),
+        Opt::switch("random", "choose the port at random"),
+        Opt::switch("persistent", "send a client to the same address whatever it dialled"),
+    ],
+    build,
+    cases: &[
+        Case::Same("@nat PREROUTING|--to-destination 10.1.0.1"),
+        Case::Same("@nat OUTPUT|--to-destination 10.1.0.1-10.1.0.9 --random --persistent"),
+        Case::Same("@nat PREROUTING|-p tcp |--to-destination 10.1.0.1:8080"),
+        Case::Same("@nat PREROUTING|-p tcp |--to-destination :8080-8090"),
+        Case::Same("@nat PREROUTING|-p tcp |--to-destination 10.1.0.1:8080-8090/80"),
+        Case::Same("@nat PREROUTING|-p tcp |--to-destination 2001:db8::1"),
+        Case::Same("@nat PREROUTING|-p tcp |--to-destination [2001:db8::1-2001:db8::9]:8080-8090/80"),
+        Case::Fails("@nat PREROUTING|-p tcp |--to-destination 10.1.0.1:8080-8090/0", "Port `0' not valid"),
+        Case::Fails("@nat PREROUTING|-p tcp |--to-destination 10.1.0.1:80/5", "Garbage after port value: `/5'"),
+        Case::Fails("@nat PREROUTING|-p tcp |--to-destination 10.1.0.1:1-2-3", "Garbage after port range: `-3'"),
+        Case::Fails("@nat PREROUTING|--to-destination [2001:db8::1]:80", "Need TCP, UDP, SCTP or DCCP"),
+        Case::Fails("@nat PREROUTING|--random", "must be specified"),
+    ],
+};
+
+#[derive(Debug)]
+struct Dnat {
+    family: Family,
+    range: NatRange,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
+    let Some(to) = parsed.get("to-destination") else {
+        return Err(parsed.error("option \"--to-destination\" must be specified"));
+    };
+    let mut range = NatRange {
+        random: parsed.has("random"),
+        persistent: parsed.has("persistent"),
+        ..NatRange::default()
+    };
+    nat_range::parse_to(parsed, to.value(), &mut range)?;
+    Ok(Arc::new(Dnat { family: parsed.family, range }))
+}
+
+impl Target for Dnat {
+    fn name(&self) -> &'static str {
+        "DNAT"
+    }
+
+    fn act(&self, _edit: &mut Edit<'_>) -> Verdict {
+        Verdict::Nat(Manip::Dst, self.range)
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(" --to-destination ")?;
+        nat_range::save_to(f, self.family, &self.range)?;
+        nat_range::save_flags(f, &self.range)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope {
+            tables: Tables::of(&[TableId::Nat]),
+            hooks: Hooks::of(&[Hook::Prerouting, Hook::Output]),
+            protocols: Protocols::Any,
+        }
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::TRACKING
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,87 @@
+//! `-j NETMAP`: map a whole network onto another, address by address.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, TargetSpec, value};
+use hairpin_engine::nat::Manip;
+use hairpin_engine::rule::{NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::{Edit, Hook, Hooks};
+use hairpin_wire::{Addr, Family};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: TargetSpec = TargetSpec {
+    name: "NETMAP",
+    families: Families::Both,
+    about: "map a network onto another, keeping the host part of each address",
+    options: &[Opt::new("to", &["network[/mask]"], "the network to map to").required()],
+    build,
+    cases: &[
+        Case::Same("@nat PREROUTING|--to 10.1.2.0/24"),
+        Case::Saves("@nat POSTROUTING|--to 10.1.2.3/24", "--to 10.1.2.0/24"),
+        Case::Saves("@nat INPUT|--to 10.1.2.3/255.255.0.0", "--to 10.1.0.0/16"),
+        Case::Saves("@nat OUTPUT|--to 10.1.2.3", "--to 10.1.2.3/32"),
+        Case::Saves("@nat OUTPUT|--to 10.1.2.3/255.0.255.0", "--to 10.1.2.3/32"),
+        Case::Same("@nat PREROUTING|--to 2001:db8:1::/48"),
+        Case::Saves("@nat PREROUTING|--to 2001:db8::1", "--to 2001:db8::1/128"),
+        Case::Fails("@nat PREROUTING|--to 2001:db8::1/129", "neither a valid network mask"),
+        Case::Fails("@nat PREROUTING|", "must be specified"),
+    ],
+};
+
+#[derive(Debug)]
+struct Netmap {
+    family: Family,
+    net: Addr,
+    mask: Addr,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
+    let family = parsed.family;
+    let Some(to) = parsed.get("to") else {
+        return Err(parsed.error("option \"--to\" must be specified"));
+    };
+    let (addr, mask) = value::host_mask(parsed, to)?;
+    // iptables takes a mask with holes for a full one.
+    let mask = if value::prefix_of(family, mask).is_some() { mask } else { family.mask(family.bits()) };
+    Ok(Arc::new(Netmap { family, net: addr.masked(mask), mask }))
+}
+
+impl Target for Netmap {
+    fn name(&self) -> &'static str {
+        "NETMAP"
+    }
+
+    fn act(&self, edit: &mut Edit<'_>) -> Verdict {
+        let look = edit.look();
+        let side = Manip::at(look.hook());
+        let now = match side {
+            Manip::Src => look.src(),
+            Manip::Dst => look.dst(),
+        };
+        let new = Addr((now.0 & !self.mask.0) | self.net.0);
+        Verdict::Nat(side, NatRange { addrs: Some((new, new)), ..NatRange::default() })
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = value::prefix_of(self.family, self.mask).unwrap_or(self.family.bits());
+        write!(f, " --to {}/{prefix}", value::show_addr(self.family, self.net))
+    }
+
+    fn scope(&self) -> Scope {
+        Scope {
+            tables: Tables::of(&[TableId::Nat]),
+            hooks: Hooks::of(&[Hook::Prerouting, Hook::Input, Hook::Output, Hook::Postrouting]),
+            protocols: Protocols::Any,
+        }
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::TRACKING
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

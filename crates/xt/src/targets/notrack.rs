@@ -1,0 +1,49 @@
+//! `-j NOTRACK`: keep the packet out of connection tracking.
+
+use crate::option::{Parsed, SyntaxError};
+use crate::{Case, Families, TargetSpec};
+use hairpin_engine::rule::{Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::{Edit, Hooks};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: TargetSpec = TargetSpec {
+    name: "NOTRACK",
+    families: Families::Both,
+    about: "keep the packet out of connection tracking",
+    options: &[],
+    build,
+    cases: &[Case::Same("@raw PREROUTING|"), Case::Same("@raw OUTPUT|")],
+};
+
+#[derive(Debug)]
+struct NoTrack;
+
+fn build(_parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
+    Ok(Arc::new(NoTrack))
+}
+
+impl Target for NoTrack {
+    fn name(&self) -> &'static str {
+        "NOTRACK"
+    }
+
+    fn act(&self, edit: &mut Edit<'_>) -> Verdict {
+        edit.untrack();
+        Verdict::Continue
+    }
+
+    fn save(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { tables: Tables::of(&[TableId::Raw]), hooks: Hooks::ALL, protocols: Protocols::Any }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

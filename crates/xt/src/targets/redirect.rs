@@ -1,0 +1,91 @@
+//! `-j REDIRECT`: change the destination to this host.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, TargetSpec, nat_range};
+use hairpin_engine::nat::Manip;
+use hairpin_engine::rule::{NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::{DropReason, Edit, Hook, Hooks};
+use hairpin_wire::{Addr, Family};
+use std::any::Any;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: TargetSpec = TargetSpec {
+    name: "REDIRECT",
+    families: Families::Both,
+    about: "send the packet to this host itself",
+    options: &[
+        Opt::new("to-ports", &["port[-port]"], "map the port to this, or into this range"),
+        Opt::switch("random", "choose the port at random"),
+    ],
+    build,
+    cases: &[
+        Case::Same("@nat PREROUTING|"),
+        Case::Same("@nat OUTPUT|-p udp |--to-ports 2000-3000 --random"),
+        Case::Saves("@nat PREROUTING|-p tcp |--to-ports 5-5", "--to-ports 5"),
+        Case::Fails("@nat PREROUTING|--to-ports 5", "Need TCP, UDP, SCTP or DCCP"),
+        Case::Fails("@nat PREROUTING|-p tcp |--to-ports 80,90", "Garbage after port value: `,90'"),
+        Case::Fails("@nat PREROUTING|-p tcp |--to-ports 1-2/3", "Shifted portmap ranges not supported"),
+    ],
+};
+
+#[derive(Debug)]
+struct Redirect {
+    range: NatRange,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
+    let mut range = NatRange { random: parsed.has("random"), ..NatRange::default() };
+    if let Some(ports) = parsed.get("to-ports") {
+        nat_range::parse_ports(parsed, ports.value(), &mut range)?;
+        if range.base.is_some() {
+            return Err(SyntaxError::parameter("Shifted portmap ranges not supported with this kernel").at(ports.value()));
+        }
+    }
+    Ok(Arc::new(Redirect { range }))
+}
+
+impl Target for Redirect {
+    fn name(&self) -> &'static str {
+        "REDIRECT"
+    }
+
+    fn act(&self, edit: &mut Edit<'_>) -> Verdict {
+        let look = edit.look();
+        let here = match (look.hook(), look.family()) {
+            (Hook::Output, Family::V4) => Some(Addr::from_v4(Ipv4Addr::LOCALHOST)),
+            (Hook::Output, Family::V6) => Some(Addr::from_v6(Ipv6Addr::LOCALHOST)),
+            (_, family) => look.iif().and_then(|dev| look.net().first_address(family, dev.index, look.dst())),
+        };
+        match here {
+            Some(here) => Verdict::Nat(Manip::Dst, NatRange { addrs: Some((here, here)), ..self.range }),
+            None => Verdict::Drop(DropReason::NatFailed),
+        }
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.range.ports.is_some() {
+            f.write_str(" --to-ports ")?;
+            nat_range::save_ports(f, &self.range)?;
+        }
+        nat_range::save_flags(f, &self.range)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope {
+            tables: Tables::of(&[TableId::Nat]),
+            hooks: Hooks::of(&[Hook::Prerouting, Hook::Output]),
+            protocols: Protocols::Any,
+        }
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::TRACKING
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
