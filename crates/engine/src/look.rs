@@ -330,7 +330,7 @@ impl<'a> Look<'a> {
     pub fn conn_counters(&self) -> Option<[crate::rule::Counter; 2]> {
         self.note(Facts::CONN_COUNTERS);
         let (conn, _) = self.conn()?;
-        conn.accounted.then_some(conn.counters)
+        conn.counters()
     }
 
     /// Whole seconds the connection has left.
@@ -354,7 +354,7 @@ impl<'a> Look<'a> {
     /// The tuple of this packet, as tracking would make it.
     pub fn tuple(&self) -> Option<Tuple> {
         self.note(Facts::TUPLE);
-        Tuple::of(self.packet, self.conns)
+        Tuple::of_packet(self.packet)
     }
 
     /// The type of an address by the host's local table (`-m addrtype`); with a device: whether it is local there.

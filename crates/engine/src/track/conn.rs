@@ -1,10 +1,10 @@
 //! One connection.
 
-use super::{Tuple, Zone};
+use super::{ExpectNat, Tuple, Zone};
 use crate::net::IfIndex;
 use crate::rule::Counter;
-use crate::time::{Instant, Wall};
-use std::sync::Arc;
+use crate::time::{HZ, Instant, Wall};
+use hairpin_wire::{Family, proto};
 
 /// The direction of a packet relative to the packet that made the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,16 +147,121 @@ pub struct Conn {
     pub expires: Instant,
     /// When it was made (UDP's two-second rule counts from here).
     pub started: Instant,
-    /// Packets and bytes by direction, counted while [`Conn::accounted`] is set.
-    pub counters: [Counter; 2],
-    /// Whether packets are counted: decided when it was made.
-    pub accounted: bool,
+    /// Packets and bytes by direction, if they are counted: that was decided when it was made.
+    pub counters: Option<Box<[Counter; 2]>>,
     /// The device a MASQUERADE bound it to.
     pub masquerade: Option<IfIndex>,
     /// The protocol's own state.
     pub proto: ProtoState,
     /// What few connections have.
     pub extra: Option<Box<Extra>>,
+}
+
+impl Conn {
+    /// A connection as its first packet makes it: nothing seen, nothing settled, no life yet. `reply` is the original tuple turned
+    /// round.
+    pub fn new(original: Tuple, reply: Tuple, zone: Zone, now: Instant) -> Conn {
+        Conn {
+            tuples: [original, reply],
+            zone,
+            status: Status::default(),
+            mark: 0,
+            expires: Instant::default(),
+            started: now,
+            counters: None,
+            masquerade: None,
+            proto: ProtoState::for_protocol(original.protocol),
+            extra: None,
+        }
+    }
+
+    /// The tuple of a direction.
+    #[inline]
+    pub fn tuple(&self, direction: Direction) -> &Tuple {
+        match direction {
+            Direction::Original => &self.tuples[0],
+            Direction::Reply => &self.tuples[1],
+        }
+    }
+
+    /// Transport protocol.
+    pub fn protocol(&self) -> u8 {
+        self.tuples[0].protocol
+    }
+
+    /// IPv4 or IPv6.
+    pub fn family(&self) -> Family {
+        self.tuples[0].family
+    }
+
+    /// Packets and bytes by direction, if they are counted.
+    pub fn counters(&self) -> Option<[Counter; 2]> {
+        self.counters.as_deref().copied()
+    }
+
+    /// Counts a packet of `bytes` L3 bytes, if packets are counted.
+    #[inline]
+    pub(crate) fn account(&mut self, direction: Direction, bytes: usize) {
+        if let Some(counters) = &mut self.counters {
+            counters[direction.index()].add(bytes);
+        }
+    }
+
+    /// Lets it live `secs` seconds from `now` on, in the kernel's steps of time. Before it is confirmed, so long from its
+    /// confirmation on. A fixed time-out stays.
+    #[inline]
+    pub(crate) fn refresh(&mut self, now: Instant, secs: u32) {
+        if self.status.has(Status::FIXED_TIMEOUT) {
+            return;
+        }
+        let start = if self.status.has(Status::CONFIRMED) { now.jiffies() } else { 0 };
+        self.expires = Instant::from_jiffies(start.saturating_add(u64::from(secs) * HZ));
+    }
+
+    /// Whole seconds until it ends; 0 when it has. Before it is confirmed: the seconds it will have.
+    pub fn seconds_left(&self, now: Instant) -> u64 {
+        let now = if self.status.has(Status::CONFIRMED) { now.jiffies() } else { 0 };
+        self.expires.jiffies().saturating_sub(now) / HZ
+    }
+
+    /// Whether a confirmed connection has ended at this jiffy.
+    #[inline]
+    pub(crate) fn is_expired_at(&self, jiffy: u64) -> bool {
+        self.expires.jiffies() <= jiffy
+    }
+
+    /// Whether lookups by tuple find it.
+    pub(crate) fn is_in_table(&self) -> bool {
+        self.status.has(Status::CONFIRMED) && !self.status.has(Status::DYING)
+    }
+
+    /// What few connections have; made when it is missing.
+    pub fn extra_mut(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// The name of its helper.
+    pub fn helper(&self) -> Option<&'static str> {
+        self.extra.as_ref()?.helper
+    }
+
+    /// The connection that announced it.
+    pub fn master(&self) -> Option<ConnId> {
+        self.extra.as_ref()?.master
+    }
+
+    /// Whether it may go to make room although it is ASSURED: it is about to end anyway.
+    pub(crate) fn is_ending(&self) -> bool {
+        match self.proto {
+            ProtoState::Tcp(tcp) => matches!(
+                tcp.state,
+                TcpState::FinWait | TcpState::LastAck | TcpState::TimeWait | TcpState::Close | TcpState::CloseWait
+            ),
+            // SHUTDOWN_SENT, SHUTDOWN_RECD, SHUTDOWN_ACK_SENT.
+            ProtoState::Sctp { state, .. } => matches!(state, 5..=7),
+            ProtoState::Udp | ProtoState::Gre { .. } | ProtoState::Other => false,
+        }
+    }
 }
 
 /// What few connections have: kept aside so that the others stay small.
@@ -172,10 +277,10 @@ pub struct Extra {
     pub seq_adjust: [SeqAdjust; 2],
     /// 128 labels.
     pub labels: Option<u128>,
-    /// When it was confirmed (nf_conntrack_timestamp).
+    /// When it was confirmed (nf_conntrack_timestamp), if that is kept; 0 until then.
     pub confirmed_at: Option<Wall>,
-    /// Zone of the reply direction when it differs, and other facts of the template.
-    pub template: Option<Arc<crate::packet::Template>>,
+    /// How NAT is to bind it as the expectation that it met asks; to be taken out when that is done.
+    pub expected: Option<ExpectNat>,
 }
 
 /// Where a direction's sequence numbers were moved (`struct nf_ct_seqadj`).
@@ -214,6 +319,19 @@ pub enum ProtoState {
     },
     /// ICMP and everything else.
     Other,
+}
+
+impl ProtoState {
+    /// The state of a connection of this protocol before its first packet was looked at.
+    pub fn for_protocol(protocol: u8) -> ProtoState {
+        match protocol {
+            proto::TCP => ProtoState::Tcp(TcpTrack::default()),
+            proto::UDP | proto::UDPLITE => ProtoState::Udp,
+            proto::SCTP => ProtoState::Sctp { state: 0, tags: [0; 2], flags: 0 },
+            proto::GRE => ProtoState::Gre { timeout: 0, stream_timeout: 0 },
+            _ => ProtoState::Other,
+        }
+    }
 }
 
 /// TCP states (`enum tcp_conntrack`).

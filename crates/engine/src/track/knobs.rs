@@ -7,6 +7,9 @@ pub struct Knobs {
     pub checksum: bool,
     /// Most connections; 0 for no limit (`nf_conntrack_max`).
     pub max: u32,
+    /// Parts of the table that are searched for room when it is full (`nf_conntrack_buckets`): the more, the less is found. The table
+    /// itself grows as it needs to.
+    pub buckets: u32,
     /// Most expectations (`nf_conntrack_expect_max`).
     pub expect_max: u32,
     /// Count packets and bytes (`nf_conntrack_acct`).
@@ -50,6 +53,7 @@ impl Default for Knobs {
         Knobs {
             checksum: true,
             max: 262_144,
+            buckets: 262_144,
             expect_max: 4096,
             accounting: false,
             timestamp: false,

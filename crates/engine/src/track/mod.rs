@@ -1,21 +1,40 @@
 //! Connection tracking: who talks to whom, and in which state.
 
+mod confirm;
 mod conn;
+mod enter;
+mod expect;
+mod icmp;
+mod index;
 mod knobs;
+mod other;
+mod room;
 mod seq_adjust;
+mod table;
 mod tcp;
 #[cfg(test)]
 mod testing;
+pub mod text;
 mod tuple;
+mod udp;
+mod wheel;
 
 pub use conn::{
     Class, Conn, ConnId, Direction, Extra, ProtoState, SeqAdjust, Status, TcpSide, TcpState, TcpTrack, Tracked,
 };
+pub use expect::{ExpectError, ExpectId, ExpectNat, Expectation, Expectations, SourceMask};
 pub use knobs::Knobs;
+pub use table::Conns;
 pub use tuple::{Tuple, Zone};
 
+pub(crate) use confirm::confirm;
+pub(crate) use enter::enter;
+
+use crate::event::Event;
 use crate::hook::Hook;
+use crate::packet::Packet;
 use crate::time::{HZ, Instant, Now};
+use hairpin_wire::proto;
 
 /// What a protocol's tracker said of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,47 +66,132 @@ pub(crate) struct Observe<'a> {
     pub class: Class,
 }
 
-/// All connections.
+/// Connections, expectations, and what happened to them.
 #[derive(Debug, Default)]
-pub struct Conns {}
-
-impl Conns {
-    /// The connection, unless it is gone.
-    pub fn get(&self, _id: ConnId) -> Option<&Conn> {
-        None
-    }
-
-    /// The connection, to be changed.
-    pub fn get_mut(&mut self, _id: ConnId) -> Option<&mut Conn> {
-        None
-    }
-
-    /// The connection that has this tuple in either direction.
-    pub fn find(&self, _tuple: &Tuple, _zone: u16, _now: Instant) -> Option<(ConnId, Direction)> {
-        None
-    }
+pub struct Tracker {
+    /// The connections.
+    pub conns: Conns,
+    /// The connections that helpers expect.
+    pub expectations: Expectations,
+    /// What happened.
+    pub stats: TrackStats,
+    /// Whether new connections have labels: a rule uses `-m connlabel`.
+    pub labels: bool,
+    /// Since when the table was too full for a new connection; None when it has not been lately.
+    pressed_since: Option<Instant>,
+    warnings: Ratelimit,
 }
 
-impl Tuple {
-    /// The tuple of a packet; None when its transport header is cut, is a later fragment's, or has no tuple.
-    pub fn of(_packet: &crate::Packet, _conns: &Conns) -> Option<Tuple> {
-        None
-    }
+/// Numbers of events since the start (`conntrack -S`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrackStats {
+    /// Tuples that NAT wanted and found taken.
+    pub found: u64,
+    /// Packets that are not, and do not begin, a connection.
+    pub invalid: u64,
+    /// Connections entered other than by a packet.
+    pub insert: u64,
+    /// Connections that could not be entered.
+    pub insert_failed: u64,
+    /// Packets dropped: no room for their connection, or a clash.
+    pub drop: u64,
+    /// Connections removed to make room for others.
+    pub early_drop: u64,
+    /// ICMP messages that are malformed, or errors about nothing known.
+    pub error: u64,
+    /// Lookups begun again because the table changed meanwhile; never happens here.
+    pub search_restart: u64,
+    /// Clashes resolved without dropping the packet.
+    pub clash_resolve: u64,
+    /// Connections not entered because the search for a clash was too long; never happens here.
+    pub chaintoolong: u64,
+    /// Expected connections that came.
+    pub expect_new: u64,
+    /// Expectations made.
+    pub expect_create: u64,
+    /// Expectations that ended.
+    pub expect_delete: u64,
 }
 
-impl Conn {
-    /// Lets it live `secs` seconds from `now` on, in the kernel's steps of time. Before it is confirmed, so long from its
-    /// confirmation on. A fixed time-out stays.
-    pub(crate) fn refresh(&mut self, now: Instant, secs: u32) {
-        if self.status.has(Status::FIXED_TIMEOUT) {
-            return;
+impl Tracker {
+    /// Nothing tracked yet. `key` is for the table of connections: see [`Conns::new`].
+    pub fn new(key: (u64, u64)) -> Tracker {
+        Tracker { conns: Conns::new(key), ..Tracker::default() }
+    }
+
+    /// Removes what has ended: connections, with an event each, and expectations.
+    pub fn expire(&mut self, now: Instant, knobs: &Knobs, events: &mut Vec<Event>) {
+        let Tracker { conns, expectations, stats, .. } = self;
+        conns.expire(now, &mut |id, conn| {
+            stats.expect_delete += expectations.unlink_master(id) as u64;
+            events.push(Event::ConnGone(Box::new(conn)));
+        });
+        self.stats.expect_delete += self.expectations.expire(now) as u64;
+        room::relieve(self, now, knobs, events);
+    }
+
+    /// An instant before which [`Tracker::expire`] has nothing to do. None when nothing ever ends.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        let pressure = self.pressed_since.map(room::relief_after);
+        [self.conns.next_expiry(), self.expectations.next_expiry(), pressure].into_iter().flatten().min()
+    }
+
+    /// Removes a confirmed connection, as `conntrack -D`, a full table, or NAT does. False when the handle is stale.
+    pub fn remove(&mut self, id: ConnId, events: &mut Vec<Event>) -> bool {
+        let Some(conn) = self.conns.remove(id) else { return false };
+        self.stats.expect_delete += self.expectations.unlink_master(id) as u64;
+        if conn.is_in_table() {
+            events.push(Event::ConnGone(Box::new(conn)));
         }
-        let start = if self.status.has(Status::CONFIRMED) { now.jiffies() } else { 0 };
-        self.expires = Instant::from_jiffies(start.saturating_add(u64::from(secs) * HZ));
+        true
     }
 
-    /// Whole seconds until it ends; 0 when it has.
-    pub fn seconds_left(&self, now: Instant) -> u64 {
-        self.expires.since(now) / 1_000_000_000
+    /// Removes the connection of the packet at hand from the table. The packet goes on with it; [`Tracker::release`] forgets it.
+    pub(crate) fn kill(&mut self, id: ConnId, events: &mut Vec<Event>) {
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.is_in_table()).cloned() else { return };
+        self.conns.kill(id);
+        self.stats.expect_delete += self.expectations.unlink_master(id) as u64;
+        events.push(Event::ConnGone(Box::new(conn)));
+    }
+
+    /// To be called when a packet is at its end, whatever that was: a connection that was never confirmed, or was killed, goes with
+    /// the packet.
+    pub(crate) fn release(&mut self, packet: &Packet) {
+        if let Tracked::Conn(id, _) = packet.meta.tracked {
+            self.conns.let_go(id);
+        }
+    }
+}
+
+/// At most so many messages in so long, as the kernel's log has it for those about the network.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ratelimit {
+    since: Option<Instant>,
+    said: u32,
+}
+
+impl Ratelimit {
+    const BURST: u32 = 10;
+    const INTERVAL: u64 = 5 * HZ;
+
+    fn allows(&mut self, now: Instant) -> bool {
+        let begin = self.since.is_none_or(|since| now.jiffies().saturating_sub(since.jiffies()) > Self::INTERVAL);
+        if begin {
+            *self = Ratelimit { since: Some(now), said: 0 };
+        }
+        self.said = self.said.saturating_add(1);
+        self.said <= Self::BURST
+    }
+}
+
+/// Lets the tracker of the connection's protocol see a packet.
+pub(crate) fn observe(conn: &mut Conn, dir: Direction, packet: &Packet, is_new: bool, context: &Observe<'_>) -> Seen {
+    match conn.protocol() {
+        proto::TCP => tcp::observe(conn, dir, packet, is_new, context),
+        proto::UDP => udp::observe(conn, packet, context),
+        proto::UDPLITE => udp::observe_lite(conn, packet, context),
+        proto::ICMP | proto::ICMPV6 => icmp::observe(conn, packet, context),
+        proto::GRE => other::observe_gre(conn, is_new, context),
+        _ => other::observe(conn, context),
     }
 }

@@ -1,7 +1,6 @@
 //! What the tests of the trackers share.
 
-use super::{Conn, ProtoState, Status, Tuple, Zone};
-use crate::rule::Counter;
+use super::{Conn, Tuple, Zone};
 use crate::time::Instant;
 use hairpin_wire::{Addr, Family};
 
@@ -15,17 +14,7 @@ pub(crate) fn conn(protocol: u8) -> Conn {
         protocol,
         family: Family::V4,
     };
-    Conn {
-        tuples: [tuple(0x0a00_0002, 0x0a00_0102, 1024, 80), tuple(0x0a00_0102, 0x0a00_0002, 80, 1024)],
-        zone: Zone::default(),
-        status: Status::default(),
-        mark: 0,
-        expires: Instant::default(),
-        started: Instant::default(),
-        counters: [Counter::default(); 2],
-        accounted: false,
-        masquerade: None,
-        proto: ProtoState::Other,
-        extra: None,
-    }
+    let original = tuple(0x0a00_0002, 0x0a00_0102, 1024, 80);
+    let reply = tuple(0x0a00_0102, 0x0a00_0002, 80, 1024);
+    Conn::new(original, reply, Zone::default(), Instant::default())
 }

@@ -1,6 +1,10 @@
-//! The key of a connection's direction.
+//! The key of a connection's direction: what it is made of, for every protocol, and how it is turned round.
 
-use hairpin_wire::{Addr, Family};
+use crate::packet::Packet;
+use crate::track::Direction;
+use hairpin_wire::gre::Gre;
+use hairpin_wire::ipv6::Ipv6;
+use hairpin_wire::{Addr, Family, gre, proto};
 
 /// What identifies one direction of a connection.
 ///
@@ -29,4 +33,147 @@ pub struct Zone {
     pub original: u16,
     /// Zone id of the reply direction.
     pub reply: u16,
+}
+
+impl Zone {
+    /// The same zone in both directions.
+    pub const fn both(id: u16) -> Zone {
+        Zone { original: id, reply: id }
+    }
+
+    /// The zone id of a direction.
+    pub const fn of(self, direction: Direction) -> u16 {
+        match direction {
+            Direction::Original => self.original,
+            Direction::Reply => self.reply,
+        }
+    }
+
+    /// The zone's number whichever direction it is for (`nf_conntrack_zone.id`): expectations compare by it.
+    pub const fn id(self) -> u16 {
+        if self.original != 0 { self.original } else { self.reply }
+    }
+}
+
+impl Tuple {
+    /// The tuple of a packet; None when it is a later fragment, its headers cannot be walked, its transport header is cut short,
+    /// or its protocol makes no tuple of it (GRE version 1 with another payload than PPP).
+    pub fn of_packet(packet: &Packet) -> Option<Tuple> {
+        let head = packet.head();
+        if head.broken || head.fragment_offset != 0 || is_nothing(head.family, head.protocol) {
+            return None;
+        }
+        let (src_id, dst_id) = ids(head.protocol, packet.l4())?;
+        Some(Tuple { src: head.src, dst: head.dst, src_id, dst_id, protocol: head.protocol, family: head.family })
+    }
+
+    /// The tuple of a packet quoted in an ICMP error, which may be cut short anywhere, and the offset of its transport header.
+    ///
+    /// As the kernel, this trusts the header length of a quoted IPv4 header and looks at nothing else in it.
+    pub fn of_bytes(family: Family, ip: &[u8]) -> Option<(Tuple, usize)> {
+        let (protocol, l4) = match family {
+            Family::V4 => {
+                let fixed = ip.first_chunk::<20>()?;
+                if u16::from_be_bytes([fixed[6], fixed[7]]) & 0x1fff != 0 {
+                    return None;
+                }
+                (fixed[9], usize::from(fixed[0] & 0x0f) * 4)
+            }
+            Family::V6 => {
+                let found = Ipv6::new(ip)?.transport().ok()?;
+                if found.is_later_fragment() || is_nothing(family, found.protocol) {
+                    return None;
+                }
+                (found.protocol, found.offset)
+            }
+        };
+        let (src_at, dst_at) = match family {
+            Family::V4 => (12, 16),
+            Family::V6 => (8, 24),
+        };
+        let (src_id, dst_id) = ids(protocol, ip.get(l4..)?)?;
+        let src = Addr::read(family, ip.get(src_at..)?);
+        let dst = Addr::read(family, ip.get(dst_at..)?);
+        Some((Tuple { src, dst, src_id, dst_id, protocol, family }, l4))
+    }
+
+    /// The tuple of an answer; None for ICMP types that have no answer.
+    pub fn invert(&self) -> Option<Tuple> {
+        let (src_id, dst_id) = match self.protocol {
+            proto::ICMP => (self.src_id, invert_icmp(self.dst_id, icmp4_answer)?),
+            proto::ICMPV6 => (self.src_id, invert_icmp(self.dst_id, icmp6_answer)?),
+            _ => (self.dst_id, self.src_id),
+        };
+        Some(Tuple { src: self.dst, dst: self.src, src_id, dst_id, ..*self })
+    }
+
+    /// Whether it has ports (TCP, UDP, UDP-Lite, SCTP).
+    pub const fn has_ports(&self) -> bool {
+        matches!(self.protocol, proto::TCP | proto::UDP | proto::UDPLITE | proto::SCTP)
+    }
+
+    /// Whether it is of ICMP or ICMPv6, and thus has id, type and code.
+    pub const fn is_icmp(&self) -> bool {
+        matches!(self.protocol, proto::ICMP | proto::ICMPV6)
+    }
+
+    /// ICMP type and code.
+    pub const fn icmp_type_code(&self) -> (u8, u8) {
+        ((self.dst_id >> 8) as u8, self.dst_id as u8)
+    }
+}
+
+/// IPv6's "no next header" has no tuple; in IPv4 the number is one like any other.
+fn is_nothing(family: Family, protocol: u8) -> bool {
+    family == Family::V6 && protocol == proto::NONE
+}
+
+/// The two ids of a tuple from the transport header.
+fn ids(protocol: u8, l4: &[u8]) -> Option<(u16, u16)> {
+    match protocol {
+        proto::TCP | proto::UDP | proto::UDPLITE | proto::SCTP => {
+            let [a, b, c, d] = *l4.first_chunk()?;
+            Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+        }
+        proto::ICMP | proto::ICMPV6 => {
+            let [kind, code, _, _, id_high, id_low, _, _] = *l4.first_chunk()?;
+            Some((u16::from_be_bytes([id_high, id_low]), u16::from_be_bytes([kind, code])))
+        }
+        proto::GRE => gre_ids(l4),
+        _ => Some((0, 0)),
+    }
+}
+
+/// Version 1 with PPP inside (PPTP) has a call id; the peer's, which would be the source part, is known only to a PPTP helper and
+/// stays 0. Other versions are told apart by their addresses alone.
+fn gre_ids(l4: &[u8]) -> Option<(u16, u16)> {
+    const NO_KEYS: Option<(u16, u16)> = Some((0, 0));
+    let Some(header) = Gre::new(l4).filter(|header| header.version() == 1) else { return NO_KEYS };
+    let Some(&[.., call_high, call_low]) = l4.first_chunk::<8>() else { return NO_KEYS };
+    (header.protocol() == gre::PPP).then_some((0, u16::from_be_bytes([call_high, call_low])))
+}
+
+fn invert_icmp(type_code: u16, answer: fn(u8) -> Option<u8>) -> Option<u16> {
+    let [kind, code] = type_code.to_be_bytes();
+    Some(u16::from_be_bytes([answer(kind)?, code]))
+}
+
+/// Question and answer: echo, timestamp, information, address mask.
+fn icmp4_answer(kind: u8) -> Option<u8> {
+    match kind {
+        8 => Some(0),
+        0 => Some(8),
+        13 | 15 | 17 => Some(kind + 1),
+        14 | 16 | 18 => Some(kind - 1),
+        _ => None,
+    }
+}
+
+/// Question and answer: echo, node information.
+fn icmp6_answer(kind: u8) -> Option<u8> {
+    match kind {
+        128 | 139 => Some(kind + 1),
+        129 | 140 => Some(kind - 1),
+        _ => None,
+    }
 }

@@ -1,0 +1,307 @@
+//! A hash index of `u32` numbers: open addressing, linear probing, eight bytes a place.
+//!
+//! A place holds 32 bits of the key's hash and the number. The upper bits of those 32 say where the entry belongs, so growing and
+//! removing never ask for the key again. Nothing is ever iterated except along one probe or one range of hashes.
+
+/// An index from hashes to numbers below `u32::MAX`. Equal hashes may occur; the caller compares the keys.
+#[derive(Clone, Debug)]
+pub(super) struct Index {
+    /// Hash in the upper half, number plus one in the lower; 0 for an empty place. The length is a power of two.
+    places: Vec<u64>,
+    len: usize,
+    /// 32 minus the binary logarithm of the length.
+    shift: u32,
+}
+
+const SMALLEST_BITS: u32 = 4;
+
+impl Default for Index {
+    fn default() -> Index {
+        Index { places: vec![0; 1 << SMALLEST_BITS], len: 0, shift: 32 - SMALLEST_BITS }
+    }
+}
+
+impl Index {
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn bytes(&self) -> usize {
+        self.places.capacity() * size_of::<u64>()
+    }
+
+    /// The numbers entered under this hash, and no others.
+    #[inline]
+    pub(super) fn get(&self, hash: u32) -> Probe<'_> {
+        Probe { places: &self.places, at: self.home(hash), hash }
+    }
+
+    /// The number at the place where a search for this hash starts: what a caller may touch early to warm the caches.
+    #[inline]
+    pub(super) fn hint(&self, hash: u32) -> Option<u32> {
+        self.places.get(self.home(hash)).and_then(|place| number(*place))
+    }
+
+    /// Enters a number. Entering it twice under the same hash makes two entries.
+    pub(super) fn insert(&mut self, hash: u32, number: u32) {
+        // At most seven tenths full: a search that fails then looks at six places on average, one cache line.
+        if (self.len + 1) * 10 > self.places.len() * 7 {
+            self.grow();
+        }
+        self.put((u64::from(hash) << 32) | (u64::from(number) + 1));
+        self.len += 1;
+    }
+
+    /// Takes a number out; false when it was not there.
+    pub(super) fn remove(&mut self, hash: u32, number: u32) -> bool {
+        let wanted = (u64::from(hash) << 32) | (u64::from(number) + 1);
+        let mask = self.mask();
+        let mut at = self.home(hash);
+        loop {
+            match self.places.get(at) {
+                Some(0) | None => return false,
+                Some(place) if *place == wanted => break,
+                Some(_) => at = (at + 1) & mask,
+            }
+        }
+        self.close_gap(at);
+        self.len -= 1;
+        true
+    }
+
+    /// Changes the number of an entry in place.
+    pub(super) fn replace(&mut self, hash: u32, old: u32, new: u32) -> bool {
+        let wanted = (u64::from(hash) << 32) | (u64::from(old) + 1);
+        let mask = self.mask();
+        let mut at = self.home(hash);
+        while let Some(place) = self.places.get_mut(at) {
+            if *place == 0 {
+                return false;
+            }
+            if *place == wanted {
+                *place = (u64::from(hash) << 32) | (u64::from(new) + 1);
+                return true;
+            }
+            at = (at + 1) & mask;
+        }
+        false
+    }
+
+    /// The numbers whose hashes lie in `from..=to`, in no particular order.
+    pub(super) fn range(&self, from: u32, to: u32) -> impl Iterator<Item = u32> {
+        let (start, end, mask) = (self.home(from), self.home(to), self.mask());
+        // Entries that belong into the range may have slipped behind its end, up to the next empty place.
+        let inside = end.wrapping_sub(start) & mask;
+        (0..self.places.len())
+            .map(move |step| (step, self.places.get((start + step) & mask).copied().unwrap_or(0)))
+            .take_while(move |(step, place)| *step <= inside || *place != 0)
+            .filter(move |(_, place)| (from..=to).contains(&hash_of(*place)))
+            .filter_map(|(_, place)| number(place))
+    }
+
+    fn mask(&self) -> usize {
+        self.places.len().wrapping_sub(1)
+    }
+
+    #[inline]
+    fn home(&self, hash: u32) -> usize {
+        (u64::from(hash) >> self.shift) as usize
+    }
+
+    fn put(&mut self, entry: u64) {
+        let mask = self.mask();
+        let mut at = self.home(hash_of(entry));
+        while let Some(place) = self.places.get_mut(at) {
+            if *place == 0 {
+                *place = entry;
+                return;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Moves later entries of the cluster forward, so that no search stops at the hole.
+    fn close_gap(&mut self, mut hole: usize) {
+        let mask = self.mask();
+        let mut at = (hole + 1) & mask;
+        while let Some(entry) = self.places.get(at).copied().filter(|entry| *entry != 0) {
+            let home = self.home(hash_of(entry));
+            // It may move to the hole when the hole is not before its home.
+            if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
+                if let Some(place) = self.places.get_mut(hole) {
+                    *place = entry;
+                }
+                hole = at;
+            }
+            at = (at + 1) & mask;
+        }
+        if let Some(place) = self.places.get_mut(hole) {
+            *place = 0;
+        }
+    }
+
+    fn grow(&mut self) {
+        // Beyond 2^32 places the hash has no more bits; slots are 31 bits wide, so that is never reached.
+        let bits = (32 - self.shift + 1).min(32);
+        let old = std::mem::replace(&mut self.places, vec![0; 1 << bits]);
+        self.shift = 32 - bits;
+        old.into_iter().filter(|entry| *entry != 0).for_each(|entry| self.put(entry));
+    }
+}
+
+/// A search in an [`Index`].
+#[derive(Clone, Debug)]
+pub(super) struct Probe<'a> {
+    places: &'a [u64],
+    at: usize,
+    hash: u32,
+}
+
+impl Iterator for Probe<'_> {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        loop {
+            let place = *self.places.get(self.at)?;
+            let found = number(place)?;
+            self.at = (self.at + 1) & (self.places.len() - 1);
+            if hash_of(place) == self.hash {
+                return Some(found);
+            }
+        }
+    }
+}
+
+fn hash_of(place: u64) -> u32 {
+    (place >> 32) as u32
+}
+
+fn number(place: u64) -> Option<u32> {
+    (place as u32).checked_sub(1)
+}
+
+/// SipHash-1-3 of whole words under a key: short, and who does not know the key cannot find collisions.
+#[inline]
+pub(super) fn sip13(key: (u64, u64), words: &[u64]) -> u64 {
+    let mut v = [
+        key.0 ^ 0x736f_6d65_7073_6575,
+        key.1 ^ 0x646f_7261_6e64_6f6d,
+        key.0 ^ 0x6c79_6765_6e65_7261,
+        key.1 ^ 0x7465_6462_7974_6573,
+    ];
+    for word in words {
+        v[3] ^= word;
+        sip_round(&mut v);
+        v[0] ^= word;
+    }
+    let last = (words.len() as u64 * 8) << 56;
+    v[3] ^= last;
+    sip_round(&mut v);
+    v[0] ^= last;
+    v[2] ^= 0xff;
+    for _ in 0..3 {
+        sip_round(&mut v);
+    }
+    v[0] ^ v[1] ^ v[2] ^ v[3]
+}
+
+#[inline]
+fn sip_round(v: &mut [u64; 4]) {
+    let [mut a, mut b, mut c, mut d] = *v;
+    a = a.wrapping_add(b);
+    b = b.rotate_left(13) ^ a;
+    a = a.rotate_left(32);
+    c = c.wrapping_add(d);
+    d = d.rotate_left(16) ^ c;
+    a = a.wrapping_add(d);
+    d = d.rotate_left(21) ^ a;
+    c = c.wrapping_add(b);
+    b = b.rotate_left(17) ^ c;
+    c = c.rotate_left(32);
+    *v = [a, b, c, d];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use siphasher::sip::SipHasher13;
+    use std::collections::BTreeMap;
+    use std::hash::Hasher;
+
+    #[test]
+    fn siphash_is_the_one_of_the_library() {
+        let key = (0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908);
+        for words in [&[][..], &[1], &[1, 2, 3], &[u64::MAX; 5]] {
+            let bytes: Vec<u8> = words.iter().flat_map(|w: &u64| w.to_le_bytes()).collect();
+            let mut reference = SipHasher13::new_with_keys(key.0, key.1);
+            reference.write(&bytes);
+            assert_eq!(sip13(key, words), reference.finish());
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u32),
+        Remove(usize),
+        Replace(usize),
+        Range(u32, u32),
+    }
+
+    proptest! {
+        /// Few hashes, so that clusters and equal hashes abound; those at the top of the range make clusters wrap.
+        #[test]
+        fn acts_like_a_map(steps in prop::collection::vec(prop_oneof![
+            5 => prop_oneof![0u32..8, Just(u32::MAX), Just(u32::MAX - 1), any::<u32>()].prop_map(Step::Insert),
+            3 => any::<usize>().prop_map(Step::Remove),
+            1 => any::<usize>().prop_map(Step::Replace),
+            1 => (any::<u32>(), any::<u32>()).prop_map(|(a, b)| Step::Range(a.min(b), a.max(b))),
+        ], 0..200)) {
+            let mut index = Index::default();
+            let mut model: BTreeMap<u32, u32> = BTreeMap::new();
+            let mut next = 0;
+            let pick = |model: &BTreeMap<u32, u32>, n: usize| model.iter().nth(n % model.len().max(1)).map(|(k, v)| (*k, *v));
+            for step in steps {
+                match step {
+                    Step::Insert(hash) => {
+                        index.insert(hash, next);
+                        model.insert(next, hash);
+                        next += 1;
+                    }
+                    Step::Remove(n) => {
+                        if let Some((number, hash)) = pick(&model, n) {
+                            prop_assert!(index.remove(hash, number));
+                            prop_assert!(!index.remove(hash, number));
+                            model.remove(&number);
+                        }
+                    }
+                    Step::Replace(n) => {
+                        if let Some((number, hash)) = pick(&model, n) {
+                            prop_assert!(index.replace(hash, number, next));
+                            prop_assert!(!index.replace(hash, number, next));
+                            model.remove(&number);
+                            model.insert(next, hash);
+                            next += 1;
+                        }
+                    }
+                    Step::Range(from, to) => {
+                        let mut got: Vec<u32> = index.range(from, to).collect();
+                        got.sort_unstable();
+                        let want = model.iter().filter(|(_, h)| (from..=to).contains(h)).map(|(n, _)| *n);
+                        prop_assert_eq!(got, want.collect::<Vec<_>>());
+                    }
+                }
+                prop_assert_eq!(index.len(), model.len());
+                for hash in model.values() {
+                    let mut got: Vec<u32> = index.get(*hash).collect();
+                    got.sort_unstable();
+                    let want: Vec<u32> = model.iter().filter(|(_, h)| *h == hash).map(|(n, _)| *n).collect();
+                    prop_assert_eq!(got, want);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,544 @@
+//! All connections: where they are kept, found by tuple or by source, and when they end.
+
+use super::index::{Index, Probe, sip13};
+use super::wheel::{Links, Timers, Wheel};
+use super::{Conn, ConnId, Direction, Status, Tuple, Zone};
+use crate::time::Instant;
+use hairpin_wire::{Addr, Family};
+
+/// All connections.
+///
+/// Memory per connection: the [`Conn`] and 24 bytes beside it, 23 to 46 bytes for finding it by its two tuples, and 12 to 23 bytes for
+/// finding it by its source once NAT has settled that. Nothing is allocated for a packet of a known connection.
+#[derive(Debug)]
+pub struct Conns {
+    key: (u64, u64),
+    slab: Slab,
+    /// Tuples of confirmed connections, both directions, to slot times two plus direction.
+    tuples: Index,
+    /// Original sources of connections whose source side is settled, to the newest connection with that source.
+    sources: Index,
+    wheel: Wheel,
+    /// Removed, but a packet still carries them.
+    lingering: Vec<u32>,
+}
+
+impl Default for Conns {
+    /// An empty table under a fixed key: for tests and places without strangers.
+    fn default() -> Conns {
+        Conns::new((0, 0))
+    }
+}
+
+impl Conns {
+    /// An empty table. `key` keeps those who choose the tuples from choosing where they go.
+    pub fn new(key: (u64, u64)) -> Conns {
+        Conns {
+            key,
+            slab: Slab::default(),
+            tuples: Index::default(),
+            sources: Index::default(),
+            wheel: Wheel::default(),
+            lingering: Vec::new(),
+        }
+    }
+
+    /// The connection, unless it is gone. Unconfirmed ones are found as well, and those that were killed but not yet let go.
+    #[inline]
+    pub fn get(&self, id: ConnId) -> Option<&Conn> {
+        self.slab.get(id.slot).filter(|entry| entry.generation == id.generation)?.conn.as_ref()
+    }
+
+    /// The connection, to be changed. Tuples and zone of a confirmed connection must stay as they are; after shortening its life call
+    /// [`Conns::rearm`].
+    #[inline]
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.slab.get_mut(id.slot).filter(|entry| entry.generation == id.generation)?.conn.as_mut()
+    }
+
+    /// The confirmed connection that has this tuple in either direction in this zone, and has not ended.
+    pub fn find(&self, tuple: &Tuple, zone: u16, now: Instant) -> Option<(ConnId, Direction)> {
+        self.find_in(tuple, Zone::both(zone), now)
+    }
+
+    /// As [`Conns::find`], where the zone of each direction is its own: an entry fits when its zone in the direction found is the
+    /// zone given for that direction.
+    pub fn find_in(&self, tuple: &Tuple, zone: Zone, now: Instant) -> Option<(ConnId, Direction)> {
+        let find = |id| self.find_hashed(self.hash(tuple, id), tuple, zone, now);
+        find(zone.original).or_else(|| if zone.reply == zone.original { None } else { find(zone.reply) })
+    }
+
+    /// As [`Conns::find_in`] with the hash of the tuple in one of the two zones already known.
+    #[inline]
+    pub fn find_hashed(&self, hash: u32, tuple: &Tuple, zone: Zone, now: Instant) -> Option<(ConnId, Direction)> {
+        let jiffies = now.jiffies();
+        self.with_tuple(hash, tuple, zone)
+            .find_map(|(id, direction, conn)| if conn.is_expired_at(jiffies) { None } else { Some((id, direction)) })
+    }
+
+    /// The hash of a tuple in a zone.
+    #[inline]
+    pub fn hash(&self, tuple: &Tuple, zone: u16) -> u32 {
+        let ids = u64::from(tuple.src_id) << 48
+            | u64::from(tuple.dst_id) << 32
+            | u64::from(zone) << 16
+            | u64::from(tuple.protocol) << 8;
+        let hash = match tuple.family {
+            Family::V4 => {
+                sip13(self.key, &[u64::from(tuple.src.as_u32()) << 32 | u64::from(tuple.dst.as_u32()), ids | 4])
+            }
+            Family::V6 => {
+                let [a, b] = halves(tuple.src);
+                let [c, d] = halves(tuple.dst);
+                sip13(self.key, &[a, b, c, d, ids | 6])
+            }
+        };
+        (hash >> 32) as u32
+    }
+
+    /// Touches the memory that a search for this hash will need, and says which connection it will probably find. Calling this for
+    /// a batch of packets before searching for each lets their memory accesses overlap.
+    #[inline]
+    pub fn hint(&self, hash: u32) -> Option<u32> {
+        let slot = self.tuples.hint(hash)? >> 1;
+        self.slab.get(slot).map(|entry| entry.generation)
+    }
+
+    /// Whether another confirmed connection has this tuple, so that NAT cannot give it to `by` as its reply tuple
+    /// (`nf_conntrack_tuple_taken`). One with the same original tuple does not count: confirming will sort that out.
+    pub fn taken(&self, tuple: &Tuple, by: ConnId, now: Instant) -> Option<(ConnId, Direction)> {
+        let me = self.get(by)?;
+        let jiffies = now.jiffies();
+        self.with_tuple(self.hash(tuple, me.zone.reply), tuple, me.zone).find_map(|(id, direction, conn)| {
+            let same = conn.tuples[0] == me.tuples[0] && conn.zone.original == me.zone.original;
+            (id != by && !same && !conn.is_expired_at(jiffies)).then_some((id, direction))
+        })
+    }
+
+    /// Takes in a connection that is not yet in the table: only its handle leads to it. None when 2^31 places are in use.
+    pub fn insert_unconfirmed(&mut self, conn: Conn) -> Option<ConnId> {
+        self.slab.insert(conn)
+    }
+
+    /// Enters an unconfirmed connection into the table and starts its life. False, and nothing done, when the handle is stale, it is
+    /// confirmed already, or it was killed. Clashes are the caller's to find before: see [`Conns::clash`].
+    pub fn confirm(&mut self, id: ConnId, now: Instant) -> bool {
+        self.enter(id, now, [true, true])
+    }
+
+    /// As [`Conns::confirm`], by the reply tuple only: lookups of the original tuple go on finding the entry that was there first.
+    pub(crate) fn confirm_reply_only(&mut self, id: ConnId, now: Instant) -> bool {
+        self.enter(id, now, [false, true])
+    }
+
+    /// The confirmed connection that has one of this one's tuples, the original looked for first.
+    pub(crate) fn clash(&self, conn: &Conn) -> Option<ConnId> {
+        [Direction::Original, Direction::Reply].into_iter().find_map(|direction| self.clash_in(conn, direction))
+    }
+
+    /// The confirmed connection that has this one's tuple of a direction.
+    pub(crate) fn clash_in(&self, conn: &Conn, direction: Direction) -> Option<ConnId> {
+        let tuple = conn.tuple(direction);
+        let hash = self.hash(tuple, conn.zone.of(direction));
+        self.with_tuple(hash, tuple, conn.zone).next().map(|(id, ..)| id)
+    }
+
+    /// Looks again when a confirmed connection ends, after its life was shortened. Lengthening needs no call.
+    #[inline]
+    pub fn rearm(&mut self, id: ConnId) {
+        let Some(entry) = self.slab.get_mut(id.slot).filter(|entry| entry.generation == id.generation) else { return };
+        let Some(conn) = entry.conn.as_ref() else { return };
+        let due = conn.expires.jiffies();
+        // The wheel knows the lower half of the jiffy it was armed for.
+        if entry.links.is_linked() && ((due as u32).wrapping_sub(entry.armed) as i32) < 0 {
+            self.wheel.disarm(&mut self.slab, id.slot);
+            self.arm(id.slot, due);
+        }
+    }
+
+    /// Takes a connection out. None when the handle is stale.
+    pub fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        self.get(id)?;
+        self.unlink(id);
+        if self.get(id).is_some_and(|conn| conn.status.has(Status::DYING)) {
+            self.lingering.retain(|slot| *slot != id.slot);
+        }
+        self.slab.remove(id.slot)
+    }
+
+    /// Takes a connection out of the table but keeps it for the packet that carries it, until [`Conns::let_go`]. False when the handle
+    /// is stale or it was killed before.
+    pub(crate) fn kill(&mut self, id: ConnId) -> bool {
+        if self.get(id).is_none_or(|conn| conn.status.has(Status::DYING)) {
+            return false;
+        }
+        self.unlink(id);
+        if let Some(conn) = self.get_mut(id) {
+            conn.status.set(Status::DYING);
+        }
+        self.lingering.push(id.slot);
+        true
+    }
+
+    /// Forgets a connection that only a packet carried: one that was killed, or never confirmed. Others stay.
+    pub(crate) fn let_go(&mut self, id: ConnId) {
+        let Some(status) = self.get(id).map(|conn| conn.status) else { return };
+        if status.has(Status::DYING) || !status.has(Status::CONFIRMED) {
+            self.remove(id);
+        }
+    }
+
+    /// How many connections there are, unconfirmed ones and those killed but not let go included (`nf_conntrack_count`).
+    pub fn count(&self) -> usize {
+        self.slab.len
+    }
+
+    /// The confirmed connections in the order of their places, also those entered by their reply tuple only.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        self.slab.iter().filter(|(_, conn)| conn.is_in_table())
+    }
+
+    /// The connections that a listing shows: confirmed, not expired, found by their original tuple.
+    pub fn listed(&self, now: Instant) -> impl Iterator<Item = (ConnId, &Conn)> {
+        let jiffies = now.jiffies();
+        self.iter().filter(move |(_, conn)| !conn.is_expired_at(jiffies) && !conn.status.has(Status::NAT_CLASH))
+    }
+
+    /// Takes out every connection that has ended, in the order in which they ended as far as the wheel knows it.
+    pub fn expire(&mut self, now: Instant, gone: &mut impl FnMut(ConnId, Conn)) {
+        let jiffies = now.jiffies();
+        if jiffies <= self.wheel.now() {
+            return;
+        }
+        while let Some(slot) = self.wheel.fire(&mut self.slab, jiffies) {
+            let Some(entry) = self.slab.get(slot) else { continue };
+            let id = ConnId { slot, generation: entry.generation };
+            match entry.conn.as_ref().map(|conn| conn.expires.jiffies()) {
+                Some(due) if due > jiffies => self.arm(slot, due),
+                _ => {
+                    if let Some(conn) = self.remove(id) {
+                        gone(id, conn);
+                    }
+                }
+            }
+        }
+    }
+
+    /// An instant before which no connection ends; something may be due then. None when there are no confirmed connections.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.wheel.next().map(Instant::from_jiffies)
+    }
+
+    /// Makes a connection findable by its original source: NAT calls this when it has settled the source side. Calling it again does
+    /// nothing.
+    pub fn index_source(&mut self, id: ConnId) {
+        let Some(conn) = self.get(id).filter(|conn| !conn.status.has(Status::DYING)) else { return };
+        let source = Source::of(conn);
+        let hash = self.source_hash(source);
+        if self.slab.source(id.slot).is_some() {
+            return;
+        }
+        let head = self.head_of(hash, source);
+        match head {
+            Some(old) => {
+                self.sources.replace(hash, old, id.slot);
+                self.slab.set_source(old, |links| links.newer = id.slot);
+            }
+            None => self.sources.insert(hash, id.slot),
+        }
+        self.slab.set_source(id.slot, |links| *links = SourceLinks { newer: END, older: head.unwrap_or(END) });
+    }
+
+    /// The connections with this original source address, port or ICMP id, protocol and original zone, whose source side NAT has
+    /// settled; the newest first.
+    pub fn by_source(
+        &self,
+        family: Family,
+        src: Addr,
+        src_id: u16,
+        protocol: u8,
+        zone: u16,
+    ) -> impl Iterator<Item = ConnId> {
+        let source = Source { family, src, src_id, protocol, zone };
+        let head = self.head_of(self.source_hash(source), source);
+        std::iter::successors(head, |slot| self.slab.source(*slot)?.older())
+            .filter_map(|slot| Some(ConnId { slot, generation: self.slab.get(slot)?.generation }))
+    }
+
+    /// Confirmed connections whose tuples fall into one of the `buckets` parts of the hash range: what a bucket of the kernel's table
+    /// holds. A connection may show twice.
+    pub(crate) fn in_bucket(&self, bucket: u32, buckets: u32) -> impl Iterator<Item = (ConnId, &Conn)> {
+        let edge = |n: u64| (n << 32).div_ceil(u64::from(buckets.max(1)));
+        let (from, to) = (edge(u64::from(bucket)), edge(u64::from(bucket) + 1));
+        let range =
+            (to > from).then(|| self.tuples.range(from as u32, to.saturating_sub(1).min(u64::from(u32::MAX)) as u32));
+        range.into_iter().flatten().filter_map(|number| {
+            let entry = self.slab.get(number >> 1)?;
+            Some((ConnId { slot: number >> 1, generation: entry.generation }, entry.conn.as_ref()?))
+        })
+    }
+
+    /// Bytes of memory held for connections, without what their boxes hold.
+    pub fn bytes(&self) -> usize {
+        self.slab.bytes() + self.tuples.bytes() + self.sources.bytes()
+    }
+
+    /// The confirmed connections with this tuple; the zone given for the direction must be theirs.
+    #[inline]
+    fn with_tuple<'a>(&'a self, hash: u32, tuple: &'a Tuple, zone: Zone) -> WithTuple<'a> {
+        WithTuple { conns: self, probe: self.tuples.get(hash), tuple, zone }
+    }
+
+    fn enter(&mut self, id: ConnId, now: Instant, directions: [bool; 2]) -> bool {
+        let Some(conn) = self.get_mut(id) else { return false };
+        if conn.status.any(Status::CONFIRMED.union(Status::DYING)) {
+            return false;
+        }
+        conn.status.set(Status::CONFIRMED);
+        conn.expires = Instant::from_jiffies(now.jiffies().saturating_add(conn.expires.jiffies()));
+        let (tuples, zone, due) = (conn.tuples, conn.zone, conn.expires.jiffies());
+        for direction in [Direction::Original, Direction::Reply] {
+            if directions[direction.index()] {
+                let hash = self.hash(&tuples[direction.index()], zone.of(direction));
+                self.tuples.insert(hash, id.slot << 1 | direction.index() as u32);
+            }
+        }
+        self.arm(id.slot, due);
+        true
+    }
+
+    /// Takes a connection out of everything that leads to it except its handle.
+    fn unlink(&mut self, id: ConnId) {
+        let Some(conn) = self.get(id) else { return };
+        if conn.is_in_table() {
+            let hashes = [Direction::Original, Direction::Reply]
+                .map(|direction| (direction, self.hash(conn.tuple(direction), conn.zone.of(direction))));
+            for (direction, hash) in hashes {
+                self.tuples.remove(hash, id.slot << 1 | direction.index() as u32);
+            }
+        }
+        self.wheel.disarm(&mut self.slab, id.slot);
+        self.unlink_source(id);
+    }
+
+    fn unlink_source(&mut self, id: ConnId) {
+        let Some(links) = self.slab.source(id.slot).copied() else { return };
+        let Some(hash) = self.get(id).map(|conn| self.source_hash(Source::of(conn))) else { return };
+        match (links.newer(), links.older()) {
+            (Some(newer), _) => self.slab.set_source(newer, |newer| newer.older = links.older),
+            (None, Some(older)) => {
+                self.sources.replace(hash, id.slot, older);
+            }
+            (None, None) => {
+                self.sources.remove(hash, id.slot);
+            }
+        }
+        if let Some(older) = links.older() {
+            self.slab.set_source(older, |older| older.newer = links.newer);
+        }
+        self.slab.set_source(id.slot, |links| *links = SourceLinks::OUT);
+    }
+
+    fn head_of(&self, hash: u32, source: Source) -> Option<u32> {
+        self.sources.get(hash).find(|slot| {
+            self.slab.get(*slot).and_then(|entry| entry.conn.as_ref()).is_some_and(|conn| Source::of(conn) == source)
+        })
+    }
+
+    fn source_hash(&self, source: Source) -> u32 {
+        let [high, low] = halves(source.src);
+        let rest = u64::from(source.src_id) << 32
+            | u64::from(source.zone) << 16
+            | u64::from(source.protocol) << 8
+            | source.family as u64;
+        (sip13(self.key, &[high, low, rest]) >> 32) as u32
+    }
+
+    fn arm(&mut self, slot: u32, due: u64) {
+        if let Some(entry) = self.slab.get_mut(slot) {
+            entry.armed = due as u32;
+        }
+        self.wheel.arm(&mut self.slab, slot, due);
+    }
+}
+
+/// A search by tuple.
+struct WithTuple<'a> {
+    conns: &'a Conns,
+    probe: Probe<'a>,
+    tuple: &'a Tuple,
+    zone: Zone,
+}
+
+impl<'a> Iterator for WithTuple<'a> {
+    type Item = (ConnId, Direction, &'a Conn);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let number = self.probe.next()?;
+            let direction = if number & 1 == 0 { Direction::Original } else { Direction::Reply };
+            let Some(entry) = self.conns.slab.get(number >> 1) else { continue };
+            if let Some(conn) = &entry.conn
+                && conn.tuple(direction) == self.tuple
+                && conn.zone.of(direction) == self.zone.of(direction)
+            {
+                return Some((ConnId { slot: number >> 1, generation: entry.generation }, direction, conn));
+            }
+        }
+    }
+}
+
+/// What the index of sources goes by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Source {
+    family: Family,
+    src: Addr,
+    src_id: u16,
+    protocol: u8,
+    zone: u16,
+}
+
+impl Source {
+    fn of(conn: &Conn) -> Source {
+        let Tuple { src, src_id, protocol, family, .. } = conn.tuples[0];
+        Source { family, src, src_id, protocol, zone: conn.zone.original }
+    }
+}
+
+/// The places of connections, in pieces so that growing moves none of them.
+#[derive(Debug, Default)]
+struct Slab {
+    pieces: Vec<Vec<Entry>>,
+    /// Links by source, allocated once NAT uses them.
+    sources: Vec<SourceLinks>,
+    free: Option<u32>,
+    /// Places handed out at least once.
+    used: u32,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    conn: Option<Conn>,
+    generation: u32,
+    /// Lower half of the jiffy the wheel was told. In a free place: the next free one plus one, or 0.
+    armed: u32,
+    links: Links,
+}
+
+/// The neighbors among the connections with the same source: places, [`END`], or both [`OUT`].
+#[derive(Clone, Copy, Debug)]
+struct SourceLinks {
+    newer: u32,
+    older: u32,
+}
+
+const END: u32 = u32::MAX;
+const OUT: u32 = u32::MAX - 1;
+
+impl SourceLinks {
+    const OUT: SourceLinks = SourceLinks { newer: OUT, older: OUT };
+
+    fn newer(self) -> Option<u32> {
+        (self.newer < OUT).then_some(self.newer)
+    }
+
+    fn older(self) -> Option<u32> {
+        (self.older < OUT).then_some(self.older)
+    }
+}
+
+const PIECE_BITS: u32 = 14;
+const PIECE: usize = 1 << PIECE_BITS;
+
+impl Slab {
+    #[inline]
+    fn get(&self, slot: u32) -> Option<&Entry> {
+        self.pieces.get((slot >> PIECE_BITS) as usize)?.get(slot as usize & (PIECE - 1))
+    }
+
+    #[inline]
+    fn get_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        self.pieces.get_mut((slot >> PIECE_BITS) as usize)?.get_mut(slot as usize & (PIECE - 1))
+    }
+
+    /// The links of a connection that is in the index of sources.
+    fn source(&self, slot: u32) -> Option<&SourceLinks> {
+        self.sources.get(slot as usize).filter(|links| links.newer != OUT)
+    }
+
+    fn set_source(&mut self, slot: u32, change: impl FnOnce(&mut SourceLinks)) {
+        if self.sources.len() <= slot as usize {
+            self.sources.resize(self.used as usize, SourceLinks::OUT);
+        }
+        if let Some(links) = self.sources.get_mut(slot as usize) {
+            change(links);
+        }
+    }
+
+    fn insert(&mut self, conn: Conn) -> Option<ConnId> {
+        let slot = match self.free {
+            Some(slot) => {
+                self.free = self.get(slot).and_then(|entry| entry.armed.checked_sub(1));
+                slot
+            }
+            None => self.new_place()?,
+        };
+        let entry = self.get_mut(slot)?;
+        entry.conn = Some(conn);
+        let id = ConnId { slot, generation: entry.generation };
+        self.len += 1;
+        Some(id)
+    }
+
+    fn new_place(&mut self) -> Option<u32> {
+        // The wheel's heads and the direction bit of the tuple index leave 31 bits, of which one value means "none".
+        let slot = self.used;
+        if slot >= (1 << 31) - 1 {
+            return None;
+        }
+        let piece = (slot >> PIECE_BITS) as usize;
+        if piece == self.pieces.len() {
+            // The first piece grows as it is needed, for the small tables of which there may be many.
+            self.pieces.push(if piece == 0 { Vec::new() } else { Vec::with_capacity(PIECE) });
+        }
+        self.pieces.get_mut(piece)?.push(Entry { conn: None, generation: 0, armed: 0, links: Links::OUT });
+        self.used += 1;
+        Some(slot)
+    }
+
+    fn remove(&mut self, slot: u32) -> Option<Conn> {
+        let next = self.free.map_or(0, |free| free + 1);
+        let entry = self.get_mut(slot)?;
+        let conn = entry.conn.take()?;
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.armed = next;
+        self.free = Some(slot);
+        self.len -= 1;
+        Some(conn)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        self.pieces
+            .iter()
+            .flatten()
+            .zip(0u32..)
+            .filter_map(|(entry, slot)| Some((ConnId { slot, generation: entry.generation }, entry.conn.as_ref()?)))
+    }
+
+    fn bytes(&self) -> usize {
+        let places: usize = self.pieces.iter().map(Vec::capacity).sum();
+        places * size_of::<Entry>() + self.sources.capacity() * size_of::<SourceLinks>()
+    }
+}
+
+impl Timers for Slab {
+    fn links(&mut self, timer: u32) -> Option<&mut Links> {
+        self.get_mut(timer).map(|entry| &mut entry.links)
+    }
+}
+
+fn halves(addr: Addr) -> [u64; 2] {
+    [(addr.0 >> 64) as u64, addr.0 as u64]
+}
