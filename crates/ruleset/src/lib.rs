@@ -1,1 +1,19 @@
-//! hairpin: ruleset.
+//! Command lines and rule files, and the rules they mean.
+//!
+//! ```text
+//! words ── command::parse ──> Command ── apply::apply ──> Ruleset ── save::save ──> text
+//! text ─────────────── restore::restore ──────────────────┘
+//! ```
+//!
+//! Everything here works on text and values: no file is opened and no server asked. What names stand for comes from a
+//! [`Names`](hairpin_xt::option::Names) that the caller gives; [`names`] has one.
+
+pub mod apply;
+pub mod command;
+pub mod error;
+mod getopt;
+pub mod names;
+pub mod restore;
+pub mod save;
+mod suggest;
+pub mod words;

@@ -217,17 +217,19 @@ pub struct SyntaxError {
     pub message: String,
     /// The offending word as typed, when one can be named.
     pub word: Option<String>,
+    /// It is printed without the program's name before it.
+    pub bare: bool,
 }
 
 impl SyntaxError {
     /// Exit code 2.
     pub fn parameter(message: impl Into<String>) -> SyntaxError {
-        SyntaxError { code: 2, message: message.into(), word: None }
+        SyntaxError { code: 2, message: message.into(), word: None, bare: false }
     }
 
     /// Exit code 1.
     pub fn other(message: impl Into<String>) -> SyntaxError {
-        SyntaxError { code: 1, message: message.into(), word: None }
+        SyntaxError { code: 1, message: message.into(), word: None, bare: false }
     }
 
     /// Names the offending word.

@@ -1,0 +1,1099 @@
+//! One iptables command, from words to values: `-A INPUT -p tcp --dport 22 -j ACCEPT`.
+//!
+//! The words are read once, in order, as iptables reads them, and every refusal has the words and the exit code of iptables
+//! 1.8.11. What depends on the rule set (is there such a chain?) is not looked at here but when the command is applied
+//! ([`crate::apply`]).
+
+use crate::getopt::{Extension, Found, Item, Reader};
+use crate::suggest;
+use hairpin_engine::rule::{Action, AddrMatch, Counter, Header, IfMatch, Match, Rule, TableId};
+use hairpin_wire::{Addr, Family, proto};
+use hairpin_xt::option::{Given, Names, Opt, Parsed, SyntaxError};
+use hairpin_xt::{find_match, find_target, value};
+use std::ptr;
+use std::sync::Arc;
+
+/// The longest name of a chain, a match or a target, in bytes (`XT_EXTENSION_MAXNAMELEN` - 1).
+pub const MAX_NAME: usize = 28;
+
+/// What a command is read for.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// iptables or ip6tables.
+    pub family: Family,
+    /// What names stand for.
+    pub names: &'a dyn Names,
+    /// The table without `-t`; for a line of a rule file the table it stands in.
+    pub table: TableId,
+    /// The words are a line of a rule file: `-t` and `-w` are refused, and a line for the other family is passed over.
+    pub restore: bool,
+}
+
+/// A command.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// What to do.
+    pub verb: Verb,
+    /// The table.
+    pub table: TableId,
+    /// The rules of [`Verb::Append`], [`Verb::Insert`], [`Verb::Replace`], [`Verb::Delete`] and [`Verb::Check`]: one for each pair of a
+    /// source and a destination address. A jump's chain has not been looked for yet.
+    pub rules: Vec<Rule>,
+    /// `-c`.
+    pub counters: Option<Counter>,
+    /// `-v`, how often.
+    pub verbose: u8,
+    /// `-n`.
+    pub numeric: bool,
+    /// `-x`.
+    pub exact: bool,
+    /// `--line-numbers`.
+    pub line_numbers: bool,
+    /// `-w`: whether, and how many seconds.
+    pub wait: Option<Option<u32>>,
+    /// Lines for stderr that are no errors.
+    pub notices: Vec<String>,
+}
+
+/// The verb of a command. Chains are named as typed; rule numbers count from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `-A`.
+    Append(String),
+    /// `-I`, at this place.
+    Insert(String, u32),
+    /// `-R`.
+    Replace(String, u32),
+    /// `-D` with a rule.
+    Delete(String),
+    /// `-D` with a number.
+    DeleteNumber(String, u32),
+    /// `-C`.
+    Check(String),
+    /// `-L`; with `-Z` the counters are reset after.
+    List {
+        /// All when none.
+        chain: Option<String>,
+        /// One rule only.
+        rule: Option<u32>,
+        /// `-Z` was given too.
+        zero: bool,
+    },
+    /// `-S`; with `-Z` the counters are reset after.
+    ListRules {
+        /// All when none.
+        chain: Option<String>,
+        /// One rule only.
+        rule: Option<u32>,
+        /// `-Z` was given too.
+        zero: bool,
+    },
+    /// `-F`.
+    Flush(Option<String>),
+    /// `-Z`.
+    Zero(Option<String>, Option<u32>),
+    /// `-N`.
+    New(String),
+    /// `-X`.
+    DeleteChain(Option<String>),
+    /// `-E`, from and to.
+    Rename(String, String),
+    /// `-P`, chain and policy.
+    Policy(String, String),
+    /// `-h`, with what was loaded before it.
+    Help {
+        /// After `-m`, or by `-p`.
+        matches: Vec<&'static str>,
+        /// After `-j`.
+        target: Option<&'static str>,
+    },
+    /// `-V`.
+    Version,
+    /// A line of a rule file for the other family (`-4`, `-6`): nothing to do.
+    OtherFamily,
+}
+
+/// Why words are no command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandError {
+    /// Message and exit code.
+    pub error: SyntaxError,
+    /// The index of the word at fault, when there is one.
+    pub word: Option<usize>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl From<SyntaxError> for CommandError {
+    fn from(error: SyntaxError) -> CommandError {
+        CommandError { error, word: None, hint: None }
+    }
+}
+
+/// Reads one command from its words, the program's name not among them.
+///
+/// # Errors
+/// Whatever iptables refuses before it looks at the rule set, with its words.
+pub fn parse<W: AsRef<str>>(context: &Context<'_>, words: &[W]) -> Result<Command, CommandError> {
+    let mut parser = Parser::new(context, words);
+    match parser.read()? {
+        Some(verb) => Ok(parser.finished(verb)),
+        None => parser.command(),
+    }
+}
+
+/// Reads the words of one rule, those after `-A CHAIN`.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_rule<W: AsRef<str>>(context: &Context<'_>, chain: &str, words: &[W]) -> Result<Vec<Rule>, CommandError> {
+    let all: Vec<&str> = ["-A", chain].into_iter().chain(words.iter().map(AsRef::as_ref)).collect();
+    match parse(context, &all) {
+        Ok(command) => Ok(command.rules),
+        Err(e) => Err(CommandError { word: e.word.and_then(|w| w.checked_sub(2)), ..e }),
+    }
+}
+
+/// iptables' own options that a rule or a listing has, in the order in which iptables looks for misplaced ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Flag {
+    Numeric,
+    Source,
+    Destination,
+    Protocol,
+    Jump,
+    Exact,
+    InInterface,
+    OutInterface,
+    LineNumbers,
+    Counters,
+    Fragment,
+}
+
+impl Flag {
+    const fn name(self) -> &'static str {
+        match self {
+            Flag::Numeric => "--numeric",
+            Flag::Source => "--source",
+            Flag::Destination => "--destination",
+            Flag::Protocol => "--protocol",
+            Flag::Jump => "--jump",
+            Flag::Exact => "--exact",
+            Flag::InInterface => "--in-interface",
+            Flag::OutInterface => "--out-interface",
+            Flag::LineNumbers => "--line-numbers",
+            Flag::Counters => "--set-counters",
+            Flag::Fragment => "--fragments",
+        }
+    }
+
+    const fn inverts(self) -> bool {
+        use Flag::{Destination, Fragment, InInterface, OutInterface, Protocol, Source};
+        matches!(self, Source | Destination | Protocol | InInterface | OutInterface | Fragment)
+    }
+
+    /// Whether the option belongs to a command.
+    fn allowed(self, verb: &Verb) -> bool {
+        use Verb::{Append, Check, Delete, Insert, List, Policy, Replace};
+        match self {
+            Flag::Numeric | Flag::Exact | Flag::LineNumbers => matches!(verb, List { .. }),
+            Flag::Counters => matches!(verb, Append(_) | Insert(..) | Replace(..) | Policy(..)),
+            _ => matches!(verb, Append(_) | Insert(..) | Replace(..) | Delete(_) | Check(_)),
+        }
+    }
+}
+
+/// An option given, with what is needed to complain about it later.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    flag: Flag,
+    inverted: bool,
+    word: usize,
+}
+
+/// A match or target as used: which, where, and its options so far.
+#[derive(Debug)]
+struct Use {
+    extension: Extension,
+    /// The name to show in messages.
+    name: &'static str,
+    word: usize,
+    given: Vec<Given>,
+    /// The words of each option.
+    places: Vec<(usize, usize)>,
+    /// `-p` as it stood at its last option. What comes later on the line the extension does not see, as with iptables.
+    protocol: Option<(u8, bool)>,
+}
+
+struct Parser<'c, 'w, W> {
+    context: &'c Context<'c>,
+    words: &'w [W],
+    reader: Reader<'w, W>,
+    seen: Vec<Seen>,
+    verb: Option<Verb>,
+    verb_letter: char,
+    /// `-Z` beside `-L` or `-S`.
+    zero: bool,
+    table: Option<String>,
+    protocol: Option<(u8, bool)>,
+    protocol_text: String,
+    protocol_used: bool,
+    source: Option<String>,
+    destination: Option<String>,
+    iif: IfMatch,
+    oif: IfMatch,
+    jump: Option<String>,
+    is_goto: bool,
+    matches: Vec<Use>,
+    target: Option<Use>,
+    counters: Option<Counter>,
+    verbose: u8,
+    wait: Option<Option<u32>>,
+    notices: Vec<String>,
+    inverted: bool,
+}
+
+type Outcome<T = ()> = Result<T, CommandError>;
+
+impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
+    fn new(context: &'c Context<'c>, words: &'w [W]) -> Self {
+        Parser {
+            context,
+            words,
+            reader: Reader::new(words),
+            seen: Vec::new(),
+            verb: None,
+            verb_letter: ' ',
+            zero: false,
+            table: None,
+            protocol: None,
+            protocol_text: String::new(),
+            protocol_used: false,
+            source: None,
+            destination: None,
+            iif: IfMatch::default(),
+            oif: IfMatch::default(),
+            jump: None,
+            is_goto: false,
+            matches: Vec::new(),
+            target: None,
+            counters: None,
+            verbose: 0,
+            wait: None,
+            notices: Vec::new(),
+            inverted: false,
+        }
+    }
+
+    /// Reads all words. Some verb when the rest of the line no longer matters.
+    fn read(&mut self) -> Outcome<Option<Verb>> {
+        while let Some(item) = self.reader.next() {
+            match item {
+                Item::Word(word) if word == "!" => {
+                    if self.inverted {
+                        return Err(self.refuse("multiple consecutive ! not allowed"));
+                    }
+                    self.inverted = true;
+                    continue;
+                }
+                Item::Word(word) => return Err(self.bad_argument(&word)),
+                Item::Base(short, value) => {
+                    if let Some(verb) = self.base(short, value)? {
+                        return Ok(Some(verb));
+                    }
+                }
+                Item::Extension(found, value) => self.extension(found, value)?,
+                Item::Unknown(_) | Item::NoValue(_) if self.load_protocol() => {
+                    self.reader.again();
+                    continue;
+                }
+                Item::Unknown(word) => return Err(self.unknown_option(&word)),
+                Item::NoValue(word) => return Err(self.refuse(format!("option \"{word}\" requires an argument"))),
+            }
+            self.inverted = false;
+        }
+        Ok(None)
+    }
+
+    fn base(&mut self, short: char, value: Option<String>) -> Outcome<Option<Verb>> {
+        let text = value.unwrap_or_default();
+        match short {
+            'A' => self.set_verb(short, Verb::Append(text))?,
+            'C' => self.set_verb(short, Verb::Check(text))?,
+            'D' => {
+                self.set_verb(short, Verb::Delete(text.clone()))?;
+                if let Some(number) = self.rule_number()? {
+                    self.verb = Some(Verb::DeleteNumber(text, number));
+                }
+            }
+            'R' => {
+                self.set_verb(short, Verb::Replace(text.clone(), 0))?;
+                let number = self.rule_number()?.ok_or_else(|| self.refuse("-R requires a rule number"))?;
+                self.verb = Some(Verb::Replace(text, number));
+            }
+            'I' => {
+                self.set_verb(short, Verb::Insert(text.clone(), 1))?;
+                let number = self.rule_number()?.unwrap_or(1);
+                self.verb = Some(Verb::Insert(text, number));
+            }
+            'L' | 'S' => {
+                let verb = |chain, rule, zero| match short {
+                    'L' => Verb::List { chain, rule, zero },
+                    _ => Verb::ListRules { chain, rule, zero },
+                };
+                self.set_verb(short, verb(None, None, false))?;
+                let chain = self.optional_chain(text);
+                let rule = self.rule_number()?;
+                self.verb = Some(verb(chain, rule, self.zero));
+            }
+            'F' => {
+                self.set_verb(short, Verb::Flush(None))?;
+                self.verb = Some(Verb::Flush(self.optional_chain(text)));
+            }
+            'Z' => self.zero(text)?,
+            'N' => {
+                self.check_new_name(&text)?;
+                self.set_verb(short, Verb::New(text))?;
+            }
+            'X' => {
+                self.set_verb(short, Verb::DeleteChain(None))?;
+                self.verb = Some(Verb::DeleteChain(self.optional_chain(text)));
+            }
+            'E' => {
+                self.set_verb(short, Verb::New(String::new()))?;
+                let Some(new) = self.reader.argument() else {
+                    return Err(self.refuse("-E requires old-chain-name and new-chain-name"));
+                };
+                self.check_new_name(&new)?;
+                self.verb = Some(Verb::Rename(text, new));
+            }
+            'P' => {
+                self.set_verb(short, Verb::New(String::new()))?;
+                let Some(policy) = self.reader.argument() else {
+                    return Err(self.refuse("-P requires a chain and a policy"));
+                };
+                self.verb = Some(Verb::Policy(text, policy));
+            }
+            'h' => return Ok(Some(self.help())),
+            'V' => return Ok(Some(Verb::Version)),
+            'p' => self.set_protocol(&text)?,
+            's' => {
+                self.set(Flag::Source)?;
+                self.source = Some(text);
+            }
+            'd' => {
+                self.set(Flag::Destination)?;
+                self.destination = Some(text);
+            }
+            'i' => self.iif = self.interface(Flag::InInterface, &text)?,
+            'o' => self.oif = self.interface(Flag::OutInterface, &text)?,
+            'j' => self.set_jump(text)?,
+            'g' => {
+                self.set(Flag::Jump)?;
+                self.check_target_name(&text)?;
+                self.is_goto = true;
+                self.jump = Some(text);
+            }
+            'm' => self.set_match(&text)?,
+            'f' => {
+                if self.context.family == Family::V6 {
+                    return Err(self.refuse("`-f' is not supported in IPv6, use -m frag instead"));
+                }
+                self.set(Flag::Fragment)?;
+            }
+            'c' => self.set_counters(&text)?,
+            'n' => self.set(Flag::Numeric)?,
+            'x' => self.set(Flag::Exact)?,
+            '0' => self.set(Flag::LineNumbers)?,
+            'v' => {
+                if self.inverted {
+                    return Err(self.refuse("cannot have ! before --verbose"));
+                }
+                self.verbose = self.verbose.saturating_add(1);
+            }
+            't' => self.set_table(text)?,
+            'w' | 'W' => self.set_wait(short, text)?,
+            'M' => {}
+            '4' | '6' => {
+                let meant = if short == '4' { Family::V4 } else { Family::V6 };
+                if meant != self.context.family {
+                    if self.context.restore {
+                        return Ok(Some(Verb::OtherFamily));
+                    }
+                    let other = if short == '4' { "iptables" } else { "ip6tables" };
+                    return Err(self.refuse(format!("-{short} is a matter of {other}")));
+                }
+            }
+            _ => return Err(self.unknown_option(&format!("-{short}"))),
+        }
+        Ok(None)
+    }
+
+    // Verbs
+
+    fn set_verb(&mut self, letter: char, verb: Verb) -> Outcome {
+        if self.inverted {
+            return Err(self.refuse("unexpected '!' flag"));
+        }
+        let pair = |a: char, b: char| matches!((a, b), ('L' | 'S', 'Z'));
+        if self.verb.is_some() && !pair(letter, self.verb_letter) {
+            return Err(self.refuse(format!("Cannot use -{letter} with -{}", self.verb_letter)));
+        }
+        self.zero = matches!(self.verb, Some(Verb::Zero(..)));
+        self.verb = Some(verb);
+        self.verb_letter = letter;
+        Ok(())
+    }
+
+    fn zero(&mut self, text: String) -> Outcome {
+        let listing = match self.verb.take() {
+            listing @ Some(Verb::List { .. } | Verb::ListRules { .. }) => listing,
+            other => {
+                self.verb = other;
+                self.set_verb('Z', Verb::Zero(None, None))?;
+                None
+            }
+        };
+        let chain = self.optional_chain(text);
+        let rule = self.rule_number()?;
+        self.verb = Some(match listing {
+            Some(Verb::List { chain: c, rule: r, .. }) => {
+                Verb::List { chain: chain.or(c), rule: rule.or(r), zero: true }
+            }
+            Some(Verb::ListRules { chain: c, rule: r, .. }) => {
+                Verb::ListRules { chain: chain.or(c), rule: rule.or(r), zero: true }
+            }
+            _ => Verb::Zero(chain, rule),
+        });
+        Ok(())
+    }
+
+    fn optional_chain(&mut self, attached: String) -> Option<String> {
+        if attached.is_empty() { self.reader.argument() } else { Some(attached) }
+    }
+
+    fn rule_number(&mut self) -> Outcome<Option<u32>> {
+        let at = self.reader.position();
+        let Some(text) = self.reader.argument() else { return Ok(None) };
+        match value::number_within(&text, 1, i32::MAX as u64) {
+            Some(number) => Ok(Some(number as u32)),
+            None => Err(refuse_at(at, format!("Invalid rule number `{text}'"), &text)),
+        }
+    }
+
+    fn check_new_name(&self, name: &str) -> Outcome {
+        self.check_name_length(name)?;
+        if let Some(first) = name.chars().next().filter(|c| matches!(c, '-' | '!')) {
+            return Err(self.refuse(format!("chain name not allowed to start with `{first}'")));
+        }
+        if standard_action(name).is_some() || find_target(name, self.context.family).is_some() {
+            return Err(self.refuse("chain name may not clash with target name"));
+        }
+        if name.contains(|c: char| c.is_ascii_whitespace()) {
+            return Err(self.refuse(format!("Invalid chain name `{name}'")));
+        }
+        Ok(())
+    }
+
+    fn check_name_length(&self, name: &str) -> Outcome {
+        if name.len() > MAX_NAME {
+            let limit = MAX_NAME + 1;
+            return Err(self.refuse(format!("chain name `{name}' too long (must be under {limit} chars)")));
+        }
+        Ok(())
+    }
+
+    fn help(&self) -> Verb {
+        let mut matches: Vec<&'static str> = Vec::new();
+        for used in &self.matches {
+            if let Extension::Match(spec) = used.extension {
+                matches.push(spec.name);
+            }
+        }
+        if matches.is_empty() {
+            matches.extend(find_match(&self.protocol_text, self.context.family).map(|m| m.name));
+        }
+        let target = match self.target.as_ref().map(|t| t.extension) {
+            Some(Extension::Target(spec)) => Some(spec.name),
+            _ => None,
+        };
+        Verb::Help { matches, target }
+    }
+
+    // Options of the rule itself
+
+    fn set(&mut self, flag: Flag) -> Outcome {
+        if self.has(flag) {
+            return Err(self.refuse(format!("multiple {} options not allowed", flag.name())));
+        }
+        if self.inverted && !flag.inverts() {
+            return Err(self.refuse(format!("cannot have ! before {}", flag.name())));
+        }
+        self.seen.push(Seen { flag, inverted: self.inverted, word: self.reader.current() });
+        Ok(())
+    }
+
+    fn seen(&self, flag: Flag) -> Option<Seen> {
+        self.seen.iter().find(|s| s.flag == flag).copied()
+    }
+
+    fn has(&self, flag: Flag) -> bool {
+        self.seen(flag).is_some()
+    }
+
+    fn set_protocol(&mut self, text: &str) -> Outcome {
+        self.set(Flag::Protocol)?;
+        let text = text.to_ascii_lowercase();
+        let number = value::protocol(self.context.names, &text).map_err(|e| {
+            let known = ["tcp", "udp", "icmp", "ipv6-icmp", "sctp", "udplite", "dccp", "esp", "ah", "gre", "all"];
+            CommandError { hint: suggest::nearest(&text, known), ..self.value_error(e) }
+        })?;
+        if number == 0 && self.inverted {
+            return Err(self.refuse_value("rule would never match protocol", &text));
+        }
+        let headers = [proto::ROUTING, proto::FRAGMENT, proto::AH, proto::DSTOPTS];
+        if self.context.family == Family::V6 && !self.inverted && headers.contains(&number) {
+            self.notices.push(format!("Warning: never matched protocol: {text}. use extension match instead."));
+        }
+        self.protocol = Some((number, self.inverted));
+        self.protocol_text = text;
+        Ok(())
+    }
+
+    fn interface(&mut self, flag: Flag, text: &str) -> Outcome<IfMatch> {
+        if text.is_empty() {
+            return Err(self.refuse("Empty interface is likely to be undesired"));
+        }
+        self.set(flag)?;
+        value::interface(text).map_err(|e| self.value_error(e))?;
+        if text.contains(['/', ' ']) {
+            self.notices.push(format!(
+                "Warning: weird character in interface `{text}' ('/' and ' ' are not allowed by the kernel)."
+            ));
+        }
+        // The length was just looked at, so there is always one.
+        Ok(IfMatch::new(text, self.inverted).unwrap_or_default())
+    }
+
+    fn set_table(&mut self, text: String) -> Outcome {
+        if self.inverted {
+            return Err(self.refuse("unexpected ! flag before --table"));
+        }
+        if self.context.restore {
+            let program = restore_program(self.context.family);
+            let mut error = self.refuse(format!("The -t option cannot be used in {program}."));
+            error.hint = Some("give the table by a line `*TABLE' above".to_owned());
+            return Err(error);
+        }
+        self.table = Some(text);
+        Ok(())
+    }
+
+    fn set_wait(&mut self, letter: char, text: String) -> Outcome {
+        if self.context.restore {
+            return Err(self.refuse(format!("You cannot use `-{letter}' from iptables-restore")));
+        }
+        let text = if text.is_empty() { self.reader.argument() } else { Some(text) };
+        let seconds = match &text {
+            None if letter == 'W' => return Err(self.refuse("wait interval value required")),
+            None => None,
+            Some(text) => match value::split_number(text) {
+                Some((seconds, _)) => Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
+                None if letter == 'W' => return Err(self.refuse("wait interval not numeric")),
+                None => return Err(self.refuse("wait seconds not numeric")),
+            },
+        };
+        if letter == 'W' {
+            self.notices.push("Ignoring deprecated --wait-interval option.".to_owned());
+        } else {
+            self.wait = Some(seconds);
+        }
+        Ok(())
+    }
+
+    fn set_counters(&mut self, text: &str) -> Outcome {
+        self.set(Flag::Counters)?;
+        let (packets, bytes) = match text.split_once(',') {
+            Some((packets, bytes)) => (packets.to_owned(), Some(bytes.to_owned())),
+            None => (text.to_owned(), self.reader.argument()),
+        };
+        let name = Flag::Counters.name();
+        let Some(bytes) = bytes else {
+            return Err(self.refuse(format!("{name} requires packet and byte counter")));
+        };
+        let Some(packets) = scan_counter(&packets) else {
+            return Err(self.refuse(format!("{name} packet counter not numeric")));
+        };
+        let Some(bytes) = scan_counter(&bytes) else {
+            return Err(self.refuse(format!("{name} byte counter not numeric")));
+        };
+        self.counters = Some(Counter { packets, bytes });
+        Ok(())
+    }
+
+    fn check_target_name(&self, name: &str) -> Outcome {
+        if name.is_empty() {
+            return Err(self.refuse("Invalid target name (too short)"));
+        }
+        if name.len() > MAX_NAME {
+            return Err(self.refuse_value(format!("Invalid target name `{name}' ({MAX_NAME} chars max)"), name));
+        }
+        if name.contains(|c: char| c.is_ascii_whitespace()) {
+            return Err(self.refuse_value(format!("Invalid target name `{name}'"), name));
+        }
+        Ok(())
+    }
+
+    fn set_jump(&mut self, name: String) -> Outcome {
+        self.set(Flag::Jump)?;
+        if name == "CONTINUE" {
+            return Ok(());
+        }
+        self.check_target_name(&name)?;
+        if standard_action(&name).is_none()
+            && let Some(spec) = find_target(&name, self.context.family)
+        {
+            let extension = Extension::Target(spec);
+            self.target = Some(self.using(extension));
+            self.reader.learn(extension);
+        }
+        self.jump = Some(name);
+        Ok(())
+    }
+
+    fn set_match(&mut self, name: &str) -> Outcome {
+        if self.inverted {
+            return Err(self.refuse("unexpected ! flag before --match"));
+        }
+        if name.len() > MAX_NAME {
+            return Err(self.refuse_value(format!("Invalid match name \"{name}\" ({MAX_NAME} chars max)"), name));
+        }
+        let Some(spec) = find_match(name, self.context.family) else {
+            let message = format!("Couldn't load match `{name}':No such file or directory");
+            let known = hairpin_xt::MATCHES.iter().filter(|m| m.families.has(self.context.family)).map(|m| m.name);
+            return Err(CommandError { hint: suggest::nearest(name, known), ..self.refuse_value(message, name) });
+        };
+        let extension = Extension::Match(spec);
+        self.matches.push(self.using(extension));
+        self.reader.learn(extension);
+        Ok(())
+    }
+
+    fn using(&self, extension: Extension) -> Use {
+        Use {
+            extension,
+            name: extension.name(),
+            word: self.reader.current(),
+            given: Vec::new(),
+            places: Vec::new(),
+            protocol: self.protocol,
+        }
+    }
+
+    // Options of extensions
+
+    /// `-p tcp --dport 1` means `-p tcp -m tcp --dport 1`: the protocol's own match comes in, once, when an option is unknown
+    /// without it.
+    fn load_protocol(&mut self) -> bool {
+        if self.protocol.is_none() || self.protocol_used {
+            return false;
+        }
+        self.protocol_used = true;
+        let name = match value::parse_number(&self.protocol_text) {
+            Some(number) => u8::try_from(number).ok().and_then(value::protocol_name).unwrap_or_default(),
+            None => self.protocol_text.as_str(),
+        };
+        let Some(spec) = find_match(name, self.context.family) else { return false };
+        let extension = Extension::Match(spec);
+        self.matches.push(self.using(extension));
+        self.reader.learn(extension);
+        true
+    }
+
+    fn extension(&mut self, found: Found, first: Option<String>) -> Outcome {
+        let from = self.reader.current();
+        let mut words: Vec<String> = first.into_iter().collect();
+        let values = found.option.values.len();
+        if found.option.optional && words.is_empty() {
+            words.extend(self.reader.argument());
+        }
+        while !words.is_empty() && words.len() < values {
+            match self.reader.argument() {
+                Some(word) => words.push(word),
+                None if values == 2 => return Err(self.refuse(format!("--{} requires two args.", found.name))),
+                None => return Err(self.refuse(format!("--{} requires {values} args.", found.name))),
+            }
+        }
+        let (protocol, inverted, to) = (self.protocol, self.inverted, self.reader.position());
+        let used = match found.extension {
+            Extension::Target(_) => self.target.as_mut(),
+            Extension::Match(_) => self.matches.iter_mut().rev().find(|m| m.extension.is(found.extension)),
+        };
+        // An option is only known when its extension is in use.
+        let Some(used) = used else { return Ok(()) };
+        let option = found.option;
+        let again = !option.repeatable && used.given.iter().any(|g| ptr::eq(g.option, option));
+        let name = used.name;
+        used.given.push(Given { option, name: found.name, inverted, words });
+        used.places.push((from, to));
+        used.protocol = protocol;
+        if again {
+            return Err(self.refuse(format!("{name}: option \"--{}\" can only be used once.", found.name)));
+        }
+        if inverted && !option.invertible {
+            return Err(self.refuse(format!("{name}: option \"--{}\" cannot be inverted.", found.name)));
+        }
+        Ok(())
+    }
+
+    // After the last word
+
+    fn finished(&self, verb: Verb) -> Command {
+        Command {
+            verb,
+            table: self.context.table,
+            rules: Vec::new(),
+            counters: self.counters,
+            verbose: self.verbose,
+            numeric: self.has(Flag::Numeric),
+            exact: self.has(Flag::Exact),
+            line_numbers: self.has(Flag::LineNumbers),
+            wait: self.wait,
+            notices: self.notices.clone(),
+        }
+    }
+
+    fn command(&mut self) -> Outcome<Command> {
+        self.check_nat_drop()?;
+        let (matches, action) = self.build()?;
+        if self.reader.position() < self.words.len() {
+            return Err(refuse_at(self.reader.position(), "unknown arguments found on commandline", ""));
+        }
+        let Some(verb) = self.verb.clone() else { return Err(self.refuse("no command specified")) };
+        if self.inverted {
+            return Err(self.refuse("nothing appropriate following !"));
+        }
+        let sources = self.addresses(Flag::Source, self.source.as_deref())?;
+        let destinations = self.addresses(Flag::Destination, self.destination.as_deref())?;
+        self.check_unique(&verb, &sources, &destinations)?;
+        self.check_flags(&verb)?;
+        let table = self.find_table()?;
+        let mut command = Command { table, ..self.finished(verb) };
+        if !matches!(
+            command.verb,
+            Verb::Append(_) | Verb::Insert(..) | Verb::Replace(..) | Verb::Delete(_) | Verb::Check(_)
+        ) {
+            return Ok(command);
+        }
+        let (protocol, protocol_inverted) = self.protocol.unwrap_or_default();
+        for &src in &sources {
+            for &dst in &destinations {
+                command.rules.push(Rule {
+                    header: Header {
+                        src,
+                        dst,
+                        iif: self.iif,
+                        oif: self.oif,
+                        protocol,
+                        protocol_inverted,
+                        fragment: self.seen(Flag::Fragment).map(|seen| !seen.inverted),
+                    },
+                    matches: matches.clone(),
+                    action: action.clone(),
+                    counter: self.counters.unwrap_or_default(),
+                });
+            }
+        }
+        Ok(command)
+    }
+
+    fn check_nat_drop(&self) -> Outcome {
+        let table = self.table.as_deref().unwrap_or_else(|| self.context.table.name());
+        let policy = matches!(&self.verb, Some(Verb::Policy(_, policy)) if policy == "DROP");
+        if table == "nat" && (policy || self.jump.as_deref() == Some("DROP")) {
+            let message =
+                "\nThe \"nat\" table is not intended for filtering, the use of DROP is therefore inhibited.\n";
+            let word = self.seen(Flag::Jump).map(|seen| seen.word);
+            let hint = Some("drop in the filter table, or in mangle or raw PREROUTING".to_owned());
+            return Err(CommandError { error: SyntaxError::parameter(message).at("DROP"), word, hint });
+        }
+        Ok(())
+    }
+
+    fn find_table(&self) -> Outcome<TableId> {
+        let Some(name) = &self.table else { return Ok(self.context.table) };
+        TableId::from_name(name).ok_or_else(|| {
+            let program = program(self.context.family);
+            let why = "Table does not exist (do you need to insmod?)";
+            let message = format!("can't initialize {program} table `{name}': {why}");
+            let word = self.words.iter().position(|w| w.as_ref() == name);
+            let hint = suggest::nearest(name, TableId::ALL.map(TableId::name));
+            CommandError { error: SyntaxError { code: 3, ..SyntaxError::parameter(message).at(name) }, word, hint }
+        })
+    }
+
+    /// Makes the matches and the action.
+    fn build(&self) -> Outcome<(Vec<Arc<dyn Match>>, Action)> {
+        let mut matches = Vec::with_capacity(self.matches.len());
+        for used in &self.matches {
+            if let Extension::Match(spec) = used.extension {
+                matches.push(self.make(used, spec.build)?);
+            }
+        }
+        let action = match (&self.target, &self.jump) {
+            (Some(used), _) => match used.extension {
+                Extension::Target(spec) => Action::Target(self.make(used, spec.build)?),
+                Extension::Match(_) => Action::None,
+            },
+            (None, Some(name)) if self.is_goto => Action::Goto(name.clone()),
+            (None, Some(name)) => standard_action(name).unwrap_or_else(|| Action::Jump(name.clone())),
+            (None, None) => Action::None,
+        };
+        Ok((matches, action))
+    }
+
+    fn make<T>(&self, used: &Use, build: fn(&Parsed<'_>) -> Result<T, SyntaxError>) -> Outcome<T> {
+        check_options(used).map_err(|error| self.use_error(used, error))?;
+        let parsed = Parsed {
+            extension: used.name,
+            family: self.context.family,
+            table: self.table.as_deref().and_then(TableId::from_name).unwrap_or(self.context.table),
+            chain: self.verb.as_ref().map_or("", verb_chain),
+            protocol: used.protocol,
+            names: self.context.names,
+            given: used.given.clone(),
+        };
+        build(&parsed).map_err(|error| self.use_error(used, error))
+    }
+
+    /// An extension's refusal: at the word it names if that is one of its own, else at its option or its name.
+    fn use_error(&self, used: &Use, error: SyntaxError) -> CommandError {
+        let mut own = used.places.iter().flat_map(|(from, to)| *from..*to);
+        let text = |index: usize| self.words.get(index).map_or("", |w| w.as_ref());
+        let named = error.word.as_deref().filter(|w| !w.is_empty());
+        let word = named
+            .and_then(|word| own.clone().find(|i| text(*i) == word).or_else(|| own.find(|i| text(*i).contains(word))));
+        CommandError { error, word: Some(word.unwrap_or(used.word)), hint: None }
+    }
+
+    fn addresses(&self, flag: Flag, text: Option<&str>) -> Outcome<Vec<AddrMatch>> {
+        let (Some(text), Some(seen)) = (text, self.seen(flag)) else { return Ok(vec![AddrMatch::default()]) };
+        let family = self.context.family;
+        let mut all = Vec::new();
+        for part in text.split(',') {
+            let part = part.trim_start();
+            let refuse = |error: SyntaxError| CommandError { error, word: Some(seen.word + 1), hint: None };
+            let (host, mask) = match part.rsplit_once('/') {
+                None => (part, family.mask(128)),
+                Some((host, mask)) => {
+                    let error = || SyntaxError::parameter(format!("invalid mask `{mask}' specified")).at(mask);
+                    (host, value::parse_mask(family, mask).ok_or_else(|| refuse(error()))?)
+                }
+            };
+            // With an empty mask the address does not matter: "any/0".
+            let hosts = match mask {
+                Addr(0) => vec![Addr(0)],
+                _ => value::network_hosts(self.context.names, family, host).map_err(refuse)?,
+            };
+            all.extend(hosts.into_iter().map(|addr| AddrMatch {
+                addr: addr.masked(mask),
+                mask,
+                inverted: seen.inverted,
+            }));
+        }
+        Ok(all)
+    }
+
+    fn check_unique(&self, verb: &Verb, sources: &[AddrMatch], destinations: &[AddrMatch]) -> Outcome {
+        let inverted = |list: &[AddrMatch]| list.iter().any(|a| a.inverted);
+        if sources.len() == 1 && destinations.len() == 1 {
+            return Ok(());
+        }
+        let flag = if sources.len() > 1 { Flag::Source } else { Flag::Destination };
+        let refuse = |message: &str| match self.seen(flag) {
+            Some(seen) => refuse_at(seen.word + 1, message, ""),
+            None => self.refuse(message),
+        };
+        if inverted(sources) || inverted(destinations) {
+            return Err(refuse("! not allowed with multiple source or destination IP addresses"));
+        }
+        if matches!(verb, Verb::Replace(..)) {
+            return Err(refuse("Replacement rule does not specify a unique address"));
+        }
+        Ok(())
+    }
+
+    fn check_flags(&self, verb: &Verb) -> Outcome {
+        let misplaced = self.seen.iter().filter(|seen| !seen.flag.allowed(verb)).min_by_key(|seen| seen.flag);
+        if let Some(seen) = misplaced {
+            let message = format!("Illegal option `{}' with this command", seen.flag.name());
+            return Err(refuse_at(seen.word, message, seen.flag.name()));
+        }
+        let chain = verb_chain(verb);
+        self.check_name_length(chain)?;
+        if !matches!(verb, Verb::Append(_) | Verb::Insert(..) | Verb::Replace(..) | Verb::Delete(_) | Verb::Check(_)) {
+            return Ok(());
+        }
+        let impossible = match chain {
+            "PREROUTING" | "INPUT" => self.seen(Flag::OutInterface),
+            "POSTROUTING" | "OUTPUT" => self.seen(Flag::InInterface),
+            _ => None,
+        };
+        if let Some(seen) = impossible {
+            let name = seen.flag.name();
+            let mut error = refuse_at(seen.word, format!("Can't use {name} with {chain}"), name);
+            let which = if seen.flag == Flag::OutInterface { "outgoing" } else { "incoming" };
+            error.hint = Some(format!("a packet in {chain} has no {which} device"));
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    // Refusals
+
+    /// At the word that is being read.
+    fn refuse(&self, message: impl Into<String>) -> CommandError {
+        let at = self.reader.current();
+        let word = self.words.get(at).map_or("", |w| w.as_ref());
+        refuse_at(at, message, word)
+    }
+
+    /// At the value of the option that is being read.
+    fn refuse_value(&self, message: impl Into<String>, text: &str) -> CommandError {
+        self.value_error(SyntaxError::parameter(message).at(text))
+    }
+
+    fn value_error(&self, error: SyntaxError) -> CommandError {
+        let at = self.reader.position().saturating_sub(1).max(self.reader.current());
+        CommandError { error, word: Some(at), hint: None }
+    }
+
+    fn bad_argument(&self, word: &str) -> CommandError {
+        let error = SyntaxError { bare: true, ..SyntaxError::parameter(format!("Bad argument `{word}'")).at(word) };
+        CommandError { error, word: Some(self.reader.current()), hint: None }
+    }
+
+    fn unknown_option(&self, word: &str) -> CommandError {
+        let name = word.trim_start_matches('-').split('=').next().unwrap_or_default();
+        let elsewhere = || {
+            let has = |options: &[Opt]| options.iter().any(|o| o.name == name || o.aliases.contains(&name));
+            let family = self.context.family;
+            let in_match = hairpin_xt::MATCHES.iter().find(|m| m.families.has(family) && has(m.options));
+            let in_target = hairpin_xt::TARGETS.iter().find(|t| t.families.has(family) && has(t.options));
+            match (in_match, in_target) {
+                (Some(m), _) if matches!(m.name, "tcp" | "udp" | "icmp" | "icmp6" | "sctp" | "dccp") => {
+                    Some(format!("it belongs to -p {0} or -m {0}, which must stand before it", m.name))
+                }
+                (Some(m), _) => Some(format!("it belongs to -m {}, which must stand before it", m.name)),
+                (None, Some(t)) => Some(format!("it belongs to -j {}, which must stand before it", t.name)),
+                (None, None) => None,
+            }
+        };
+        let hint = elsewhere().or_else(|| {
+            let names: Vec<&str> = self.reader.long_names().filter(|n| n.len() > 1).collect();
+            let starting: Vec<&str> = names.iter().copied().filter(|n| n.starts_with(name)).collect();
+            match starting.as_slice() {
+                [] => suggest::nearest(name, names).map(|hint| hint.replacen('`', "`--", 1)),
+                _ if name.is_empty() => None,
+                several => Some(format!(
+                    "it could be {}",
+                    several.iter().map(|n| format!("--{n}")).collect::<Vec<_>>().join(", ")
+                )),
+            }
+        });
+        CommandError { hint, ..self.refuse(format!("unknown option \"{word}\"")) }
+    }
+}
+
+fn refuse_at(word: usize, message: impl Into<String>, text: &str) -> CommandError {
+    CommandError { error: SyntaxError::parameter(message).at(text), word: Some(word), hint: None }
+}
+
+/// The conditions of an extension's option table (`xtables_options_fcheck`): what must be there, what goes together and what
+/// does not.
+fn check_options(used: &Use) -> Result<(), SyntaxError> {
+    let has = |name: &str| used.given.iter().any(|g| g.option.name == name);
+    let (extension, options) = (used.name, used.extension.options());
+    for option in options {
+        let name = option.name;
+        if !has(name) {
+            if option.required {
+                return Err(SyntaxError::parameter(format!("{extension}: option \"--{name}\" must be specified")));
+            }
+            continue;
+        }
+        for other in options.iter().filter(|other| other.name != name) {
+            if option.needs.contains(&other.name) && !has(other.name) {
+                let message = format!("{extension}: option \"--{name}\" also requires \"--{}\".", other.name);
+                return Err(SyntaxError::parameter(message).at(format!("--{name}")));
+            }
+            if option.excludes.contains(&other.name) && has(other.name) {
+                let message =
+                    format!("{extension}: option \"--{name}\" cannot be used together with \"--{}\".", other.name);
+                return Err(SyntaxError::parameter(message).at(format!("--{}", other.name)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The verdicts that need no extension.
+pub(crate) fn standard_action(name: &str) -> Option<Action> {
+    match name {
+        "ACCEPT" => Some(Action::Accept),
+        "DROP" => Some(Action::Drop),
+        "QUEUE" => Some(Action::Queue),
+        "RETURN" => Some(Action::Return),
+        _ => None,
+    }
+}
+
+/// The chain that a verb names first; empty when none.
+fn verb_chain(verb: &Verb) -> &str {
+    match verb {
+        Verb::Append(chain)
+        | Verb::Insert(chain, _)
+        | Verb::Replace(chain, _)
+        | Verb::Delete(chain)
+        | Verb::DeleteNumber(chain, _)
+        | Verb::Check(chain)
+        | Verb::New(chain)
+        | Verb::Rename(chain, _)
+        | Verb::Policy(chain, _) => chain,
+        Verb::List { chain, .. }
+        | Verb::ListRules { chain, .. }
+        | Verb::Flush(chain)
+        | Verb::Zero(chain, _)
+        | Verb::DeleteChain(chain) => chain.as_deref().unwrap_or_default(),
+        Verb::Help { .. } | Verb::Version | Verb::OtherFamily => "",
+    }
+}
+
+/// `iptables` or `ip6tables`.
+pub fn program(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    }
+}
+
+/// `iptables-restore` or `ip6tables-restore`.
+pub fn restore_program(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables-restore",
+        Family::V6 => "ip6tables-restore",
+    }
+}
+
+/// What `sscanf("%llu")` reads: blanks, a sign, digits; what follows does not count.
+fn scan_counter(text: &str) -> Option<u64> {
+    let text = text.trim_start();
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    let digits = digits.get(..end).filter(|d| !d.is_empty())?;
+    let number = digits.parse().unwrap_or(u64::MAX);
+    Some(if negative { number.wrapping_neg() } else { number })
+}

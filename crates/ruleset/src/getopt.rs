@@ -1,0 +1,356 @@
+//! Options on a command line, found as `getopt_long` finds them: clusters of short options, values attached or apart, long
+//! options abbreviated as long as they are unambiguous. The set of long options grows while a rule is read, because each `-m`
+//! and `-j` brings its own.
+
+use hairpin_xt::option::Opt;
+use hairpin_xt::{MatchSpec, TargetSpec};
+use std::ptr;
+
+/// Whether an option takes a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    No,
+    Value,
+    /// Only when attached: `-Lchain`, `--list=chain`.
+    Attached,
+}
+
+/// iptables' own options: long name, short name, value.
+const BASE: &[(&str, char, Takes)] = &[
+    ("append", 'A', Takes::Value),
+    ("delete", 'D', Takes::Value),
+    ("check", 'C', Takes::Value),
+    ("insert", 'I', Takes::Value),
+    ("replace", 'R', Takes::Value),
+    ("list", 'L', Takes::Attached),
+    ("list-rules", 'S', Takes::Attached),
+    ("flush", 'F', Takes::Attached),
+    ("zero", 'Z', Takes::Attached),
+    ("new-chain", 'N', Takes::Value),
+    ("delete-chain", 'X', Takes::Attached),
+    ("rename-chain", 'E', Takes::Value),
+    ("policy", 'P', Takes::Value),
+    ("source", 's', Takes::Value),
+    ("destination", 'd', Takes::Value),
+    ("src", 's', Takes::Value),
+    ("dst", 'd', Takes::Value),
+    ("protocol", 'p', Takes::Value),
+    ("in-interface", 'i', Takes::Value),
+    ("jump", 'j', Takes::Value),
+    ("table", 't', Takes::Value),
+    ("match", 'm', Takes::Value),
+    ("numeric", 'n', Takes::No),
+    ("out-interface", 'o', Takes::Value),
+    ("verbose", 'v', Takes::No),
+    ("wait", 'w', Takes::Attached),
+    ("wait-interval", 'W', Takes::Attached),
+    ("exact", 'x', Takes::No),
+    ("fragments", 'f', Takes::No),
+    ("version", 'V', Takes::No),
+    ("help", 'h', Takes::Attached),
+    ("line-numbers", '0', Takes::No),
+    ("modprobe", 'M', Takes::Value),
+    ("set-counters", 'c', Takes::Value),
+    ("goto", 'g', Takes::Value),
+    ("ipv4", '4', Takes::No),
+    ("ipv6", '6', Takes::No),
+];
+
+/// Who brought an option.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Extension {
+    Match(&'static MatchSpec),
+    Target(&'static TargetSpec),
+}
+
+impl Extension {
+    pub(crate) fn options(self) -> &'static [Opt] {
+        match self {
+            Extension::Match(spec) => spec.options,
+            Extension::Target(spec) => spec.options,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Extension::Match(spec) => spec.name,
+            Extension::Target(spec) => spec.name,
+        }
+    }
+
+    pub(crate) fn is(self, other: Extension) -> bool {
+        match (self, other) {
+            (Extension::Match(a), Extension::Match(b)) => ptr::eq(a, b),
+            (Extension::Target(a), Extension::Target(b)) => ptr::eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+/// An option of an extension, as found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) extension: Extension,
+    pub(crate) option: &'static Opt,
+    /// The declared name that was meant: the option's or one of its aliases.
+    pub(crate) name: &'static str,
+}
+
+/// What stands next on the command line.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    /// One of iptables' own options, by its short name, and its value.
+    Base(char, Option<String>),
+    /// An extension's option, and its value.
+    Extension(Found, Option<String>),
+    /// Not an option.
+    Word(String),
+    /// An option that nobody knows, or that could be several; as iptables names it.
+    Unknown(String),
+    /// The value is missing; as iptables names the option.
+    NoValue(String),
+}
+
+/// The reader of a command line. `known` grows by [`Reader::learn`].
+pub(crate) struct Reader<'w, W> {
+    words: &'w [W],
+    at: usize,
+    /// The byte of the current word at which the next short option of a cluster stands.
+    cluster: usize,
+    /// The word that the last item came from.
+    current: usize,
+    /// Oldest first; searched newest first.
+    known: Vec<Extension>,
+}
+
+enum Lookup {
+    Base(char, Takes),
+    Extension(Found),
+    None,
+}
+
+impl<'w, W: AsRef<str>> Reader<'w, W> {
+    pub(crate) fn new(words: &'w [W]) -> Reader<'w, W> {
+        Reader { words, at: 0, cluster: 0, current: 0, known: Vec::new() }
+    }
+
+    /// Adds an extension's options, which go before those of earlier ones.
+    pub(crate) fn learn(&mut self, extension: Extension) {
+        if !self.known.iter().any(|k| k.is(extension)) {
+            self.known.push(extension);
+        }
+    }
+
+    /// The extensions whose options are known, newest first.
+    pub(crate) fn known(&self) -> impl Iterator<Item = Extension> {
+        self.known.iter().rev().copied()
+    }
+
+    /// The index of the word that the last item began with.
+    pub(crate) fn current(&self) -> usize {
+        self.current
+    }
+
+    /// The index of the next word not yet read.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Reads the last word again.
+    pub(crate) fn again(&mut self) {
+        self.at = self.current;
+        self.cluster = 0;
+    }
+
+    /// Takes the next word if there is one and it begins with neither `-` nor `!` (`xs_has_arg`).
+    pub(crate) fn argument(&mut self) -> Option<String> {
+        let word = self.words.get(self.at)?.as_ref();
+        if word.starts_with(['-', '!']) {
+            return None;
+        }
+        self.at += 1;
+        Some(word.to_owned())
+    }
+
+    /// The next item; None at the end or after `--`.
+    pub(crate) fn next(&mut self) -> Option<Item> {
+        let word = self.words.get(self.at)?.as_ref();
+        self.current = self.at;
+        if self.cluster > 0 {
+            return Some(self.short(word));
+        }
+        if word == "--" {
+            self.at += 1;
+            return None;
+        }
+        if let Some(long) = word.strip_prefix("--") {
+            self.at += 1;
+            return Some(self.long(word, long));
+        }
+        if word.starts_with('-') && word.len() > 1 {
+            self.cluster = 1;
+            return Some(self.short(word));
+        }
+        self.at += 1;
+        Some(Item::Word(word.to_owned()))
+    }
+
+    fn long(&mut self, word: &str, long: &str) -> Item {
+        let (name, attached) = match long.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (long, None),
+        };
+        match self.lookup(name) {
+            Lookup::None => Item::Unknown(word.to_owned()),
+            Lookup::Base(_, Takes::No) if attached.is_some() => Item::Unknown(word.to_owned()),
+            Lookup::Base(short, Takes::Value) if attached.is_none() => match self.value() {
+                Some(value) => Item::Base(short, Some(value)),
+                None => Item::NoValue(word.to_owned()),
+            },
+            Lookup::Base(short, _) => Item::Base(short, attached),
+            Lookup::Extension(found) if found.option.values.is_empty() => match attached {
+                Some(_) => Item::Unknown(word.to_owned()),
+                None => Item::Extension(found, None),
+            },
+            Lookup::Extension(found) if attached.is_some() || found.option.optional => Item::Extension(found, attached),
+            Lookup::Extension(found) => match self.value() {
+                Some(value) => Item::Extension(found, Some(value)),
+                None => Item::NoValue(word.to_owned()),
+            },
+        }
+    }
+
+    /// The next word whatever it looks like.
+    fn value(&mut self) -> Option<String> {
+        let value = self.words.get(self.at)?.as_ref().to_owned();
+        self.at += 1;
+        Some(value)
+    }
+
+    fn short(&mut self, word: &str) -> Item {
+        let rest = word.get(self.cluster..).unwrap_or_default();
+        let mut chars = rest.chars();
+        let Some(short) = chars.next() else {
+            // Cannot be: a cluster ends with its last option. Going on with the next word is harmless.
+            self.leave_cluster();
+            return Item::Unknown(word.to_owned());
+        };
+        let attached = chars.as_str();
+        self.cluster = word.len() - attached.len();
+        let takes = BASE.iter().find(|(_, s, _)| *s == short && short != '0').map(|(_, _, takes)| *takes);
+        match takes {
+            None | Some(Takes::No) => {
+                if attached.is_empty() {
+                    self.leave_cluster();
+                }
+                if takes.is_none() { Item::Unknown(format!("-{short}")) } else { Item::Base(short, None) }
+            }
+            Some(takes) => {
+                let attached = (!attached.is_empty()).then(|| attached.to_owned());
+                self.leave_cluster();
+                match (attached, takes) {
+                    (None, Takes::Value) => match self.value() {
+                        Some(value) => Item::Base(short, Some(value)),
+                        None => Item::NoValue(word.to_owned()),
+                    },
+                    (attached, _) => Item::Base(short, attached),
+                }
+            }
+        }
+    }
+
+    fn leave_cluster(&mut self) {
+        self.at += 1;
+        self.cluster = 0;
+    }
+
+    /// An exact name, else the only option that begins so. iptables' own options come first, then those learnt last.
+    fn lookup(&self, name: &str) -> Lookup {
+        if let Some((_, short, takes)) = BASE.iter().find(|(long, _, _)| *long == name) {
+            return Lookup::Base(*short, *takes);
+        }
+        let exact = self.candidates().find(|found| found.name == name);
+        if let Some(found) = exact {
+            return Lookup::Extension(found);
+        }
+        let mut base = BASE.iter().filter(|(long, _, _)| long.starts_with(name));
+        let mut extensions = self.candidates().filter(|found| found.name.starts_with(name));
+        match (base.next(), extensions.next()) {
+            (Some((_, short, takes)), None) if base.all(|(_, s, _)| s == short) => Lookup::Base(*short, *takes),
+            (None, Some(first)) if extensions.all(|other| ptr::eq(other.option, first.option)) => {
+                Lookup::Extension(first)
+            }
+            _ => Lookup::None,
+        }
+    }
+
+    fn candidates(&self) -> impl Iterator<Item = Found> {
+        self.known().flat_map(|extension| {
+            extension.options().iter().flat_map(move |option| {
+                std::iter::once(option.name).chain(option.aliases.iter().copied()).map(move |name| Found {
+                    extension,
+                    option,
+                    name,
+                })
+            })
+        })
+    }
+
+    /// All long options known now, for suggestions.
+    pub(crate) fn long_names(&self) -> impl Iterator<Item = &'static str> {
+        BASE.iter().map(|(long, _, _)| *long).chain(self.candidates().map(|found| found.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Vec<String> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut reader = Reader::new(&words);
+        let mut items = Vec::new();
+        while let Some(item) = reader.next() {
+            items.push(match item {
+                Item::Base(short, value) => format!("{short}={}", value.unwrap_or_default()),
+                Item::Extension(found, value) => format!("{}={}", found.name, value.unwrap_or_default()),
+                Item::Word(word) => format!("word {word}"),
+                Item::Unknown(word) => format!("unknown {word}"),
+                Item::NoValue(word) => format!("no value {word}"),
+            });
+        }
+        items
+    }
+
+    #[test]
+    fn short_options_cluster() {
+        assert_eq!(read("-nvL INPUT"), ["n=", "v=", "L=", "word INPUT"]);
+        assert_eq!(read("-ptcp -LINPUT -vs 1.1.1.1"), ["p=tcp", "L=INPUT", "v=", "s=1.1.1.1"]);
+        assert_eq!(read("-z -nz -0"), ["unknown -z", "n=", "unknown -z", "unknown -0"]);
+        assert_eq!(read("-s"), ["no value -s"]);
+        assert_eq!(read("- ! -4"), ["word -", "word !", "4="]);
+    }
+
+    #[test]
+    fn long_options_may_be_shortened() {
+        assert_eq!(read("--source=1.1.1.1 --dest 2 --so 3"), ["s=1.1.1.1", "d=2", "s=3"]);
+        assert_eq!(read("--s 1"), ["unknown --s", "word 1"]);
+        assert_eq!(read("--list --list=X"), ["L=", "L=X"]);
+        assert_eq!(read("--numeric=4"), ["unknown --numeric=4"]);
+        assert_eq!(read("--jump"), ["no value --jump"]);
+        assert_eq!(read("-n -- -n"), ["n="]);
+    }
+
+    #[test]
+    fn extensions_bring_options() {
+        let words = ["--mark", "1", "--set-m", "2", "--set"];
+        let mut reader = Reader::new(&words);
+        assert!(matches!(reader.next(), Some(Item::Unknown(_))));
+        reader.again();
+        reader.learn(Extension::Match(hairpin_xt::find_match("mark", hairpin_wire::Family::V4).unwrap()));
+        reader.learn(Extension::Target(hairpin_xt::find_target("MARK", hairpin_wire::Family::V4).unwrap()));
+        assert!(matches!(reader.next(), Some(Item::Extension(f, Some(v))) if f.name == "mark" && v == "1"));
+        assert!(matches!(reader.next(), Some(Item::Extension(f, Some(v))) if f.name == "set-mark" && v == "2"));
+        assert!(matches!(reader.next(), Some(Item::Unknown(_))), "set-counters, set-mark or set-xmark");
+    }
+}

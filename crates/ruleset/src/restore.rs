@@ -1,0 +1,339 @@
+//! Rule files, as iptables-save writes and iptables-restore reads them.
+
+use crate::apply::Editor;
+use crate::command::{self, CommandError, Context, MAX_NAME, Verb, restore_program};
+use crate::error::{Refusal, RuleFileError};
+use crate::suggest;
+use crate::words::{self, Word};
+use hairpin_engine::rule::{Counter, LoadError, Ruleset, Table, TableId};
+use hairpin_xt::option::{Names, SyntaxError};
+use std::borrow::Cow;
+
+/// How to read a rule file.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoreOptions<'a> {
+    /// What messages call the file.
+    pub file: &'a str,
+    /// `-c`: set the counters too.
+    pub counters: bool,
+    /// `-n`: change what is there; else each table in the file begins without rules and without own chains.
+    pub noflush: bool,
+    /// `-T`: only this table.
+    pub table: Option<&'a str>,
+    /// What names in rules stand for.
+    pub names: &'a dyn Names,
+}
+
+/// A rule file that was read without fault.
+#[derive(Debug)]
+pub struct Restored {
+    /// The rule set that the file makes of the one it began with.
+    pub ruleset: Ruleset,
+    /// The tables in the file, in its order.
+    pub tables: Vec<TableId>,
+    /// Lines for stderr that are no errors.
+    pub notices: Vec<String>,
+    file: String,
+    lines: Vec<TableLines>,
+}
+
+/// Where a table's rules come from.
+#[derive(Debug)]
+struct TableLines {
+    table: TableId,
+    commit: usize,
+    /// For each chain of the result its name and, for each rule, the line; 0 for rules that were there before.
+    chains: Vec<(String, Vec<usize>)>,
+}
+
+impl Restored {
+    /// The line of a rule (from 1) of a chain, when it came from the file.
+    pub fn line(&self, table: TableId, chain: &str, rule: usize) -> Option<usize> {
+        let lines = self.lines.iter().rev().find(|t| t.table == table)?;
+        let (_, rules) = lines.chains.iter().find(|(name, _)| name == chain)?;
+        rules.get(rule.checked_sub(1)?).copied().filter(|line| *line != 0)
+    }
+
+    /// The refusal of the result by the engine, which checks as the kernel does, in iptables-restore's words. iptables-restore
+    /// names the line of the `COMMIT`; this names the rule's when it is in the file.
+    pub fn refused(&self, why: &LoadError) -> RuleFileError {
+        let commit = self.lines.iter().rev().find(|t| t.table == why.table).map_or(0, |t| t.commit);
+        let refusal = Refusal::from(why);
+        RuleFileError {
+            file: self.file.clone(),
+            line: self.line(why.table, &why.chain, why.rule).unwrap_or(commit),
+            column: 1,
+            program: restore_program(self.ruleset.family),
+            code: 1,
+            message: format!("line {commit} failed: {}", refusal.error.message),
+            word: None,
+            hint: refusal.hint,
+        }
+    }
+}
+
+/// Reads a rule file onto a rule set. The given one is not touched.
+///
+/// # Errors
+/// The first fault, as iptables-restore finds it. No table is changed then, not even one that was committed on an earlier
+/// line.
+pub fn restore(base: &Ruleset, text: &[u8], options: &RestoreOptions<'_>) -> Result<Restored, Box<RuleFileError>> {
+    let mut reader = Reader {
+        options,
+        ruleset: base.clone(),
+        current: None,
+        skipped_table: String::new(),
+        tables: Vec::new(),
+        notices: Vec::new(),
+        lines: Vec::new(),
+    };
+    // Bytes that are no UTF-8 can only stand in free texts such as comments; they become replacement characters.
+    let text = String::from_utf8_lossy(text);
+    let mut number = 0;
+    for line in text.split_inclusive('\n') {
+        number += 1;
+        reader.line(number, line).map_err(|fault| Box::new(reader.error(number, line, fault)))?;
+    }
+    if reader.current.is_some() {
+        let mut fault = Fault::bare(1, format!("COMMIT expected at line {}", number + 1));
+        fault.hint = Some("each table ends with a line COMMIT".to_owned());
+        return Err(Box::new(reader.error(number + 1, "", fault)));
+    }
+    let Reader { ruleset, tables, notices, lines, .. } = reader;
+    Ok(Restored { ruleset, tables, notices, file: options.file.to_owned(), lines })
+}
+
+/// What is wrong with a line.
+struct Fault {
+    error: SyntaxError,
+    /// The byte of the line.
+    start: Option<usize>,
+    hint: Option<String>,
+}
+
+impl Fault {
+    fn bare(code: u8, message: String) -> Fault {
+        let error = SyntaxError { code, bare: true, ..SyntaxError::parameter(message) };
+        Fault { error, start: None, hint: None }
+    }
+}
+
+impl From<SyntaxError> for Fault {
+    fn from(error: SyntaxError) -> Fault {
+        Fault { error, start: None, hint: None }
+    }
+}
+
+struct Reader<'a> {
+    options: &'a RestoreOptions<'a>,
+    ruleset: Ruleset,
+    /// The table between its `*` line and its `COMMIT`.
+    current: Option<(TableId, Editor)>,
+    /// The table that `-T` passes over.
+    skipped_table: String,
+    tables: Vec<TableId>,
+    notices: Vec<String>,
+    lines: Vec<TableLines>,
+}
+
+impl Reader<'_> {
+    fn line(&mut self, number: usize, line: &str) -> Result<(), Fault> {
+        if line == "\n" || line.starts_with('#') {
+            return Ok(());
+        }
+        let Some((table, editor)) = &mut self.current else { return self.outside(number, line) };
+        if line == "COMMIT\n" {
+            self.commit(number);
+            return Ok(());
+        }
+        if let Some(rest) = line.strip_prefix(':') {
+            return chain_line(editor, self.options, number, rest);
+        }
+        let table = *table;
+        let context = Context { family: self.ruleset.family, names: self.options.names, table, restore: true };
+        rule_line(editor, &context, self.options.counters, number, line, &mut self.notices)
+    }
+
+    fn outside(&mut self, number: usize, line: &str) -> Result<(), Fault> {
+        let program = restore_program(self.ruleset.family);
+        if let Some(rest) = line.strip_prefix('*') {
+            let Some(name) = fields(rest).next() else {
+                let message = format!("{program}: line {number} table name invalid");
+                return Err(SyntaxError::parameter(message).into());
+            };
+            if self.options.table.is_some_and(|only| only != name) {
+                self.skipped_table = name.to_owned();
+                return Ok(());
+            }
+            self.skipped_table.clear();
+            let Some(id) = TableId::from_name(name) else {
+                let message = format!("{program}: unable to initialize table '{name}'");
+                let error = SyntaxError::parameter(message).at(name);
+                let known = TableId::ALL.map(TableId::name);
+                let hint =
+                    suggest::nearest(name, known).unwrap_or_else(|| format!("the tables are {}", known.join(", ")));
+                return Err(Fault { error, start: Some(1), hint: Some(hint) });
+            };
+            let table = self.ruleset.table(id).cloned().unwrap_or_else(|| Table::new(id));
+            let mut editor = Editor::new(self.ruleset.family, table);
+            if !self.options.noflush {
+                editor.clear();
+            }
+            self.current = Some((id, editor));
+            return Ok(());
+        }
+        // With -T, lines before and in other tables do not count.
+        if self.options.table.is_some_and(|only| only != self.tables.last().map_or("", |t| t.name()))
+            || !self.skipped_table.is_empty()
+        {
+            return Ok(());
+        }
+        let mut fault = Fault::bare(1, format!("line {number} failed"));
+        fault.hint = Some("a line before any `*TABLE', or after its COMMIT, has no table".to_owned());
+        Err(fault)
+    }
+
+    fn commit(&mut self, number: usize) {
+        let Some((id, editor)) = self.current.take() else { return };
+        let (table, lines) = editor.finish();
+        let chains = table.chains.iter().map(|c| c.name.clone()).zip(lines).collect();
+        self.lines.push(TableLines { table: id, commit: number, chains });
+        *self.ruleset.table_mut(id) = table;
+        self.tables.push(id);
+    }
+
+    fn error(&self, number: usize, line: &str, fault: Fault) -> RuleFileError {
+        let start = fault.start.unwrap_or(0);
+        RuleFileError {
+            file: self.options.file.to_owned(),
+            line: number,
+            column: line.get(..start).map_or(0, |before| before.chars().count()) + 1,
+            program: restore_program(self.ruleset.family),
+            code: fault.error.code,
+            message: fault.error.message,
+            word: fault.error.word.filter(|w| !w.is_empty()),
+            hint: fault.hint,
+        }
+    }
+}
+
+/// The parts of a `*` or `:` line.
+fn fields(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', '\t', '\n']).filter(|field| !field.is_empty())
+}
+
+/// `:CHAIN POLICY [PACKETS:BYTES]`, without the colon.
+fn chain_line(editor: &mut Editor, options: &RestoreOptions<'_>, number: usize, rest: &str) -> Result<(), Fault> {
+    let mut fields = fields(rest);
+    let Some(name) = fields.next() else {
+        return Err(SyntaxError::parameter(format!("line {number} chain name invalid")).into());
+    };
+    let place = |text: &str| Some(1 + (text.as_ptr() as usize).saturating_sub(rest.as_ptr() as usize));
+    if name.len() > MAX_NAME {
+        let error = SyntaxError::parameter(format!("Invalid chain name `{name}' ({MAX_NAME} chars max)")).at(name);
+        return Err(Fault { error, start: place(name), hint: None });
+    }
+    if !editor.is_built_in(name) {
+        if options.noflush && editor.has(name) {
+            editor.flush(name).map_err(|refusal| from_refusal(refusal, number, None))?;
+        } else if editor.create(name).is_err() {
+            let error = SyntaxError::parameter(format!("error creating chain '{name}':File exists")).at(name);
+            return Err(Fault { error, start: place(name), hint: Some("the chain is declared twice".to_owned()) });
+        }
+    }
+    let Some(policy) = fields.next() else {
+        let error = SyntaxError::parameter(format!("line {number} policy invalid"));
+        let hint = Some(format!("write `:{name} - [0:0]', or a policy ACCEPT or DROP for a built-in chain"));
+        return Err(Fault { error, start: place(name), hint });
+    };
+    if policy == "-" {
+        return Ok(());
+    }
+    let mut counter = Counter::default();
+    if options.counters {
+        let Some(given) = fields.next().and_then(parse_counters) else {
+            let error = SyntaxError::parameter(format!("invalid policy counters for chain '{name}'"));
+            return Err(Fault { error, start: place(policy), hint: Some("write [PACKETS:BYTES]".to_owned()) });
+        };
+        counter = given;
+    }
+    editor.set_policy(name, policy, Some(counter)).map_err(|refusal| {
+        let why = refusal.error.message;
+        let message = format!("Can't set policy `{policy}' on `{name}' line {number}: {why}");
+        Fault { error: SyntaxError::other(message).at(policy), start: place(policy), hint: refusal.hint }
+    })
+}
+
+/// `[PACKETS:BYTES]`.
+fn parse_counters(text: &str) -> Option<Counter> {
+    let (packets, rest) = text.strip_prefix('[')?.split_once(':')?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    Some(Counter { packets: packets.parse().ok()?, bytes: rest.get(..end)?.parse().ok()? })
+}
+
+/// `[PACKETS:BYTES] -A CHAIN …`, or any other command.
+fn rule_line(
+    editor: &mut Editor,
+    context: &Context<'_>,
+    with_counters: bool,
+    number: usize,
+    line: &str,
+    notices: &mut Vec<String>,
+) -> Result<(), Fault> {
+    let (counters, rest) = split_counters(number, line)?;
+    let offset = line.len() - rest.len();
+    let mut words = words::split(rest).map_err(|error| Fault { error, start: Some(offset), hint: None })?;
+    let mut added = 0;
+    if let Some((packets, bytes)) = counters.filter(|_| with_counters) {
+        let word = |text| Word { text: Cow::Borrowed(text), start: 0 };
+        words.splice(0..0, [word("--set-counters"), word(packets), word(bytes)]);
+        added = 3;
+    }
+    let start = |at: Option<usize>| {
+        let at = at?.checked_sub(added)?;
+        words.get(at + added).map(|word| word.start + offset)
+    };
+    let command = command::parse(context, &words).map_err(|CommandError { error, word, hint }| {
+        // At a word's end there is nothing to point at but the line's end.
+        let start = start(word).or_else(|| word.map(|_| line.trim_end().len()));
+        Fault { error, start, hint }
+    })?;
+    let place = match &command.verb {
+        Verb::Append(_) | Verb::Insert(..) | Verb::Replace(..) | Verb::Delete(_) | Verb::Check(_) => {
+            let target = words.iter().position(|w| matches!(w.as_ref(), "-j" | "-g" | "--jump" | "--goto"));
+            target.map(|at| at + 1)
+        }
+        _ => None,
+    };
+    let result = editor.apply(&command, number).map_err(|refusal| {
+        let at = if refusal.from_table { Some(added + 1) } else { place };
+        from_refusal(refusal, number, start(at))
+    });
+    notices.extend(command.notices);
+    result
+}
+
+/// Packets and bytes as written, if there; and the rest of the line.
+type Counters<'a> = (Option<(&'a str, &'a str)>, &'a str);
+
+/// The words of `[PACKETS:BYTES]` at the beginning of a line, and what follows it.
+fn split_counters(number: usize, line: &str) -> Result<Counters<'_>, SyntaxError> {
+    let Some(inside) = line.strip_prefix('[') else { return Ok((None, line)) };
+    let need = |what| SyntaxError::parameter(format!("Bad line {number}: need {what}"));
+    let (counters, rest) = inside.split_once(']').ok_or_else(|| need(']'))?;
+    let (packets, bytes) = counters.split_once(':').ok_or_else(|| need(']'))?;
+    if packets.is_empty() || bytes.is_empty() {
+        return Err(need(if packets.is_empty() { ':' } else { ']' }));
+    }
+    Ok((Some((packets, bytes)), rest))
+}
+
+fn from_refusal(refusal: Refusal, number: usize, start: Option<usize>) -> Fault {
+    if !refusal.from_table {
+        return Fault { error: refusal.error, start, hint: refusal.hint };
+    }
+    let mut fault = Fault::bare(refusal.error.code, format!("line {number} failed: {}", refusal.error.message));
+    fault.start = start;
+    fault.hint = refusal.hint;
+    fault
+}
