@@ -2,6 +2,7 @@
 //!
 //! The engine reads no clock, opens nothing, prints nothing and never iterates a hash map.
 
+pub mod engine;
 pub mod event;
 pub mod fate;
 pub mod hook;
@@ -12,15 +13,18 @@ pub mod look;
 pub mod nat;
 pub mod net;
 pub mod packet;
+mod path;
 pub mod probe;
 pub mod rng;
 pub mod route;
 pub mod rule;
+mod steps;
 pub mod sysctl;
 pub mod time;
 pub mod track;
 pub mod words;
 
+pub use engine::{Batch, Change, Engine, Refused, Setup, State};
 pub use event::{Event, Made, Output, RuleSaid, TraceStep, TraceWhat};
 pub use fate::{DropReason, Fate};
 pub use hook::{Hook, Hooks};

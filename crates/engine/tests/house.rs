@@ -14,8 +14,7 @@ fn sources() -> Vec<(PathBuf, String)> {
 }
 
 fn collect(dir: &Path, files: &mut Vec<(PathBuf, String)>) {
-    let mut entries: Vec<PathBuf> =
-        fs::read_dir(dir).expect("readable").map(|e| e.expect("readable").path()).collect();
+    let mut entries: Vec<PathBuf> = fs::read_dir(dir).expect("readable").map(|e| e.expect("readable").path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -61,7 +60,9 @@ fn hash_maps_are_only_looked_up() {
         let names: Vec<&str> = code
             .lines()
             .filter(|l| l.contains("HashMap<") || l.contains("HashSet<") || l.contains("HashMap::"))
-            .filter_map(|l| l.trim_start().split([':', ' ', '=']).find(|w| !["let", "mut", "pub", "pub(crate)"].contains(w)))
+            .filter_map(|l| {
+                l.trim_start().split([':', ' ', '=']).find(|w| !["let", "mut", "pub", "pub(crate)"].contains(w))
+            })
             .filter(|w| !w.is_empty())
             .collect();
         for name in names {

@@ -90,3 +90,24 @@ pub struct ReversePath {
     /// One of its next hops leaves by the device that the packet came in by.
     pub by_input_device: bool,
 }
+
+impl Route {
+    /// The route in a few words, for traces: `unicast by device 2 via 10.0.0.1`.
+    pub fn describe(&self, family: hairpin_wire::Family) -> String {
+        let kind = match self.kind {
+            RouteType::Unicast => "unicast",
+            RouteType::Local => "local",
+            RouteType::Broadcast => "broadcast",
+            RouteType::Multicast => "multicast",
+            RouteType::Anycast => "anycast",
+            RouteType::Blackhole => "blackhole",
+            RouteType::Unreachable => "unreachable",
+            RouteType::Prohibit => "prohibit",
+            RouteType::Throw => "throw",
+        };
+        match self.gateway {
+            Some(gateway) => format!("{kind} by device {} via {}", self.oif.0, gateway.display(family)),
+            None => format!("{kind} by device {}", self.oif.0),
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! The engine: its calls, and what it owns.
+
+use crate::event::{Event, Made, Output, TraceStep, TraceWhat};
+use crate::fate::{DropReason, Fate};
+use crate::link::{IcmpLimiter, OpenPorts, Reassembler};
+use crate::look::Effects;
+use crate::net::{IfIndex, Net};
+use crate::packet::Packet;
+use crate::path::Path;
+use crate::rng::Rng;
+use crate::rule::{Compiled, Counter, Live, LoadError, Needs, Table, TableId};
+use crate::steps::link::load;
+use crate::time::{Instant, Now};
+use crate::track::{Conn, ConnId, Knobs, Tracked, Tracker};
+use hairpin_wire::{Addr, Family};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+/// How often a packet of this host may come back over `lo` before it is taken for a loop.
+pub const LOOP_LIMIT: u32 = 64;
+
+/// What an engine starts with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The host: devices, addresses, routes, settings.
+    pub net: Arc<Net>,
+    /// IPv4 rules.
+    pub rules4: Arc<Compiled>,
+    /// IPv6 rules.
+    pub rules6: Arc<Compiled>,
+    /// Ports that something on this host listens on; everything else is closed.
+    pub open_ports: OpenPorts,
+}
+
+impl Setup {
+    /// A host without rules and with every port closed.
+    pub fn new(net: Net) -> Setup {
+        Setup {
+            net: Arc::new(net),
+            rules4: Arc::new(Compiled::empty(Family::V4)),
+            rules6: Arc::new(Compiled::empty(Family::V6)),
+            open_ports: OpenPorts::default(),
+        }
+    }
+}
+
+/// A change to a running engine. It happens wholly or not at all, and between two packets.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// All rules of the family. Tables that the new value shares with the present one keep their counters and memories.
+    Rules(Arc<Compiled>),
+    /// One table.
+    Table(Family, Table),
+    /// All counters of a table to zero.
+    ZeroCounters(Family, TableId),
+    /// Devices, addresses, routes, settings. MASQUERADE forgets connections of devices that went down and of addresses that
+    /// are gone.
+    Net(Arc<Net>),
+    /// Which ports are open.
+    OpenPorts(OpenPorts),
+    /// Forgets a connection.
+    DeleteConn(ConnId),
+    /// Forgets all connections.
+    FlushConns,
+}
+
+/// Why a change was refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The rules cannot be loaded.
+    Rules(LoadError),
+    /// There is no such connection.
+    NoConn,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Rules(e) => e.fmt(f),
+            Refused::NoConn => f.write_str("no such connection"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Packets to be handled, and room for what becomes of each.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// The packets. A packet from a device has `meta.iif` set; one of this host has `meta.origin` set to Local.
+    pub packets: &'a mut [Packet],
+    /// The fate of each; as many as packets.
+    pub fates: &'a mut [Fate],
+}
+
+/// Netfilter and the router around it. It reads no clock, opens nothing and prints nothing: packets and time come in, packets and
+/// events go out.
+///
+/// ```text
+/// apply            a change of rules, host or connections        may be refused
+/// handle           a batch of packets                            cannot fail: each packet gets a fate
+/// poll_timeout     when handle_timeout wants to be called        
+/// handle_timeout   fragments and connections that ran out
+/// state            rules, counters, connections, drops           read only
+/// ```
+///
+/// A batch gives the same result as its packets one by one.
+pub struct Engine {
+    pub(crate) net: Arc<Net>,
+    pub(crate) live: [Live; 2],
+    pub(crate) needs: [Needs; 2],
+    pub(crate) tracker: Tracker,
+    pub(crate) reassembler: Reassembler,
+    pub(crate) limiter: IcmpLimiter,
+    pub(crate) open_ports: OpenPorts,
+    pub(crate) rng: Rng,
+    /// Packets of this host to itself, on their way over `lo`.
+    pub(crate) backlog: VecDeque<Packet>,
+    /// Tracking's settings: the host's, and what rules switch on.
+    pub(crate) knobs: Knobs,
+    /// Reused by each walk of a table.
+    pub(crate) effects: Effects,
+    /// An ICMP message is being sent: the stack makes no other meanwhile.
+    pub(crate) sending_icmp: bool,
+    /// The batch position of the packet being handled.
+    pub(crate) cause: usize,
+    /// Events of changes, given out with the next packets.
+    late_events: Vec<Event>,
+    tracing: bool,
+    drops: Vec<u64>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({} connections)", self.tracker.conns.count())
+    }
+}
+
+impl Engine {
+    /// An engine for this host. Everything it chooses by chance (ports, ids, hash keys) comes from `seed`; a live gateway takes
+    /// it from the system's random source, a replay a fixed one.
+    pub fn new(setup: Setup, seed: u64) -> Engine {
+        let rng = Rng::new(seed);
+        let now = Now::default();
+        let mut live = [Live::new(Family::V4), Live::new(Family::V6)];
+        let needs = [setup.rules4.needs(), setup.rules6.needs()];
+        live[0].replace(setup.rules4, &now);
+        live[1].replace(setup.rules6, &now);
+        let mut engine = Engine {
+            net: setup.net,
+            live,
+            needs,
+            tracker: Tracker::new(rng.key()),
+            reassembler: Reassembler::default(),
+            limiter: IcmpLimiter::default(),
+            open_ports: setup.open_ports,
+            rng,
+            backlog: VecDeque::new(),
+            knobs: Knobs::default(),
+            effects: Effects::default(),
+            sending_icmp: false,
+            cause: 0,
+            late_events: Vec::new(),
+            tracing: false,
+            drops: vec![0; DropReason::ALL.len()],
+        };
+        engine.set_knobs();
+        engine
+    }
+
+    /// `connbytes` switches accounting on, `connlabel` labels, for connections made from then on.
+    fn set_knobs(&mut self) {
+        self.knobs = self.net.sysctl.track.clone();
+        self.knobs.accounting |= self.needs.iter().any(|n| n.contains(Needs::ACCOUNTING));
+        self.tracker.labels = self.needs.iter().any(|n| n.contains(Needs::LABELS));
+    }
+
+    /// Makes a change, all or nothing.
+    pub fn apply(&mut self, now: &Now, change: Change) -> Result<(), Refused> {
+        match change {
+            Change::Rules(rules) => self.put_rules(rules, now),
+            Change::Table(family, table) => {
+                let rules = self.live[index(family)].compiled().with_table(table).map_err(Refused::Rules)?;
+                self.put_rules(Arc::new(rules), now);
+            }
+            Change::ZeroCounters(family, table) => self.live[index(family)].zero(table),
+            Change::Net(net) => self.put_net(net),
+            Change::OpenPorts(ports) => self.open_ports = ports,
+            Change::DeleteConn(id) => {
+                if !self.tracker.remove(id, &mut self.late_events) {
+                    return Err(Refused::NoConn);
+                }
+            }
+            Change::FlushConns => self.forget(|_| true),
+        }
+        Ok(())
+    }
+
+    fn put_rules(&mut self, rules: Arc<Compiled>, now: &Now) {
+        let family = index(rules.family);
+        self.needs[family] = rules.needs();
+        self.live[family].replace(rules, now);
+        self.set_knobs();
+    }
+
+    fn put_net(&mut self, net: Arc<Net>) {
+        let old = std::mem::replace(&mut self.net, net);
+        self.set_knobs();
+        let new = Arc::clone(&self.net);
+        for before in &old.interfaces {
+            let after = new.interfaces.iter().find(|i| i.name == before.name && i.index == before.index);
+            let Some(after) = after.filter(|i| i.up) else {
+                self.forget(|conn| conn.masquerade == Some(before.index));
+                continue;
+            };
+            for gone in before.addresses.iter().filter(|a| !after.addresses.iter().any(|b| b.addr == a.addr)) {
+                self.forget(|conn| is_masqueraded_by(conn, before.index, gone.family, gone.addr));
+            }
+        }
+    }
+
+    fn forget(&mut self, which: impl Fn(&Conn) -> bool) {
+        let ids: Vec<ConnId> = self.tracker.conns.iter().filter(|(_, conn)| which(conn)).map(|(id, _)| id).collect();
+        for id in ids {
+            self.tracker.remove(id, &mut self.late_events);
+        }
+    }
+
+    /// Handles a batch of packets. Each gets exactly one fate; what the engine makes beside them is in `out.made`, in order, and
+    /// leaves before the packet that caused it.
+    pub fn handle(&mut self, now: &Now, batch: &mut Batch<'_>, out: &mut Output) {
+        self.handle_timeout(now, out);
+        for (n, (packet, fate)) in batch.packets.iter_mut().zip(batch.fates.iter_mut()).enumerate() {
+            self.cause = n;
+            *fate = self.handle_one(now, packet, out);
+        }
+    }
+
+    /// Takes one frame from a device: reads it into `packet` (whose buffer is reused), checks it and handles it. Bytes that are no
+    /// packet are counted and dropped like any other.
+    pub fn receive_frame(
+        &mut self,
+        now: &Now,
+        dev: IfIndex,
+        frame: &[u8],
+        packet: &mut Packet,
+        out: &mut Output,
+    ) -> Fate {
+        let device = self.net.interface(dev).filter(|d| d.up);
+        let read = match device {
+            Some(device) => load(packet, frame, device),
+            None => Err(DropReason::NoDevice),
+        };
+        if let Err(reason) = read {
+            self.count_drop(reason);
+            return Fate::Drop(reason);
+        }
+        let mut fates = [Fate::Held];
+        self.handle(now, &mut Batch { packets: std::slice::from_mut(packet), fates: &mut fates }, out);
+        fates[0]
+    }
+
+    fn handle_one(&mut self, now: &Now, packet: &mut Packet, out: &mut Output) -> Fate {
+        let mut path = Path { engine: self, now, out };
+        path.trace_packet(packet);
+        let fate = path.walk(packet);
+        path.ended(fate);
+        path.run_backlog();
+        // Only now: an error about the packet may still have been on its way over `lo`.
+        self.tracker.release(packet);
+        fate
+    }
+
+    /// Lets go of what ran out of time: connections, expectations, incomplete fragments.
+    pub fn handle_timeout(&mut self, now: &Now, out: &mut Output) {
+        out.events.append(&mut self.late_events);
+        self.tracker.expire(now.mono, &self.knobs, &mut out.events);
+        self.expire_fragments(now, out);
+    }
+
+    /// Fragments that waited too long: the sender is told if the packet was for this host and its first piece had come.
+    fn expire_fragments(&mut self, now: &Now, out: &mut Output) {
+        if self.reassembler.next_timeout().is_none_or(|due| due > now.mono) {
+            return;
+        }
+        let mut expired = Vec::new();
+        self.reassembler.expire(now.mono, &mut expired);
+        for mut piece in expired {
+            Path { engine: self, now, out }.fragment_expired(&mut piece.packet, piece.user);
+        }
+    }
+
+    /// When [`Engine::handle_timeout`] has something to do; None while nothing waits.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.tracker.next_expiry(), self.reassembler.next_timeout()].into_iter().flatten().min()
+    }
+
+    /// Whether each step of each packet is noted in [`Output::trace`].
+    pub fn set_tracing(&mut self, on: bool) {
+        self.tracing = on;
+    }
+
+    pub(crate) const fn is_tracing(&self) -> bool {
+        self.tracing
+    }
+
+    /// Counts a packet that never became one: bytes that cannot be read as a packet.
+    pub fn count_drop(&mut self, reason: DropReason) {
+        if let Some(count) = self.drops.get_mut(reason as usize) {
+            *count += 1;
+        }
+    }
+
+    /// What there is to see.
+    pub fn state(&self) -> State<'_> {
+        State { engine: self }
+    }
+}
+
+impl Path<'_> {
+    /// Packets of this host to itself that left by `lo` arrive there.
+    fn run_backlog(&mut self) {
+        let mut rounds = 0;
+        while let Some(mut packet) = self.engine.backlog.pop_front() {
+            rounds += 1;
+            if rounds > LOOP_LIMIT {
+                self.ended(Fate::Drop(DropReason::LoopLimit));
+                continue;
+            }
+            self.trace_packet(&packet);
+            let fate = match self.arrive(&mut packet) {
+                std::ops::ControlFlow::Continue(fate) | std::ops::ControlFlow::Break(fate) => fate,
+            };
+            self.ended(fate);
+            self.engine.tracker.release(&packet);
+            self.give_out(packet, fate);
+        }
+    }
+
+    /// A packet that did not come with the batch, at its end.
+    pub(crate) fn give_out(&mut self, packet: Packet, fate: Fate) {
+        if matches!(fate, Fate::Transmit { .. } | Fate::Deliver) {
+            self.out.made.push(Made { packet, fate, cause: self.engine.cause });
+        }
+    }
+
+    /// Counts and traces a packet's end.
+    pub(crate) fn ended(&mut self, fate: Fate) {
+        if let Fate::Drop(reason) = fate {
+            self.engine.count_drop(reason);
+        }
+        if self.engine.is_tracing() {
+            self.trace(TraceWhat::Fate(fate));
+        }
+    }
+
+    pub(crate) fn trace(&mut self, what: TraceWhat) {
+        self.out.trace.push(TraceStep { cause: self.engine.cause, what });
+    }
+
+    /// Says something in the trace.
+    pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
+        if self.engine.is_tracing() {
+            let text = text();
+            self.trace(TraceWhat::Note(text));
+        }
+    }
+
+    pub(crate) fn trace_hook(&mut self, hook: crate::Hook) {
+        if self.engine.is_tracing() {
+            self.trace(TraceWhat::Hook(hook));
+        }
+    }
+
+    pub(crate) fn trace_packet(&mut self, packet: &Packet) {
+        if self.engine.is_tracing() {
+            self.trace(TraceWhat::Packet(packet.describe()));
+        }
+    }
+
+    /// Reports something.
+    pub(crate) fn report(&mut self, event: Event) {
+        self.out.events.push(event);
+    }
+}
+
+const fn index(family: Family) -> usize {
+    match family {
+        Family::V4 => 0,
+        Family::V6 => 1,
+    }
+}
+
+impl Engine {
+    pub(crate) fn live(&mut self, family: Family) -> &mut Live {
+        &mut self.live[index(family)]
+    }
+
+    /// Whether some rule of the family needs this.
+    pub(crate) fn needs(&self, family: Family, what: Needs) -> bool {
+        self.needs[index(family)].contains(what)
+    }
+
+    /// The packet's connection.
+    pub(crate) fn conn_of(&self, packet: &Packet) -> Option<&Conn> {
+        match packet.meta.tracked {
+            Tracked::Conn(id, _) => self.tracker.conns.get(id),
+            _ => None,
+        }
+    }
+}
+
+fn is_masqueraded_by(conn: &Conn, dev: IfIndex, family: Family, addr: Addr) -> bool {
+    conn.masquerade == Some(dev) && conn.tuples[1].family == family && conn.tuples[1].dst == addr
+}
+
+/// A read-only view of an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct State<'a> {
+    engine: &'a Engine,
+}
+
+impl<'a> State<'a> {
+    /// The rules in force.
+    pub fn rules(&self, family: Family) -> &'a Arc<Compiled> {
+        self.engine.live[index(family)].compiled()
+    }
+
+    /// The counters of a table, chain by chain: each rule in order, then the policy (or the hidden end of a user chain).
+    pub fn counters(&self, family: Family, table: TableId) -> &'a [Counter] {
+        self.engine.live[index(family)].counters(table)
+    }
+
+    /// The counter of one rule (from 1) or of a policy (0).
+    pub fn counter(&self, family: Family, table: TableId, chain: &str, rule: usize) -> Option<Counter> {
+        self.engine.live[index(family)].counter(table, chain, rule)
+    }
+
+    /// The connections in the table, in a fixed order.
+    pub fn conns(&self) -> impl Iterator<Item = (ConnId, &'a Conn)> + use<'a> {
+        self.engine.tracker.conns.iter()
+    }
+
+    /// Tracking's own state: expectations, statistics.
+    pub fn tracker(&self) -> &'a Tracker {
+        &self.engine.tracker
+    }
+
+    /// The host.
+    pub fn net(&self) -> &'a Arc<Net> {
+        &self.engine.net
+    }
+
+    /// How many packets were dropped for each reason.
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + use<'a> {
+        DropReason::ALL.iter().copied().zip(self.engine.drops.iter().copied())
+    }
+}

@@ -1,0 +1,217 @@
+//! Rewriting packets: the only code that changes addresses and ports.
+
+use super::Manip;
+use crate::packet::Packet;
+use crate::track::Tuple;
+use hairpin_wire::checksum::{self, update_addr, update_u16};
+use hairpin_wire::ipv4::Ipv4;
+use hairpin_wire::ipv6::Ipv6;
+use hairpin_wire::{Addr, Family, proto};
+
+/// Gives one side of the packet the address and key of `target` (`nf_nat_manip_pkt`). False when a header is cut.
+pub(super) fn packet(packet: &mut Packet, target: &Tuple, side: Manip) -> bool {
+    let (family, l4) = (packet.family(), packet.head().l4);
+    let l4 = (!packet.is_later_fragment() && !packet.head().broken).then_some(l4);
+    let protocol = packet.protocol();
+    if !edit(packet.ip_mut(), family, l4, protocol, target, side) {
+        return false;
+    }
+    packet.set_head_addr(side, addr_of(target, side));
+    true
+}
+
+/// Changes the packet that an ICMP error quotes, on the side opposite to the packet's own; `error` is the message from the ICMP
+/// header on. The ICMP checksum is the caller's.
+pub(super) fn quoted(error: &mut [u8], family: Family, target: &Tuple, side: Manip) -> bool {
+    let Some(inner) = error.get_mut(8..) else { return false };
+    let (l4, protocol) = match family {
+        Family::V4 => match Ipv4::new(&*inner) {
+            Some(ip) => (Some(ip.header_len()), ip.protocol()),
+            None => return false,
+        },
+        Family::V6 => match Ipv6::new(&*inner) {
+            Some(ip) => match ip.transport() {
+                Ok(t) if !t.is_later_fragment() => (Some(t.offset), t.protocol),
+                _ => (None, target.protocol),
+            },
+            None => return false,
+        },
+    };
+    edit(inner, family, l4, protocol, target, side)
+}
+
+const fn addr_of(target: &Tuple, side: Manip) -> Addr {
+    match side {
+        Manip::Src => target.src,
+        Manip::Dst => target.dst,
+    }
+}
+
+/// `ip` starts at a network header; `l4` is the transport header's offset in it, if it may be touched.
+fn edit(ip: &mut [u8], family: Family, l4: Option<usize>, protocol: u8, target: &Tuple, side: Manip) -> bool {
+    let new = addr_of(target, side);
+    let old = match family {
+        Family::V4 => Ipv4::new(&*ip).map(|ip| if side == Manip::Src { ip.src() } else { ip.dst() }),
+        Family::V6 => Ipv6::new(&*ip).map(|ip| if side == Manip::Src { ip.src() } else { ip.dst() }),
+    };
+    let Some(old) = old else { return false };
+    if let Some(l4) = l4 {
+        let change = Change { family, old, new, target, side };
+        let Some(header) = ip.get_mut(l4..) else { return false };
+        if !change.transport(header, protocol) {
+            return false;
+        }
+    }
+    match (family, side) {
+        (Family::V4, _) => {
+            if let Some(mut ip) = Ipv4::new(ip) {
+                if side == Manip::Src { ip.change_src(new) } else { ip.change_dst(new) }
+            }
+        }
+        (Family::V6, Manip::Src) => {
+            if let Some(mut ip) = Ipv6::new(ip) {
+                ip.set_src(new);
+            }
+        }
+        (Family::V6, Manip::Dst) => {
+            if let Some(mut ip) = Ipv6::new(ip) {
+                ip.set_dst(new);
+            }
+        }
+    }
+    true
+}
+
+struct Change<'a> {
+    family: Family,
+    old: Addr,
+    new: Addr,
+    target: &'a Tuple,
+    side: Manip,
+}
+
+impl Change<'_> {
+    /// Changes the key in a transport header and mends its checksum. False when the header is too short to be translated.
+    fn transport(&self, header: &mut [u8], protocol: u8) -> bool {
+        match protocol {
+            proto::TCP => self.tcp(header),
+            proto::UDP | proto::UDPLITE => self.udp(header, protocol == proto::UDPLITE),
+            proto::SCTP => self.sctp(header),
+            proto::ICMP => self.icmp(header),
+            proto::ICMPV6 => self.icmp6(header),
+            proto::GRE => self.gre(header),
+            _ => true,
+        }
+    }
+
+    const fn key(&self) -> u16 {
+        match self.side {
+            Manip::Src => self.target.src_id,
+            Manip::Dst => self.target.dst_id,
+        }
+    }
+
+    fn set_port(&self, header: &mut [u8]) -> Option<u16> {
+        let at = if self.side == Manip::Src { 0 } else { 2 };
+        replace_u16(header, at, self.key())
+    }
+
+    /// The checksum after both address and key changed.
+    fn mend(&self, sum: u16, old_key: u16) -> u16 {
+        update_u16(update_addr(sum, self.family, self.old, self.new), old_key, self.key())
+    }
+
+    fn tcp(&self, header: &mut [u8]) -> bool {
+        if header.len() < 8 {
+            return false;
+        }
+        let Some(old) = self.set_port(header) else { return false };
+        // A quoted header may end before the checksum.
+        if header.len() >= 20 {
+            let sum = self.mend(read_u16(header, 16), old);
+            replace_u16(header, 16, sum);
+        }
+        true
+    }
+
+    fn udp(&self, header: &mut [u8], lite: bool) -> bool {
+        if header.len() < 8 {
+            return false;
+        }
+        let Some(old) = self.set_port(header) else { return false };
+        let sum = read_u16(header, 6);
+        // UDP's 0 means "no checksum"; UDP-Lite has no such thing.
+        if sum != 0 || lite {
+            replace_u16(header, 6, checksum::udp_nonzero(self.mend(sum, old)));
+        }
+        true
+    }
+
+    fn sctp(&self, header: &mut [u8]) -> bool {
+        if header.len() < 8 || self.set_port(header).is_none() {
+            return false;
+        }
+        if header.len() >= 12 {
+            header[8..12].fill(0);
+            let sum = checksum::crc32c(header);
+            header[8..12].copy_from_slice(&sum.to_le_bytes());
+        }
+        true
+    }
+
+    fn icmp(&self, header: &mut [u8]) -> bool {
+        use hairpin_wire::icmp4::{ADDRESS_MASK_REPLY, ECHO, ECHO_REPLY, TIMESTAMP};
+        if header.len() < 8 {
+            return false;
+        }
+        // Echo, and the four pairs of queries from time stamp (13) to address mask reply (18).
+        if matches!(header[0], ECHO | ECHO_REPLY | TIMESTAMP..=ADDRESS_MASK_REPLY)
+            && let Some(old) = replace_u16(header, 4, self.target.src_id)
+        {
+            let sum = update_u16(read_u16(header, 2), old, self.target.src_id);
+            replace_u16(header, 2, sum);
+        }
+        true
+    }
+
+    fn icmp6(&self, header: &mut [u8]) -> bool {
+        use hairpin_wire::icmp6::{ECHO, ECHO_REPLY};
+        if header.len() < 8 {
+            return false;
+        }
+        let mut sum = update_addr(read_u16(header, 2), self.family, self.old, self.new);
+        if matches!(header[0], ECHO | ECHO_REPLY)
+            && let Some(old) = replace_u16(header, 4, self.target.src_id)
+        {
+            sum = update_u16(sum, old, self.target.src_id);
+        }
+        replace_u16(header, 2, sum);
+        true
+    }
+
+    /// Only PPTP's call id on the destination side is ours to change (`gre_manip_pkt`).
+    fn gre(&self, header: &mut [u8]) -> bool {
+        if header.len() < 4 {
+            return false;
+        }
+        let version = header[1] & 7;
+        if version == 1 && self.side == Manip::Dst {
+            return header.len() >= 8 && replace_u16(header, 6, self.target.dst_id).is_some();
+        }
+        true
+    }
+}
+
+fn read_u16(bytes: &[u8], at: usize) -> u16 {
+    match bytes.get(at..at + 2) {
+        Some(&[a, b]) => u16::from_be_bytes([a, b]),
+        _ => 0,
+    }
+}
+
+/// Puts `new` at `at` and gives back what was there.
+fn replace_u16(bytes: &mut [u8], at: usize, new: u16) -> Option<u16> {
+    let old = read_u16(bytes, at);
+    bytes.get_mut(at..at + 2)?.copy_from_slice(&new.to_be_bytes());
+    Some(old)
+}

@@ -1,0 +1,104 @@
+//! A packet's way, in the order of the netfilter diagram. This file is order and nothing else: each step is a function of its own
+//! in another room. A step edits the packet and lets it go on, or gives the fate that ends its story.
+//!
+//! ```text
+//! from a device:  receive -> PREROUTING -> route -> deliver -> INPUT ------> this host
+//!                                               \-> forward -> FORWARD --\
+//! from this host: send -> route -> OUTPUT -------------------------------> leave -> POSTROUTING -> fragment -> neighbor
+//! ```
+
+use crate::engine::Engine;
+use crate::event::Output;
+use crate::fate::Fate;
+use crate::hook::{Hook, Step};
+use crate::packet::{Origin, Packet};
+use crate::route::RouteType;
+use crate::time::Now;
+use std::ops::ControlFlow;
+
+/// Break: the packet's story ends here, with this fate.
+pub(crate) type Onward<T = ()> = ControlFlow<Fate, T>;
+
+/// One packet's way through the engine at one moment.
+pub(crate) struct Path<'a> {
+    pub(crate) engine: &'a mut Engine,
+    pub(crate) now: &'a Now,
+    pub(crate) out: &'a mut Output,
+}
+
+impl Path<'_> {
+    /// The whole way of a packet, wherever it comes from.
+    pub(crate) fn walk(&mut self, p: &mut Packet) -> Fate {
+        let end = match p.meta.origin {
+            Origin::Wire => self.receive(p),
+            Origin::Local(_) => self.send(p),
+        };
+        match end {
+            ControlFlow::Continue(fate) | ControlFlow::Break(fate) => fate,
+        }
+    }
+
+    /// A packet from a device.
+    fn receive(&mut self, p: &mut Packet) -> Onward<Fate> {
+        self.check_received(p)?;
+        self.arrive(p)
+    }
+
+    /// A packet that passed the checks, or came back over `lo`.
+    pub(crate) fn arrive(&mut self, p: &mut Packet) -> Onward<Fate> {
+        self.hook(Hook::Prerouting, p)?;
+        self.route_in(p)?;
+        self.read_options(p)?;
+        match p.meta.route.map(|r| r.kind) {
+            Some(RouteType::Unicast) => self.forward(p),
+            _ => self.deliver(p),
+        }
+    }
+
+    /// For this host.
+    fn deliver(&mut self, p: &mut Packet) -> Onward<Fate> {
+        self.collect_local(p)?;
+        self.hook(Hook::Input, p)?;
+        self.hand_to_host(p)
+    }
+
+    /// For somebody else.
+    fn forward(&mut self, p: &mut Packet) -> Onward<Fate> {
+        self.check_forwarding(p)?;
+        self.spend_ttl(p)?;
+        self.redirect_sender(p);
+        self.hook(Hook::Forward, p)?;
+        self.write_options(p);
+        self.leave(p)
+    }
+
+    /// A packet of this host.
+    pub(crate) fn send(&mut self, p: &mut Packet) -> Onward<Fate> {
+        self.route_out(p)?;
+        self.hook(Hook::Output, p)?;
+        self.leave(p)
+    }
+
+    /// About to leave by the device that the route names.
+    pub(crate) fn leave(&mut self, p: &mut Packet) -> Onward<Fate> {
+        self.take_out_device(p)?;
+        self.hook(Hook::Postrouting, p)?;
+        self.fit_mtu(p)?;
+        self.transmit(p)
+    }
+
+    /// Everything that happens at a hook, in the order that [`Hook::steps`] gives.
+    fn hook(&mut self, hook: Hook, p: &mut Packet) -> Onward {
+        self.trace_hook(hook);
+        for step in hook.steps() {
+            match *step {
+                Step::Defragment => self.collect_fragments(hook, p)?,
+                Step::Table(table) => self.ask_table(table, hook, p)?,
+                Step::Track => self.track(hook, p)?,
+                Step::Nat(side) => self.translate(hook, side, p)?,
+                Step::Confirm => self.confirm(p)?,
+            }
+        }
+        Onward::Continue(())
+    }
+}

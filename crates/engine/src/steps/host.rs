@@ -1,0 +1,197 @@
+//! What this host says itself: ICMP errors, answers to what is sent to it, REJECT, redirects, copies.
+
+use crate::fate::{DropReason, Fate};
+use crate::hook::Hook;
+use crate::link::IcmpError;
+use crate::link::local::{Answer, Local, classify};
+use crate::link::options::{self, BadOptions};
+use crate::link::reply::{self, Host};
+use crate::look;
+use crate::packet::{Origin, Packet, Sender};
+use crate::path::{Onward, Path};
+use crate::route::OutputKey;
+use crate::rule::RejectWith;
+use crate::track::{Class, Direction, Tracked};
+use hairpin_wire::ipv4::Ipv4;
+use hairpin_wire::{Family, icmp4, icmp6};
+use std::ops::ControlFlow::{Break, Continue};
+
+/// Milliseconds in a day: ICMP and IP time stamps count them from midnight UTC.
+const DAY_MS: u64 = 86_400_000;
+
+impl Path<'_> {
+    /// The packet reached this host: a socket takes it, it is answered, or it is nobody's.
+    pub(crate) fn hand_to_host(&mut self, p: &mut Packet) -> Onward<Fate> {
+        let answer = match classify(p, &self.engine.open_ports, &self.engine.net) {
+            Local::Deliver => return Continue(Fate::Deliver),
+            Local::Drop(reason) => return Break(Fate::Drop(reason)),
+            Local::Answer(answer) => answer,
+        };
+        let wall_ms = self.wall_ms();
+        match answer {
+            Answer::Echo => self.say_icmp(|host| reply::echo_reply(p, host)),
+            Answer::Timestamp => self.say_icmp(|host| reply::timestamp_reply(p, wall_ms, host)),
+            Answer::Reset => {
+                if let Some(reset) = reply::tcp_reset(p, &mut self.host()) {
+                    self.say(reset);
+                }
+            }
+            Answer::Error(error) => self.send_error(p, error),
+        }
+        Break(Fate::Drop(DropReason::Answered))
+    }
+
+    /// An ICMP error about a packet. It belongs to the packet's connection, in the other direction.
+    pub(crate) fn send_error(&mut self, about: &Packet, error: IcmpError) {
+        self.say_icmp(|host| attached(reply::icmp_error(about, error, host), about));
+    }
+
+    /// The error of a packet without a route, which has a limit of its own.
+    pub(crate) fn send_route_error(&mut self, about: &Packet, error: IcmpError) {
+        self.say_icmp(|host| attached(reply::route_error(about, error, host), about));
+    }
+
+    /// REJECT's answer.
+    pub(crate) fn reject(&mut self, with: RejectWith, _hook: Hook, about: &Packet) {
+        match with {
+            RejectWith::Unreachable(code) => {
+                let kind = match about.family() {
+                    Family::V4 => icmp4::UNREACHABLE,
+                    Family::V6 => icmp6::UNREACHABLE,
+                };
+                let error = IcmpError::new(kind, code, 0);
+                self.say_icmp(|host| attached(reply::reject_unreachable(about, error, host), about));
+            }
+            RejectWith::TcpReset => {
+                if let Some(reset) = attached(reply::reject_reset(about, &mut self.host()), about) {
+                    self.say(reset);
+                }
+            }
+        }
+    }
+
+    /// Tells the sender that it could have sent to the next hop itself. The packet is forwarded all the same.
+    pub(crate) fn redirect_sender(&mut self, p: &Packet) {
+        if let Some(route) = p.meta.route.filter(|r| r.redirect) {
+            self.say_icmp(|host| attached(reply::redirect(p, &route, host), p));
+        }
+    }
+
+    /// IPv4 options of a received packet, after its routing.
+    pub(crate) fn read_options(&mut self, p: &mut Packet) -> Onward {
+        if p.family() == Family::V6 || p.head().l4 == 20 {
+            return Continue(());
+        }
+        match options::check(p, &self.engine.net) {
+            Ok(()) => Continue(()),
+            Err(BadOptions::Drop(reason)) => Break(Fate::Drop(reason)),
+            Err(BadOptions::Problem(error)) => {
+                self.send_error(p, error);
+                Break(Fate::Drop(DropReason::BadOptions))
+            }
+        }
+    }
+
+    /// IPv4 options of a packet that is forwarded: record route and time stamps are filled in.
+    pub(crate) fn write_options(&mut self, p: &mut Packet) {
+        if p.family() == Family::V6 || p.head().l4 == 20 {
+            return;
+        }
+        if let Some(route) = p.meta.route {
+            let scope = crate::net::Scope::Global;
+            let own = self.engine.net.select_address(Family::V4, route.oif, route.gateway, scope);
+            options::forward(p, own.unwrap_or_default(), self.wall_ms());
+        }
+    }
+
+    /// A copy that TEE asked for: on its way to the gateway, outside of tracking.
+    pub(crate) fn send_copy(&mut self, copy: look::Copy, hook: Hook) {
+        let look::Copy { mut packet, gateway, oif } = copy;
+        let oif = match oif {
+            Some(name) => match self.engine.net.interface_by_name(name) {
+                Some(device) => Some(device.index),
+                None => return,
+            },
+            None => None,
+        };
+        let family = packet.family();
+        let key = OutputKey { tos: packet.tos(), mark: packet.meta.mark, oif, ..OutputKey::to(family, gateway) };
+        let Ok(mut route) = self.engine.net.route_output(&key) else { return };
+        route.gateway = route.gateway.or(Some(gateway));
+        packet.meta.route = Some(route);
+        packet.meta.tracked = Tracked::Untracked;
+        packet.meta.template = None;
+        packet.meta.is_copy = true;
+        packet.meta.origin = Origin::Local(Sender::None);
+        if matches!(hook, Hook::Prerouting | Hook::Input) {
+            packet.set_ttl(packet.ttl().wrapping_sub(1));
+        }
+        forbid_fragments(&mut packet);
+        self.say(packet);
+    }
+
+    fn wall_ms(&self) -> u32 {
+        (self.now.wall.0 / 1_000_000 % DAY_MS) as u32
+    }
+
+    fn host(&mut self) -> Host<'_> {
+        let engine = &mut *self.engine;
+        Host { net: &engine.net, limiter: &mut engine.limiter, rng: &engine.rng, now: self.now.mono }
+    }
+
+    /// Makes and sends an ICMP message, unless one is being sent already.
+    fn say_icmp(&mut self, make: impl FnOnce(&mut Host<'_>) -> Option<Packet>) {
+        if self.engine.sending_icmp {
+            return;
+        }
+        if let Some(packet) = make(&mut self.host()) {
+            self.engine.sending_icmp = true;
+            self.say(packet);
+            self.engine.sending_icmp = false;
+        }
+    }
+
+    /// Sends a packet of this host's own making.
+    fn say(&mut self, mut packet: Packet) {
+        if packet.meta.origin == Origin::Wire {
+            packet.meta.origin = Origin::Local(Sender::Kernel);
+        }
+        packet.meta.iif = None;
+        packet.meta.made_here = true;
+        self.trace_packet(&packet);
+        let borrowed = packet.meta.tracked != Tracked::No;
+        let fate = match self.send(&mut packet) {
+            Continue(fate) | Break(fate) => fate,
+        };
+        self.ended(fate);
+        // An error's connection is that of the packet it is about, which may still be on its way.
+        if !borrowed {
+            self.engine.tracker.release(&packet);
+        }
+        self.give_out(packet, fate);
+    }
+}
+
+/// Copies must not be cut on their way, so that the listener sees what was there (`nf_dup_ipv4`).
+fn forbid_fragments(packet: &mut Packet) {
+    if packet.family() == Family::V4
+        && let Some(mut ip) = Ipv4::new(packet.ip_mut())
+    {
+        let (more, offset) = (ip.more_fragments(), ip.fragment_offset());
+        ip.set_flags_offset(true, more, offset);
+        ip.fill_checksum();
+    }
+}
+
+/// An error belongs to the connection of the packet it is about, in the other direction (`nf_conntrack_attach`).
+fn attached(answer: Option<Packet>, about: &Packet) -> Option<Packet> {
+    let mut answer = answer?;
+    if let Tracked::Conn(id, class) = about.meta.tracked {
+        let direction = match class.direction() {
+            Direction::Original => Direction::Reply,
+            Direction::Reply => Direction::Original,
+        };
+        answer.meta.tracked = Tracked::Conn(id, Class::Related(direction));
+    }
+    Some(answer)
+}

@@ -1,0 +1,163 @@
+//! From the wire and onto it: reception checks, fragments, the next hop.
+
+use crate::fate::{DropReason, Fate};
+use crate::hook::Hook;
+use crate::link::{self, Fit, FragLimits, FragUser, Reassembled, Reception};
+use crate::net::{Interface, LO, LinkKind};
+use crate::packet::{LinkType, NotAPacket, Packet};
+use crate::path::{Onward, Path};
+use crate::route::{LinkAddress, RouteType};
+use crate::rule::Needs;
+use crate::sysctl::Sysctl;
+use hairpin_wire::{Family, Mac, ethernet};
+use std::ops::ControlFlow::{Break, Continue};
+use std::time::Duration;
+
+impl Path<'_> {
+    /// What is checked before any rule sees the packet.
+    pub(crate) fn check_received(&mut self, p: &mut Packet) -> Onward {
+        let Some(device) = p.meta.iif.and_then(|i| self.engine.net.interface(i)).filter(|d| d.up) else {
+            return Break(Fate::Drop(DropReason::NoDevice));
+        };
+        match link::receive::check(p, device) {
+            Reception::Good => Continue(()),
+            Reception::Drop(reason) => Break(Fate::Drop(reason)),
+            Reception::Problem(error) => {
+                self.send_error(p, error);
+                Break(Fate::Drop(DropReason::BadOptions))
+            }
+        }
+    }
+
+    /// While tracking is needed, no rule sees a fragment.
+    pub(crate) fn collect_fragments(&mut self, hook: Hook, p: &mut Packet) -> Onward {
+        if p.head().fragment_header.is_none() && !p.is_fragment() {
+            return Continue(());
+        }
+        let family = p.family();
+        if !self.engine.needs(family, Needs::TRACKING) && !self.engine.needs(family, Needs::DEFRAGMENT) {
+            return Continue(());
+        }
+        let zone = p.meta.template.as_ref().map_or(0, |t| t.zone_original);
+        let user = if hook == Hook::Output { FragUser::TrackOut(zone) } else { FragUser::TrackIn(zone) };
+        self.collect(p, user)
+    }
+
+    /// Without tracking, fragments for this host are put together on the way to it.
+    pub(crate) fn collect_local(&mut self, p: &mut Packet) -> Onward {
+        if p.is_fragment() { self.collect(p, FragUser::Deliver) } else { Continue(()) }
+    }
+
+    fn collect(&mut self, p: &mut Packet, user: FragUser) -> Onward {
+        let engine = &mut *self.engine;
+        let limits = limits(p.family(), &engine.net.sysctl);
+        match engine.reassembler.push(p, user, self.now.mono, &limits) {
+            Reassembled::Whole => Continue(()),
+            Reassembled::Held => Break(Fate::Held),
+            Reassembled::Drop(reason) => Break(Fate::Drop(reason)),
+            Reassembled::Problem(error) => {
+                self.send_error(p, error);
+                Break(Fate::Drop(DropReason::BadFragment))
+            }
+        }
+    }
+
+    /// The fragments of a packet did not all come in time. Its sender is told if the packet was for this host.
+    pub(crate) fn fragment_expired(&mut self, first: &mut Packet, user: FragUser) {
+        let routed = self.engine.net.route_input(first);
+        let is_ours = routed.is_ok_and(|route| route.kind != RouteType::Unicast);
+        // What tracking collected at the entrance is reported only when it was on its way to this host.
+        if is_ours && !matches!(user, FragUser::TrackOut(_)) {
+            first.meta.route = routed.ok();
+            self.send_error(first, link::IcmpError::reassembly_expired(first.family()));
+        }
+    }
+
+    /// Cuts a packet that the way out does not take whole.
+    pub(crate) fn fit_mtu(&mut self, p: &mut Packet) -> Onward {
+        let Some(route) = p.meta.route else { return Break(Fate::Drop(DropReason::Bug)) };
+        match link::fit(p, route.mtu, &self.engine.rng) {
+            Fit::Whole => Continue(()),
+            Fit::TooBig(mtu) => {
+                self.send_error(p, link::IcmpError::too_big(p.family(), mtu));
+                Break(Fate::Drop(DropReason::TooBig))
+            }
+            Fit::Pieces(pieces) => {
+                for mut piece in pieces {
+                    let fate = match self.transmit(&mut piece) {
+                        Continue(fate) | Break(fate) => fate,
+                    };
+                    self.ended(fate);
+                    self.give_out(piece, fate);
+                }
+                Break(Fate::Held)
+            }
+        }
+    }
+
+    /// Gives the packet its link header; over `lo` it comes straight back.
+    pub(crate) fn transmit(&mut self, p: &mut Packet) -> Onward<Fate> {
+        let Some(route) = p.meta.route else { return Break(Fate::Drop(DropReason::Bug)) };
+        if route.oif == LO {
+            return Continue(self.loop_back(p));
+        }
+        let Some(device) = self.engine.net.interface(route.oif).filter(|d| d.up) else {
+            return Break(Fate::Drop(DropReason::NoDevice));
+        };
+        let own = device.mac;
+        let to = match self.engine.net.link_address(p.family(), &route, p.dst()) {
+            LinkAddress::NotNeeded => {
+                p.clear_link_header();
+                None
+            }
+            LinkAddress::Known(mac) => {
+                p.set_link_header(mac, own);
+                Some(mac)
+            }
+            LinkAddress::Unknown => return Break(Fate::Drop(DropReason::NoNeighbor)),
+        };
+        Continue(Fate::Transmit { oif: route.oif, to })
+    }
+
+    /// What leaves by `lo` waits until the packet being handled is done, then arrives with its connection and mark.
+    fn loop_back(&mut self, p: &mut Packet) -> Fate {
+        let mut again = std::mem::take(p);
+        again.set_link_header(Mac::ZERO, Mac::ZERO);
+        again.meta.iif = Some(LO);
+        again.meta.oif = None;
+        again.meta.link_type = LinkType::Host;
+        again.meta.template = None;
+        again.meta.pieces.clear();
+        again.meta.max_fragment = 0;
+        self.engine.backlog.push_back(again);
+        Fate::Held
+    }
+}
+
+/// Reads the bytes that a device received, up to where their headers are known.
+pub(crate) fn load(packet: &mut Packet, frame: &[u8], device: &Interface) -> Result<(), DropReason> {
+    let read = match device.kind {
+        LinkKind::Bare => packet.load_ip(frame),
+        // A veth, as a card, takes what fits its MTU, the link header and a VLAN tag.
+        _ if frame.len() > device.mtu as usize + ethernet::HEADER_LEN + 4 => return Err(DropReason::BadFrame),
+        LinkKind::Ethernet | LinkKind::Loopback => packet.load_frame(frame),
+    };
+    packet.meta.iif = Some(device.index);
+    read.map_err(|why| match why {
+        NotAPacket::NotIp => DropReason::NotIp,
+        NotAPacket::Truncated => DropReason::Truncated,
+        NotAPacket::Short | NotAPacket::BadHeader => DropReason::BadHeader,
+    })
+}
+
+/// The settings of reassembly.
+fn limits(family: Family, sysctl: &Sysctl) -> FragLimits {
+    match family {
+        Family::V4 => FragLimits {
+            timeout: Duration::from_secs(sysctl.ipv4.ipfrag_time.max(0) as u64),
+            high_bytes: sysctl.ipv4.ipfrag_high_thresh.max(0) as usize,
+            max_distance: sysctl.ipv4.ipfrag_max_dist.max(0) as u32,
+        },
+        Family::V6 => FragLimits { timeout: Duration::from_secs(60), high_bytes: 4 << 20, max_distance: 0 },
+    }
+}

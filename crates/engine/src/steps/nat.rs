@@ -1,0 +1,111 @@
+//! Address translation at a hook (`nf_nat_inet_fn` and its IPv4 and IPv6 wrappers).
+
+use crate::event::Event;
+use crate::fate::{DropReason, Fate};
+use crate::hook::Hook;
+use crate::nat::{self, Manip};
+use crate::packet::Packet;
+use crate::path::{Onward, Path};
+use crate::rule::{TableId, Verdict};
+use crate::track::{Class, ConnId, Direction, Tracked};
+use hairpin_wire::proto;
+use std::ops::ControlFlow::{Break, Continue};
+
+impl Path<'_> {
+    /// Settles and applies the translation of this hook's side.
+    pub(crate) fn translate(&mut self, hook: Hook, side: Manip, p: &mut Packet) -> Onward {
+        let Tracked::Conn(id, class) = p.meta.tracked else { return Continue(()) };
+        if self.engine.live(p.family()).compiled().flat(TableId::Nat).is_none() {
+            return Continue(());
+        }
+        let (before, ports) = ((p.src(), p.dst()), p.ports());
+        let is_icmp = matches!(p.protocol(), proto::ICMP | proto::ICMPV6);
+        let done = match class {
+            Class::Related(_) if is_icmp => self.translate_error(id, class, side, p),
+            Class::Related(_) | Class::New => self.bind_and_translate(hook, side, p, id, class),
+            Class::Established(_) => self.translate_known(hook, side, p, id, class),
+        };
+        done?;
+        if before != (p.src(), p.dst()) || ports != p.ports() {
+            self.note(|| format!("nat: now {}", p.describe()));
+        }
+        match hook {
+            Hook::Prerouting if before.1 != p.dst() => {
+                p.meta.route = None;
+                Continue(())
+            }
+            Hook::Output if self.is_redirected(id, class) => self.reroute(p),
+            _ => Continue(()),
+        }
+    }
+
+    fn translate_error(&mut self, id: ConnId, class: Class, side: Manip, p: &mut Packet) -> Onward {
+        match self.engine.tracker.conns.get(id) {
+            Some(conn) => fate(nat::translate_error(conn, class, side, p)),
+            None => Continue(()),
+        }
+    }
+
+    /// The first packet on this side: the nat chain decides.
+    fn bind_and_translate(&mut self, hook: Hook, side: Manip, p: &mut Packet, id: ConnId, class: Class) -> Onward {
+        let Some(conn) = self.engine.tracker.conns.get(id) else { return Continue(()) };
+        if nat::is_settled(conn, side) {
+            return self.translate_known(hook, side, p, id, class);
+        }
+        let verdict = self.walk_table(TableId::Nat, hook, p);
+        let oif = p.meta.oif;
+        let engine = &mut *self.engine;
+        let (conns, rng, now) = (&mut engine.tracker.conns, &engine.rng, self.now.mono);
+        let settled = match verdict {
+            Verdict::Nat(_, range) => nat::set_up(conns, id, &range, side, oif, rng, now),
+            Verdict::Accept | Verdict::Continue | Verdict::Queue { bypass: true, .. } => {
+                nat::set_up_unchanged(conns, id, side, rng, now)
+            }
+            Verdict::Drop(reason) => Err(reason),
+            Verdict::Queue { .. } => Err(DropReason::NoQueueListener),
+            Verdict::Reject(_) => {
+                self.report(Event::Bug("REJECT asked for in the nat table"));
+                Err(DropReason::Bug)
+            }
+        };
+        fate(settled)?;
+        self.apply_binding(id, class, side, p)
+    }
+
+    /// A later packet: the binding is there. A masqueraded connection that leaves by another device is forgotten.
+    fn translate_known(&mut self, hook: Hook, side: Manip, p: &mut Packet, id: ConnId, class: Class) -> Onward {
+        let Some(conn) = self.engine.tracker.conns.get(id) else { return Continue(()) };
+        let moved = hook == Hook::Postrouting
+            && class.direction() == Direction::Original
+            && conn.masquerade.is_some_and(|dev| Some(dev) != p.meta.oif);
+        if moved {
+            self.engine.tracker.kill(id, &mut self.out.events);
+            return Break(Fate::Drop(DropReason::NatFailed));
+        }
+        self.apply_binding(id, class, side, p)
+    }
+
+    fn apply_binding(&mut self, id: ConnId, class: Class, side: Manip, p: &mut Packet) -> Onward {
+        match self.engine.tracker.conns.get(id) {
+            Some(conn) => fate(nat::translate(conn, class, side, p)),
+            None => Continue(()),
+        }
+    }
+
+    /// Whether packets of this direction go elsewhere than their sender meant.
+    fn is_redirected(&self, id: ConnId, class: Class) -> bool {
+        let direction = class.direction();
+        self.engine
+            .tracker
+            .conns
+            .get(id)
+            .is_some_and(|conn| conn.tuples[direction.index()].dst != conn.tuples[direction.other().index()].src)
+    }
+}
+
+fn fate(result: Result<(), DropReason>) -> Onward {
+    match result {
+        Ok(()) => Continue(()),
+        Err(reason) => Break(Fate::Drop(reason)),
+    }
+}

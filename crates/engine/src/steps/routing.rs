@@ -1,0 +1,116 @@
+//! Routing decisions on a packet's way, and what forwarding asks before it lets a packet go on.
+
+use crate::fate::{DropReason, Fate};
+use crate::link::{self, IcmpError};
+use crate::packet::{LinkType, Origin, Packet, Sender};
+use crate::path::{Onward, Path};
+use crate::route::{OutputKey, RouteType};
+use std::ops::ControlFlow::{Break, Continue};
+
+impl Path<'_> {
+    /// Where a received packet goes. One that came back over `lo` keeps its route unless NAT changed its destination.
+    pub(crate) fn route_in(&mut self, p: &mut Packet) -> Onward {
+        if p.meta.route.is_some() {
+            return Continue(());
+        }
+        match self.engine.net.route_input(p) {
+            Ok(route) => {
+                p.meta.route = Some(route);
+                self.note(|| format!("route: {}", route.describe(p.family())));
+                if p.meta.link_type != LinkType::Host && route.kind == RouteType::Unicast {
+                    return Break(Fate::Drop(DropReason::LinkBroadcast));
+                }
+                Continue(())
+            }
+            Err(error) => {
+                if let Some((kind, code)) = error.icmp {
+                    self.send_route_error(p, IcmpError::new(kind, code, 0));
+                }
+                Break(Fate::Drop(error.reason))
+            }
+        }
+    }
+
+    /// Where a local packet goes. One that was made with a route keeps it.
+    pub(crate) fn route_out(&mut self, p: &mut Packet) -> Onward {
+        let route = match p.meta.route {
+            Some(route) => route,
+            None => {
+                let uid = match &p.meta.origin {
+                    Origin::Local(Sender::Process(owner)) => owner.uid,
+                    _ => 0,
+                };
+                let key = OutputKey {
+                    src: Some(p.src()),
+                    tos: p.tos(),
+                    mark: p.meta.mark,
+                    protocol: p.protocol(),
+                    ports: p.ports().unwrap_or((0, 0)),
+                    uid,
+                    ..OutputKey::to(p.family(), p.dst())
+                };
+                match self.engine.net.route_output(&key) {
+                    Ok(route) => route,
+                    Err(error) => return Break(Fate::Drop(error.reason)),
+                }
+            }
+        };
+        p.meta.route = Some(route);
+        p.meta.oif = Some(route.oif);
+        Continue(())
+    }
+
+    /// After OUTPUT changed what routing looks at (`ip_route_me_harder`). Rules of this hook go on to see the old device.
+    pub(crate) fn reroute(&mut self, p: &mut Packet) -> Onward {
+        match self.engine.net.reroute(p) {
+            Ok(route) => {
+                p.meta.route = Some(route);
+                self.note(|| format!("rerouted: {}", route.describe(p.family())));
+                Continue(())
+            }
+            Err(_) => Break(Fate::Drop(DropReason::Reroute)),
+        }
+    }
+
+    /// What forwarding asks of a packet before its TTL is lowered, in the kernel's order.
+    pub(crate) fn check_forwarding(&mut self, p: &mut Packet) -> Onward {
+        if p.meta.link_type != LinkType::Host {
+            return Break(Fate::Drop(DropReason::LinkBroadcast));
+        }
+        let family = p.family();
+        if p.ttl() <= 1 {
+            self.send_error(p, IcmpError::expired(family));
+            return Break(Fate::Drop(DropReason::TtlExpired));
+        }
+        let Some(route) = p.meta.route else { return Break(Fate::Drop(DropReason::Bug)) };
+        if let Err(error) = self.engine.net.check_forward_source(p, &route) {
+            if let Some((kind, code)) = error.icmp {
+                self.send_error(p, IcmpError::new(kind, code, 0));
+            }
+            return Break(Fate::Drop(error.reason));
+        }
+        if link::exceeds(p, route.mtu) {
+            self.send_error(p, IcmpError::too_big(family, route.mtu));
+            return Break(Fate::Drop(DropReason::TooBig));
+        }
+        Continue(())
+    }
+
+    /// The device a packet leaves by shows from FORWARD on; before POSTROUTING it is taken again from the route, which OUTPUT may
+    /// have changed.
+    pub(crate) fn take_out_device(&mut self, p: &mut Packet) -> Onward {
+        match p.meta.route {
+            Some(route) => {
+                p.meta.oif = Some(route.oif);
+                Continue(())
+            }
+            None => Break(Fate::Drop(DropReason::Bug)),
+        }
+    }
+
+    /// One hop less. The way out shows from here on.
+    pub(crate) fn spend_ttl(&mut self, p: &mut Packet) -> Onward {
+        p.set_ttl(p.ttl().saturating_sub(1));
+        self.take_out_device(p)
+    }
+}

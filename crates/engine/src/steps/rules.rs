@@ -1,0 +1,78 @@
+//! Asking a table, and carrying out what it says.
+
+use crate::event::Event;
+use crate::fate::{DropReason, Fate};
+use crate::hook::Hook;
+use crate::packet::Packet;
+use crate::path::{Onward, Path};
+use crate::rule::{TableId, Verdict, Walk, walk};
+use hairpin_wire::Family;
+use std::ops::ControlFlow::{Break, Continue};
+
+/// What the reroute check of mangle OUTPUT compares.
+#[derive(PartialEq)]
+struct RouteKey {
+    src: hairpin_wire::Addr,
+    dst: hairpin_wire::Addr,
+    mark: u32,
+    /// IPv4: TOS. IPv6: the first word (traffic class and flow label) and the hop limit.
+    header: (u32, u8),
+}
+
+impl RouteKey {
+    fn of(p: &Packet) -> RouteKey {
+        let header = match p.family() {
+            Family::V4 => (u32::from(p.tos()), 0),
+            Family::V6 => {
+                let word = p.ip().first_chunk::<4>().map_or(0, |w| u32::from_be_bytes(*w));
+                (word, p.ttl())
+            }
+        };
+        RouteKey { src: p.src(), dst: p.dst(), mark: p.meta.mark, header }
+    }
+}
+
+impl Path<'_> {
+    /// One table that is not nat.
+    pub(crate) fn ask_table(&mut self, table: TableId, hook: Hook, p: &mut Packet) -> Onward {
+        if self.engine.live(p.family()).compiled().flat(table).is_none() {
+            return Continue(());
+        }
+        let watched = (table == TableId::Mangle && hook == Hook::Output).then(|| RouteKey::of(p));
+        match self.walk_table(table, hook, p) {
+            Verdict::Accept | Verdict::Continue | Verdict::Queue { bypass: true, .. } => {}
+            Verdict::Drop(reason) => return Break(Fate::Drop(reason)),
+            Verdict::Queue { .. } => return Break(Fate::Drop(DropReason::NoQueueListener)),
+            Verdict::Reject(with) => {
+                self.reject(with, hook, p);
+                return Break(Fate::Drop(DropReason::Rejected));
+            }
+            Verdict::Nat(..) => {
+                self.report(Event::Bug("address translation asked for outside of the nat table"));
+                return Break(Fate::Drop(DropReason::Bug));
+            }
+        }
+        match watched {
+            Some(before) if before != RouteKey::of(p) => self.reroute(p),
+            _ => Continue(()),
+        }
+    }
+
+    /// Walks a table and carries out what its targets asked for beside their verdict.
+    pub(crate) fn walk_table(&mut self, table: TableId, hook: Hook, p: &mut Packet) -> Verdict {
+        let tracing = self.engine.is_tracing();
+        let engine = &mut *self.engine;
+        let cause = engine.cause;
+        let live = &mut engine.live[usize::from(p.family() == Family::V6)];
+        let trace = tracing.then_some((&mut *self.out, cause));
+        let surroundings = Walk { table, hook, now: self.now, net: &engine.net, rng: &engine.rng, trace };
+        let verdict = walk(live, surroundings, p, &mut engine.tracker.conns, &mut engine.effects);
+        self.out.events.append(&mut engine.effects.events);
+        if !engine.effects.copies.is_empty() {
+            for copy in std::mem::take(&mut self.engine.effects.copies) {
+                self.send_copy(copy, hook);
+            }
+        }
+        verdict
+    }
+}

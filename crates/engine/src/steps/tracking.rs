@@ -1,0 +1,76 @@
+//! Connection tracking at a hook: at the entrance, and at the way out.
+
+use crate::engine::Engine;
+use crate::fate::{DropReason, Fate};
+use crate::hook::Hook;
+use crate::nat;
+use crate::packet::Packet;
+use crate::path::{Onward, Path};
+use crate::rule::Needs;
+use crate::track::{self, Class, Direction, Status, Tracked};
+use std::ops::ControlFlow::{Break, Continue};
+
+impl Path<'_> {
+    /// Finds or makes the packet's connection (`nf_conntrack_in`).
+    pub(crate) fn track(&mut self, hook: Hook, p: &mut Packet) -> Onward {
+        if !self.engine.needs(p.family(), Needs::TRACKING) {
+            return Continue(());
+        }
+        let known = p.meta.tracked;
+        let Engine { tracker, knobs, .. } = &mut *self.engine;
+        if let Err(reason) = track::enter(tracker, p, hook, self.now, knobs, &mut self.out.events) {
+            return Break(Fate::Drop(reason));
+        }
+        if known == p.meta.tracked {
+            return Continue(());
+        }
+        if let Tracked::Conn(id, Class::New | Class::Related(Direction::Original)) = p.meta.tracked {
+            self.meet_new(id)?;
+        }
+        self.note(|| format!("conntrack: {}", self_text(p)));
+        Continue(())
+    }
+
+    /// A connection made just now that a helper expected goes its master's way.
+    fn meet_new(&mut self, id: track::ConnId) -> Onward {
+        let engine = &mut *self.engine;
+        let Some(conn) = engine.tracker.conns.get_mut(id) else { return Continue(()) };
+        if conn.status.has(Status::CONFIRMED) {
+            return Continue(());
+        }
+        if let Some(expected) = conn.extra.as_mut().and_then(|e| e.expected.take()) {
+            let conns = &mut engine.tracker.conns;
+            // A failure leaves the side unsettled, and the nat chains are asked as for any other connection.
+            let _ = nat::follow_master(conns, id, &expected, &engine.rng, self.now.mono);
+        }
+        Continue(())
+    }
+
+    /// Helpers, sequence numbers, and the entry into the table (`nf_confirm`).
+    pub(crate) fn confirm(&mut self, p: &mut Packet) -> Onward {
+        let Tracked::Conn(id, class) = p.meta.tracked else { return Continue(()) };
+        if !self.engine.needs(p.family(), Needs::TRACKING) {
+            return Continue(());
+        }
+        let Some(_) = self.engine.tracker.conns.get(id) else { return Continue(()) };
+        let _ = class;
+        let engine = &mut *self.engine;
+        let Engine { tracker, knobs, .. } = engine;
+        match track::confirm(tracker, p, self.now, knobs, &mut self.out.events) {
+            Ok(()) => Continue(()),
+            Err(reason) => Break(Fate::Drop(reason)),
+        }
+    }
+}
+
+fn self_text(p: &Packet) -> &'static str {
+    match p.meta.tracked {
+        Tracked::No => "INVALID",
+        Tracked::Untracked => "UNTRACKED",
+        Tracked::Conn(_, Class::New) => "NEW",
+        Tracked::Conn(_, Class::Related(Direction::Original)) => "RELATED",
+        Tracked::Conn(_, Class::Related(Direction::Reply)) => "RELATED, reply direction",
+        Tracked::Conn(_, Class::Established(Direction::Original)) => "ESTABLISHED",
+        Tracked::Conn(_, Class::Established(Direction::Reply)) => "ESTABLISHED, reply direction",
+    }
+}
