@@ -975,6 +975,12 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
 
     fn unknown_option(&self, word: &str) -> CommandError {
         let name = word.trim_start_matches('-').split('=').next().unwrap_or_default();
+        let no_target = || {
+            let name = self.jump.as_deref().filter(|_| self.target.is_none() && !self.is_goto)?;
+            standard_action(name)
+                .is_none()
+                .then(|| format!("-j {name} is no target that is known, so it brings no options"))
+        };
         let elsewhere = || {
             let has = |options: &[Opt]| options.iter().any(|o| o.name == name || o.aliases.contains(&name));
             let family = self.context.family;
@@ -989,7 +995,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
                 (None, None) => None,
             }
         };
-        let hint = elsewhere().or_else(|| {
+        let hint = elsewhere().or_else(no_target).or_else(|| {
             let names: Vec<&str> = self.reader.long_names().filter(|n| n.len() > 1).collect();
             let starting: Vec<&str> = names.iter().copied().filter(|n| n.starts_with(name)).collect();
             match starting.as_slice() {
