@@ -139,7 +139,7 @@ fn fuzz(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
         family: fuzz::Family::V4,
         keep: root().join("target/oracle-fuzz"),
         keep_all: false,
-        jobs: 2 * std::thread::available_parallelism().map_or(1, usize::from),
+        jobs: 4 * std::thread::available_parallelism().map_or(1, usize::from),
         coverage: false,
     };
     let mut program = None;

@@ -193,8 +193,16 @@ fn make_and_hold(
     let path = scratch.0.join(settings.name(number));
     make(settings, number, &path)?;
     let scenario = Scenario::load(&path)?;
-    let recorded = record::ask(switch, &scenario, RUNS)?;
+    let mut recorded = record::ask(switch, &scenario, RUNS)?;
+    if !recorded.complaints.is_empty() {
+        // Perhaps somebody else on this machine was in the way.
+        recorded = record::ask(switch, &scenario, RUNS)?;
+    }
     if let Some(why) = recorded.complaints.first() {
+        if settings.keep_all {
+            record::write(&scenario, &recorded)?;
+            copy(&path, &settings.keep.join(settings.name(number)))?;
+        }
         return Ok(End::Unstable(why.clone()));
     }
     for rules in [Some(&recorded.outcome.rules4), recorded.outcome.rules6.as_ref()].into_iter().flatten() {
