@@ -7,9 +7,12 @@ pub mod fragment;
 pub mod limit;
 pub mod local;
 pub mod options;
+mod options6;
 pub mod reassemble;
 pub mod receive;
 pub mod reply;
+#[cfg(test)]
+mod testing;
 
 pub use fragment::{Fit, exceeds, fit};
 pub use limit::{IcmpLimiter, Limits};

@@ -8,7 +8,7 @@ use crate::net::Net;
 use crate::packet::Packet;
 use crate::rng::Rng;
 use crate::route::Route;
-use crate::time::Instant;
+use crate::time::Now;
 
 /// What answering needs beside the packet answered.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Host<'a> {
     /// For identifications.
     pub rng: &'a Rng,
     /// The time.
-    pub now: Instant,
+    pub now: Now,
 }
 
 /// An ICMP error about `about` (`icmp_send`, `icmpv6_send`). `about.meta.route` is its route, if it has one already.
@@ -40,9 +40,9 @@ pub fn echo_reply(request: &Packet, host: &mut Host<'_>) -> Option<Packet> {
     None
 }
 
-/// The answer to a timestamp request; `wall_ms` are milliseconds since midnight UTC.
-pub fn timestamp_reply(request: &Packet, wall_ms: u32, host: &mut Host<'_>) -> Option<Packet> {
-    let _ = (request, host, wall_ms);
+/// The answer to a timestamp request.
+pub fn timestamp_reply(request: &Packet, host: &mut Host<'_>) -> Option<Packet> {
+    let _ = (request, host);
     None
 }
 
