@@ -1,2 +1,7 @@
-//! hairpin, the program.
-fn main() {}
+//! The program `hairpin`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hairpin::program::run(std::env::args_os().skip(1))
+}

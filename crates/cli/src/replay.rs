@@ -58,6 +58,11 @@ impl Merge {
         Ok(merge)
     }
 
+    /// Bytes of all captures together.
+    pub fn size(&self) -> u64 {
+        self.inputs.iter().map(|i| i.capture.size).sum()
+    }
+
     fn advance(&mut self, n: usize) -> Result<(), CaptureError> {
         let (input, head) = (&mut self.inputs[n], &mut self.heads[n]);
         match input.capture.next(&mut head.frame)? {
@@ -111,9 +116,9 @@ pub trait Sink {
     /// A line of the log.
     fn log(&mut self, line: &str) -> Result<(), Self::Error>;
 
-    /// Everything the engine said about one arrived frame, before its frames are passed on.
-    fn steps(&mut self, arrived: u64, out: &Output) -> Result<(), Self::Error> {
-        let _ = (arrived, out);
+    /// Everything the engine said about one arrived frame (its number, device and time), before its frames are passed on.
+    fn steps(&mut self, arrived: u64, dev: IfIndex, nanos: u64, out: &Output) -> Result<(), Self::Error> {
+        let _ = (arrived, dev, nanos, out);
         Ok(())
     }
 }
@@ -153,7 +158,7 @@ impl Replay {
         let now = Now::from_unix_nanos(self.clock);
         self.out.clear();
         let fate = self.engine.receive_frame(&now, arrived.dev, arrived.frame, &mut self.packet, &mut self.out);
-        sink.steps(self.frames, &self.out)?;
+        sink.steps(self.frames, arrived.dev, self.clock, &self.out)?;
         self.pass_on(fate, sink)
     }
 

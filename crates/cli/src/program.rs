@@ -1,0 +1,96 @@
+//! The verbs of the program, and which one was asked for.
+
+use crate::verbs::replay;
+use std::ffi::OsString;
+use std::fmt;
+use std::process::ExitCode;
+
+/// Why the program ends without having done what it was asked.
+#[derive(Debug)]
+pub struct Failure {
+    /// Exit code: 1 for input that is wrong, 2 for a wrong command line.
+    pub code: u8,
+    /// What to print on standard error.
+    pub message: String,
+}
+
+impl Failure {
+    /// Input that is wrong (a file, a capture): exit code 1.
+    pub fn input(message: impl fmt::Display) -> Failure {
+        Failure { code: 1, message: message.to_string() }
+    }
+
+    /// A wrong command line: exit code 2.
+    pub fn usage(message: impl fmt::Display) -> Failure {
+        Failure { code: 2, message: message.to_string() }
+    }
+}
+
+/// One thing the program can do.
+pub struct Verb {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// Its help text.
+    pub help: &'static str,
+    /// Does it, with the words behind the name.
+    pub run: fn(Vec<OsString>) -> Result<(), Failure>,
+}
+
+/// Everything the program can do.
+pub const VERBS: &[Verb] = &[replay::VERB];
+
+/// Runs the program with these words and says how it ended.
+pub fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
+    match dispatch(words.collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("hairpin: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(words: Vec<OsString>) -> Result<(), Failure> {
+    let (first, rest) = match words.split_first() {
+        Some((first, rest)) => (first.to_string_lossy().into_owned(), rest.to_vec()),
+        None => return Err(Failure::usage(format!("what shall it be?\n\n{}", overview()))),
+    };
+    match first.as_str() {
+        "-h" | "--help" | "help" => match rest.first().and_then(|name| find(&name.to_string_lossy())) {
+            Some(verb) => {
+                print!("{}", verb.help);
+                Ok(())
+            }
+            None => {
+                print!("{}", overview());
+                Ok(())
+            }
+        },
+        "-V" | "--version" => {
+            println!("hairpin {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        name => match find(name) {
+            Some(verb) if rest.iter().any(|w| w == "-h" || w == "--help") => {
+                print!("{}", verb.help);
+                Ok(())
+            }
+            Some(verb) => (verb.run)(rest),
+            None => Err(Failure::usage(format!("there is no `{name}'\n\n{}", overview()))),
+        },
+    }
+}
+
+fn find(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.name == name)
+}
+
+fn overview() -> String {
+    let mut text = "hairpin: Linux netfilter and iptables in user space\n\nusage: hairpin VERB …\n\n".to_owned();
+    for verb in VERBS {
+        text += &format!("  {:<10} {}\n", verb.name, verb.about);
+    }
+    text + "\n`hairpin help VERB' says more.\n"
+}

@@ -1,0 +1,3 @@
+//! One file for each verb of the program; each only parses its words, calls, and prints.
+
+pub mod replay;
