@@ -67,6 +67,8 @@ drop_reasons! {
     MartianSource = "martian source",
     /// Destination address that cannot be.
     MartianDestination = "martian destination",
+    /// For a group that this host is not in.
+    NotJoined = "group not joined",
     /// Reverse path filter.
     ReversePath = "reverse path filter",
     /// No route.

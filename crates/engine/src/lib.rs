@@ -18,6 +18,7 @@ pub mod probe;
 pub mod rng;
 pub mod route;
 pub mod rule;
+pub mod setup;
 mod steps;
 pub mod sysctl;
 pub mod time;

@@ -1,8 +1,13 @@
 //! The host around the engine: devices, addresses, neighbors. Immutable while packets flow; replaced as a whole.
 
+use crate::route::PolicyRule;
+use crate::route::fib::{FibRoute, Table, TableId};
+use crate::route::policy::Policy;
 use crate::sysctl::Sysctl;
 use hairpin_wire::{Addr, Family, Mac};
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// A device number, as Linux counts them (from 1; `lo` is 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,8 +136,9 @@ pub struct Neighbor {
     pub mac: Mac,
 }
 
-/// The host: its devices, addresses, routes, neighbors and settings. Packets never change it.
-#[derive(Clone, Debug, Default)]
+/// The host: its devices, addresses, routes, neighbors and settings. Packets never change it; [`Setup`](crate::setup::Setup)
+/// makes it, and makes another one when something changes.
+#[derive(Clone, Debug)]
 pub struct Net {
     /// Devices, `lo` first, in the order of their numbers.
     pub interfaces: Vec<Interface>,
@@ -140,6 +146,25 @@ pub struct Net {
     pub neighbors: Vec<Neighbor>,
     /// Settings.
     pub sysctl: Sysctl,
+    /// The same neighbors by what is looked for.
+    pub(crate) neighbor_macs: HashMap<(IfIndex, Family, Addr), Mac, BuildHasherDefault<AddrHasher>>,
+    /// Own addresses, ascending.
+    pub(crate) owners: Vec<(Family, Addr, IfIndex)>,
+    /// Device names, ascending.
+    pub(crate) names: Vec<(IfName, IfIndex)>,
+    pub(crate) policy4: Policy,
+    pub(crate) policy6: Policy,
+    /// A route of type local was given (IPv4).
+    pub(crate) has_custom_local: bool,
+    /// A route or rule has a realm (IPv4).
+    pub(crate) has_realms: bool,
+}
+
+impl Default for Net {
+    /// A host with nothing but `lo`.
+    fn default() -> Net {
+        Net::assemble(Vec::new(), Vec::new(), Sysctl::default())
+    }
 }
 
 impl Net {
@@ -150,6 +175,55 @@ impl Net {
 
     /// The device of this name.
     pub fn interface_by_name(&self, name: IfName) -> Option<&Interface> {
-        self.interfaces.iter().find(|i| i.name == name)
+        let at = self.names.binary_search_by_key(&name, |(name, _)| *name).ok()?;
+        self.interface(self.names.get(at)?.1)
+    }
+
+    /// The routes of a table by destination; none for a table without routes.
+    pub fn routes(&self, family: Family, table: TableId) -> &[FibRoute] {
+        self.policy(family).table(table).map_or(&[], Table::routes)
+    }
+
+    /// The tables that have routes, by number.
+    pub fn tables(&self, family: Family) -> impl Iterator<Item = TableId> {
+        self.policy(family).tables().iter().map(|(id, _)| *id)
+    }
+
+    /// The policy rules in their order.
+    pub fn rules(&self, family: Family) -> impl Iterator<Item = &PolicyRule> {
+        self.policy(family).rules()
+    }
+}
+
+/// A quick hash of a few numbers. What is hashed with it is found, never added, by strangers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AddrHasher(u64);
+
+impl Hasher for AddrHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u128(&mut self, word: u128) {
+        self.write_u64(word as u64);
+        self.write_u64((word >> 64) as u64);
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.write_u64(word as u64);
     }
 }

@@ -122,7 +122,6 @@ macro_rules! settings {
 }
 
 const BOOL: std::ops::RangeInclusive<i64> = 0..=1;
-const BYTE: std::ops::RangeInclusive<i64> = 0..=255;
 const INT: std::ops::RangeInclusive<i64> = i32::MIN as i64..=i32::MAX as i64;
 const COUNT: std::ops::RangeInclusive<i64> = 0..=i32::MAX as i64;
 const SIZE: std::ops::RangeInclusive<i64> = 0..=i64::MAX;

@@ -1,11 +1,18 @@
 //! Routing: the forwarding table, policy rules, and the decisions made with them.
 
 mod decide;
+pub mod fib;
+mod multipath;
+pub(crate) mod policy;
+mod source6;
 
 pub use decide::{Errno, InputError, LinkAddress, OutputError, OutputKey};
+pub use policy::{PolicyRule, RuleAction};
 
-use crate::net::IfIndex;
-use hairpin_wire::Addr;
+pub(crate) use decide::select4;
+
+use crate::net::{IfIndex, LO, Scope};
+use hairpin_wire::{Addr, Family};
 
 /// The type of a route (`ip route add TYPE`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +58,17 @@ pub struct Route {
     pub realm: u32,
     /// The sender could have sent it to the next hop directly: a redirect is due.
     pub redirect: bool,
+}
+
+impl Route {
+    /// Whether a received packet with this route is for this host. (A directed broadcast that is forwarded is not.)
+    pub fn delivers(&self) -> bool {
+        match self.kind {
+            RouteType::Local | RouteType::Multicast | RouteType::Anycast => true,
+            RouteType::Broadcast => self.oif == LO,
+            _ => false,
+        }
+    }
 }
 
 /// What an address is to this host (`-m addrtype`).
@@ -110,4 +128,28 @@ impl Route {
             None => format!("{kind} by device {}", self.oif.0),
         }
     }
+}
+
+/// What routes and rules see of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flow {
+    pub(crate) family: Family,
+    pub(crate) src: Addr,
+    /// There is a source; IPv6 rules with `from` ask.
+    pub(crate) has_src: bool,
+    pub(crate) dst: Addr,
+    /// TOS byte or traffic class.
+    pub(crate) tos: u8,
+    pub(crate) mark: u32,
+    /// The device it came in by; `lo` for packets made here.
+    pub(crate) iif: IfIndex,
+    /// IPv4: only by this device. IPv6: rather by this device.
+    pub(crate) oif: Option<IfIndex>,
+    /// IPv6: only by the device of `oif`.
+    pub(crate) strict: bool,
+    /// IPv4: only routes of at least this scope (a gateway must be nearer than what lies behind it).
+    pub(crate) scope: Scope,
+    pub(crate) protocol: u8,
+    pub(crate) ports: (u16, u16),
+    pub(crate) uid: u32,
 }
