@@ -35,16 +35,8 @@ pub fn frame(packet: &mut Packet, frame: &[u8], iif: IfIndex, net: &Net) -> Rece
                 return Reception::Drop(DropReason::BadFrame);
             }
             let Some(header) = Ethernet::new(frame) else { return Reception::Drop(DropReason::BadFrame) };
-            let family = match header.ethertype() {
-                ethernet::IPV4 => Family::V4,
-                ethernet::IPV6 => Family::V6,
-                _ => return Reception::Drop(DropReason::NotIp),
-            };
             if link_type(header.dst(), device.mac) == LinkType::OtherHost {
                 return Reception::Drop(DropReason::OtherHost);
-            }
-            if Family::of_packet(header.payload()) != Some(family) {
-                return Reception::Drop(DropReason::BadHeader);
             }
             packet.load_frame(frame)
         }
@@ -63,12 +55,18 @@ pub fn check(packet: &mut Packet, iif: IfIndex, net: &Net) -> Reception {
         return Reception::Drop(DropReason::NoDevice);
     };
     packet.meta.iif = Some(iif);
-    packet.meta.link_type = match Ethernet::new(packet.link_header()) {
-        Some(header) => link_type(header.dst(), device.mac),
-        None => LinkType::Host,
-    };
+    let ethernet = Ethernet::new(packet.link_header());
+    let ethertype = ethernet.as_ref().map(Ethernet::ethertype);
+    packet.meta.link_type = ethernet.map_or(LinkType::Host, |header| link_type(header.dst(), device.mac));
     if packet.meta.link_type == LinkType::OtherHost {
         return Reception::Drop(DropReason::OtherHost);
+    }
+    let expected = match packet.family() {
+        Family::V4 => ethernet::IPV4,
+        Family::V6 => ethernet::IPV6,
+    };
+    if ethertype.is_some_and(|ethertype| ethertype != expected) {
+        return Reception::Drop(DropReason::BadHeader);
     }
     match packet.family() {
         Family::V4 => check_v4(packet),

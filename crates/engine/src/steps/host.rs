@@ -27,10 +27,9 @@ impl Path<'_> {
             Local::Drop(reason) => return Break(Fate::Drop(reason)),
             Local::Answer(answer) => answer,
         };
-        let wall_ms = self.wall_ms();
         match answer {
             Answer::Echo => self.say_icmp(|host| reply::echo_reply(p, host)),
-            Answer::Timestamp => self.say_icmp(|host| reply::timestamp_reply(p, wall_ms, host)),
+            Answer::Timestamp => self.say_icmp(|host| reply::timestamp_reply(p, host)),
             Answer::Reset => {
                 if let Some(reset) = reply::tcp_reset(p, &mut self.host()) {
                     self.say(reset);
@@ -136,7 +135,7 @@ impl Path<'_> {
 
     fn host(&mut self) -> Host<'_> {
         let engine = &mut *self.engine;
-        Host { net: &engine.net, limiter: &mut engine.limiter, rng: &engine.rng, now: self.now.mono }
+        Host { net: &engine.net, limiter: &mut engine.limiter, rng: &engine.rng, now: *self.now }
     }
 
     /// Makes and sends an ICMP message, unless one is being sent already.

@@ -8,18 +8,14 @@ use crate::packet::{LinkType, NotAPacket, Packet};
 use crate::path::{Onward, Path};
 use crate::route::{LinkAddress, RouteType};
 use crate::rule::Needs;
-use crate::sysctl::Sysctl;
-use hairpin_wire::{Family, Mac, ethernet};
+use hairpin_wire::{Mac, ethernet};
 use std::ops::ControlFlow::{Break, Continue};
-use std::time::Duration;
 
 impl Path<'_> {
     /// What is checked before any rule sees the packet.
     pub(crate) fn check_received(&mut self, p: &mut Packet) -> Onward {
-        let Some(device) = p.meta.iif.and_then(|i| self.engine.net.interface(i)).filter(|d| d.up) else {
-            return Break(Fate::Drop(DropReason::NoDevice));
-        };
-        match link::receive::check(p, device) {
+        let Some(iif) = p.meta.iif else { return Break(Fate::Drop(DropReason::NoDevice)) };
+        match link::receive::check(p, iif, &self.engine.net) {
             Reception::Good => Continue(()),
             Reception::Drop(reason) => Break(Fate::Drop(reason)),
             Reception::Problem(error) => {
@@ -50,7 +46,7 @@ impl Path<'_> {
 
     fn collect(&mut self, p: &mut Packet, user: FragUser) -> Onward {
         let engine = &mut *self.engine;
-        let limits = limits(p.family(), &engine.net.sysctl);
+        let limits = FragLimits::of(&engine.net.sysctl, p.family(), user);
         match engine.reassembler.push(p, user, self.now.mono, &limits) {
             Reassembled::Whole => Continue(()),
             Reassembled::Held => Break(Fate::Held),
@@ -148,16 +144,4 @@ pub(crate) fn load(packet: &mut Packet, frame: &[u8], device: &Interface) -> Res
         NotAPacket::Truncated => DropReason::Truncated,
         NotAPacket::Short | NotAPacket::BadHeader => DropReason::BadHeader,
     })
-}
-
-/// The settings of reassembly.
-fn limits(family: Family, sysctl: &Sysctl) -> FragLimits {
-    match family {
-        Family::V4 => FragLimits {
-            timeout: Duration::from_secs(sysctl.ipv4.ipfrag_time.max(0) as u64),
-            high_bytes: sysctl.ipv4.ipfrag_high_thresh.max(0) as usize,
-            max_distance: sysctl.ipv4.ipfrag_max_dist.max(0) as u32,
-        },
-        Family::V6 => FragLimits { timeout: Duration::from_secs(60), high_bytes: 4 << 20, max_distance: 0 },
-    }
 }
