@@ -123,18 +123,35 @@ extensions! { MATCHES: MatchSpec in matches {
 } }
 
 extensions! { TARGETS: TargetSpec in targets {
+    audit,
+    checksum,
+    classify,
     connmark,
+    connsecmark,
     ct,
     dnat,
+    dscp,
+    ecn,
+    hl,
+    hmark,
     log,
     mark,
     masquerade,
     netmap,
+    nflog,
+    nfqueue,
     notrack,
     redirect,
     reject,
     reject6,
+    secmark,
     snat,
+    tcpmss,
+    tcpoptstrip,
+    tee,
+    tos,
+    trace,
+    ttl,
 } }
 
 /// The match of that name (or alias) for a family.

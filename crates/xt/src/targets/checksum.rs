@@ -1,0 +1,57 @@
+//! `-j CHECKSUM`: complete a checksum that was left to the device.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, TargetSpec};
+use hairpin_engine::rule::{Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::{Edit, Hooks};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: TargetSpec = TargetSpec {
+    name: "CHECKSUM",
+    families: Families::Both,
+    about: "complete a checksum that was left to the device",
+    options: &[
+        Opt::switch("checksum-fill", "complete it").required(),
+    ],
+    build,
+    cases: &[
+        Case::Same("@mangle FORWARD|--checksum-fill"),
+        Case::Fails("@mangle FORWARD|", "must be specified"),
+    ],
+};
+
+/// Packets carry complete checksums here, so there is never anything to do: exactly as in the kernel for such packets.
+#[derive(Debug)]
+struct Checksum;
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
+    if !parsed.has("checksum-fill") {
+        return Err(parsed.error("option \"--checksum-fill\" must be specified"));
+    }
+    Ok(Arc::new(Checksum))
+}
+
+impl Target for Checksum {
+    fn name(&self) -> &'static str {
+        "CHECKSUM"
+    }
+
+    fn act(&self, _edit: &mut Edit<'_>) -> Verdict {
+        Verdict::Continue
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(" --checksum-fill")
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { tables: Tables::of(&[TableId::Mangle]), hooks: Hooks::ALL, protocols: Protocols::Any }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

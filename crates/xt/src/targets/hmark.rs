@@ -1,0 +1,335 @@
+//! `-j HMARK`: mark the packet by a hash of its addresses and ports, the same for both directions of a flow.
+
+use crate::option::{Given, Opt, Parsed, SyntaxError};
+use crate::{Case, Families, TargetSpec, value};
+use hairpin_engine::rule::{Target, Verdict};
+use hairpin_engine::{Edit, Look, jhash};
+use hairpin_wire::ipv4::Ipv4;
+use hairpin_wire::ipv6::Ipv6;
+use hairpin_wire::{Addr, Family, proto};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: TargetSpec = TargetSpec {
+    name: "HMARK",
+    families: Families::Both,
+    about: "mark the packet by a hash of its addresses and ports",
+    options: &[
+        Opt::new("hmark-tuple", &["part[,part...]"], "what counts: src, dst, sport, dport, spi, proto; ct for the connection's"),
+        Opt::new("hmark-mod", &["modulus"], "how many marks"),
+        Opt::new("hmark-offset", &["number"], "the first mark; 0 when not given"),
+        Opt::new("hmark-src-prefix", &["prefix"], "so much of the source address counts"),
+        Opt::new("hmark-dst-prefix", &["prefix"], "so much of the destination address counts"),
+        Opt::new("hmark-sport-mask", &["mask"], "these bits of the source port count"),
+        Opt::new("hmark-dport-mask", &["mask"], "these bits of the destination port count"),
+        Opt::new("hmark-spi-mask", &["mask"], "these bits of the security parameter index count"),
+        Opt::new("hmark-sport", &["port"], "bits set in the source port beforehand"),
+        Opt::new("hmark-dport", &["port"], "bits set in the destination port beforehand"),
+        Opt::new("hmark-spi", &["index"], "bits set in the security parameter index beforehand"),
+        Opt::new("hmark-proto-mask", &["mask"], "these bits of the protocol number count"),
+        Opt::new("hmark-rnd", &["number"], "where the hash starts"),
+    ],
+    build,
+    cases: &[
+        Case::Same("--hmark-src-prefix 24 --hmark-rnd 0x00000004 --hmark-mod 42"),
+        Case::Same(
+            "--hmark-src-prefix 8 --hmark-dst-prefix 16 --hmark-sport-mask 0x00ff --hmark-dport-mask 0xff00 \
+             --hmark-proto-mask 0x0f --hmark-rnd 0x00000001 --hmark-mod 10 --hmark-offset 0 --hmark-tuple ct",
+        ),
+        Case::Same("--hmark-spi-mask 0x0000ffff --hmark-spi 0x00000001 --hmark-rnd 0x00000001 --hmark-mod 10"),
+        Case::Same("--hmark-sport 0x0050 --hmark-rnd 0x00000003 --hmark-mod 5"),
+        Case::Saves(
+            "--hmark-mod 5 --hmark-rnd 3 --hmark-tuple sport,dport,proto",
+            "--hmark-sport-mask 0xffff --hmark-dport-mask 0xffff --hmark-proto-mask 0xffff --hmark-rnd 0x00000003 \
+             --hmark-mod 5",
+        ),
+        Case::Fails("--hmark-rnd 3", "--hmark-mod is mandatory"),
+        Case::Fails("--hmark-mod 3", "--hmark-rnd is mandatory"),
+        Case::Fails("--hmark-mod 0 --hmark-rnd 3", "out of range (1-4294967295)"),
+        Case::Fails("--hmark-mod 3 --hmark-rnd 3", "you have to specify --hmark-tuple at least"),
+        Case::Fails("--hmark-mod 3 --hmark-rnd 3 --hmark-tuple src,foo", "Bad type \"foo\""),
+        Case::Fails("--hmark-mod 3 --hmark-rnd 3 --hmark-tuple spi,dport", "you cannot use --hmark-spi-mask"),
+        Case::Fails("--hmark-mod 3 --hmark-rnd 3 --hmark-tuple src --hmark-src-prefix 8", "can only be used once"),
+    ],
+};
+
+#[derive(Debug)]
+struct HMark {
+    family: Family,
+    src: Option<Addr>,
+    dst: Option<Addr>,
+    sport_mask: Option<u16>,
+    dport_mask: Option<u16>,
+    spi_mask: Option<u32>,
+    sport: Option<u16>,
+    dport: Option<u16>,
+    spi: Option<u32>,
+    protocol: Option<u16>,
+    start: u32,
+    modulus: u32,
+    offset: Option<u32>,
+    by_conn: bool,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
+    let get = |name: &str| parsed.get(name);
+    let short = |name: &str| get(name).map(|given| value::number_u16(parsed, given)).transpose();
+    let long = |name: &str| get(name).map(|given| value::number_u32(parsed, given)).transpose();
+    let prefix = |name: &str| get(name).map(|given| prefix_mask(parsed, given)).transpose();
+    let modulus = get("hmark-mod").map(|given| value::number(parsed, given, 1, u64::from(u32::MAX))).transpose()?;
+    let start = long("hmark-rnd")?;
+    let mut this = HMark {
+        family: parsed.family,
+        src: prefix("hmark-src-prefix")?,
+        dst: prefix("hmark-dst-prefix")?,
+        sport_mask: short("hmark-sport-mask")?,
+        dport_mask: short("hmark-dport-mask")?,
+        spi_mask: long("hmark-spi-mask")?,
+        sport: short("hmark-sport")?,
+        dport: short("hmark-dport")?,
+        spi: long("hmark-spi")?,
+        protocol: short("hmark-proto-mask")?,
+        start: start.unwrap_or(0),
+        modulus: modulus.unwrap_or(1) as u32,
+        offset: long("hmark-offset")?,
+        by_conn: false,
+    };
+    if let Some(given) = get("hmark-tuple") {
+        this.add_parts(parsed, given)?;
+    }
+    let refuse = |message: &str| Err(SyntaxError::parameter(message));
+    if modulus.is_none() {
+        return refuse("--hmark-mod is mandatory");
+    }
+    if start.is_none() {
+        return refuse("--hmark-rnd is mandatory");
+    }
+    if this.spi_mask.is_some() && (this.sport_mask.is_some() || this.dport_mask.is_some()) {
+        return refuse("you cannot use --hmark-spi-mask and --hmark-?port-mask,at the same time");
+    }
+    let nothing = this.src.is_none()
+        && this.dst.is_none()
+        && this.sport_mask.or(this.dport_mask).or(this.sport).or(this.dport).or(this.protocol).is_none()
+        && this.spi_mask.or(this.spi).is_none()
+        && !this.by_conn;
+    if nothing {
+        return refuse("you have to specify --hmark-tuple at least");
+    }
+    Ok(Arc::new(this))
+}
+
+fn prefix_mask(parsed: &Parsed<'_>, given: &Given) -> Result<Addr, SyntaxError> {
+    let mask = value::prefix_mask(parsed, given)?;
+    // iptables takes a mask with holes for a full one.
+    Ok(if value::prefix_of(parsed.family, mask).is_some() { mask } else { parsed.family.mask(parsed.family.bits()) })
+}
+
+impl HMark {
+    /// `--hmark-tuple`: each part stands for its option with everything set.
+    fn add_parts(&mut self, parsed: &Parsed<'_>, given: &Given) -> Result<(), SyntaxError> {
+        let full = parsed.family.mask(parsed.family.bits());
+        if given.value().is_empty() {
+            let message = "\"--hmark-tuple\" requires a list of types with no spaces, e.g. src,dst,sport,dport,proto";
+            return Err(SyntaxError::parameter(message));
+        }
+        for word in given.value().split(',') {
+            let part = word.to_ascii_lowercase();
+            let option = match part.as_str() {
+                "src" => "hmark-src-prefix",
+                "dst" => "hmark-dst-prefix",
+                "sport" => "hmark-sport-mask",
+                "dport" => "hmark-dport-mask",
+                "spi" => "hmark-spi-mask",
+                "proto" => "hmark-proto-mask",
+                "ct" => "",
+                _ => return Err(SyntaxError::parameter(format!("Bad type \"{word}\"")).at(word)),
+            };
+            if parsed.has(option) {
+                return Err(parsed.error(format_args!("option \"--{option}\" can only be used once.")));
+            }
+            match part.as_str() {
+                "src" => self.src = Some(full),
+                "dst" => self.dst = Some(full),
+                "sport" => self.sport_mask = Some(u16::MAX),
+                "dport" => self.dport_mask = Some(u16::MAX),
+                "spi" => self.spi_mask = Some(u32::MAX),
+                "proto" => self.protocol = Some(u16::MAX),
+                _ => self.by_conn = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// The part of an address that counts, in 32 bits.
+    fn fold(&self, addr: Addr, mask: Option<Addr>) -> u32 {
+        let bits = addr.0 & mask.unwrap_or_default().0;
+        match self.family {
+            Family::V4 => bits as u32,
+            Family::V6 => (bits >> 96) as u32 ^ (bits >> 64) as u32 ^ (bits >> 32) as u32 ^ bits as u32,
+        }
+    }
+
+    /// Both ports, or the security parameter index, as the hash takes them: masked, the larger half above.
+    fn ports(&self, ports: u32) -> u32 {
+        let halves = |high: Option<u16>, low: Option<u16>| {
+            u32::from(high.unwrap_or(0)) << 16 | u32::from(low.unwrap_or(0))
+        };
+        let mask = self.spi_mask.unwrap_or(halves(self.sport_mask, self.dport_mask));
+        let set = self.spi.unwrap_or(0) | halves(self.sport, self.dport);
+        let ports = ports & mask | set;
+        ports.max(ports.rotate_left(16))
+    }
+
+    fn of_conn(&self, look: &Look<'_>) -> Option<Flow> {
+        let (conn, _) = look.conn()?;
+        let [original, reply] = &conn.tuples;
+        let ports = u32::from(original.src_id) << 16 | u32::from(reply.src_id);
+        Some(Flow {
+            src: original.src,
+            dst: reply.src,
+            protocol: original.protocol,
+            ports: (original.protocol != proto::ICMP).then_some(ports),
+        })
+    }
+
+    fn mark(&self, flow: &Flow) -> u32 {
+        let (src, dst) = (self.fold(flow.src, self.src), self.fold(flow.dst, self.dst));
+        let ports = flow.ports.map_or(0, |ports| self.ports(ports));
+        let hash = jhash::jhash_3words(src.max(dst), src.min(dst), ports, self.start);
+        let hash = hash ^ u32::from(u16::from(flow.protocol) & self.protocol.unwrap_or(0));
+        jhash::scale(hash, self.modulus).wrapping_add(self.offset.unwrap_or(0))
+    }
+}
+
+/// What of a packet is hashed.
+struct Flow {
+    src: Addr,
+    dst: Addr,
+    protocol: u8,
+    /// Source and destination port, or security parameter index; None where there are none to look at.
+    ports: Option<u32>,
+}
+
+/// The flow of a packet; of the packet that an ICMP error quotes.
+fn of_packet(look: &Look<'_>) -> Option<Flow> {
+    match look.family() {
+        Family::V4 => of_ipv4(look.bytes()),
+        Family::V6 => of_ipv6(look.bytes()),
+    }
+}
+
+fn of_ipv4(bytes: &[u8]) -> Option<Flow> {
+    const ICMP_ERRORS: [u8; 5] = [3, 4, 5, 11, 12];
+    let mut ip = Ipv4::new(bytes)?;
+    // The quote need not be complete: only what is looked at must be there.
+    let mut rest = bytes.get(ip.header_len()..).unwrap_or_default();
+    if ip.protocol() == proto::ICMP
+        && rest.len() >= 8
+        && rest.first().is_some_and(|kind| ICMP_ERRORS.contains(kind))
+    {
+        let quote = rest.get(8..)?;
+        ip = Ipv4::new(quote)?;
+        rest = quote.get(ip.header_len()..).unwrap_or_default();
+    }
+    let has_ports = ip.protocol() != proto::ICMP && !ip.is_fragment();
+    Some(Flow {
+        src: ip.src(),
+        dst: ip.dst(),
+        protocol: ip.protocol(),
+        ports: if has_ports { ports_at(ip.protocol(), rest) } else { None },
+    })
+}
+
+fn of_ipv6(bytes: &[u8]) -> Option<Flow> {
+    let mut bytes = bytes;
+    let mut ip = Ipv6::new(bytes)?;
+    // Without a transport header nothing is set, and the hash of nothing is the mark.
+    let Ok(mut transport) = ip.transport() else {
+        return Some(Flow { src: Addr::UNSPECIFIED, dst: Addr::UNSPECIFIED, protocol: 0, ports: None });
+    };
+    if transport.fragment.is_none() && transport.protocol == proto::ICMPV6 {
+        let message = bytes.get(transport.offset..).unwrap_or_default();
+        if message.len() >= 8 && message.first().is_some_and(|kind| *kind != 0 && *kind < 128) {
+            bytes = message.get(8..)?;
+            ip = Ipv6::new(bytes)?;
+            transport = ip.transport().ok()?;
+        }
+    }
+    let has_ports = transport.protocol != proto::ICMPV6 && transport.fragment.is_none();
+    let rest = bytes.get(transport.offset..).unwrap_or_default();
+    Some(Flow {
+        src: ip.src(),
+        dst: ip.dst(),
+        protocol: transport.protocol,
+        ports: if has_ports { ports_at(transport.protocol, rest) } else { None },
+    })
+}
+
+fn ports_at(protocol: u8, transport: &[u8]) -> Option<u32> {
+    let at = match protocol {
+        proto::TCP | proto::UDP | proto::UDPLITE | proto::DCCP | proto::SCTP | proto::ESP => 0,
+        proto::AH => 4,
+        _ => return None,
+    };
+    match *transport.get(at..)? {
+        [a, b, c, d, ..] => Some(u32::from_be_bytes([a, b, c, d])),
+        _ => None,
+    }
+}
+
+impl Target for HMark {
+    fn name(&self) -> &'static str {
+        "HMARK"
+    }
+
+    fn act(&self, edit: &mut Edit<'_>) -> Verdict {
+        let look = edit.look();
+        let flow = if self.by_conn { self.of_conn(&look) } else { of_packet(&look) };
+        if let Some(flow) = flow {
+            edit.set_mark(self.mark(&flow));
+        }
+        Verdict::Continue
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = |mask: Addr| value::prefix_of(self.family, mask).unwrap_or(self.family.bits());
+        if let Some(mask) = self.src {
+            write!(f, " --hmark-src-prefix {}", prefix(mask))?;
+        }
+        if let Some(mask) = self.dst {
+            write!(f, " --hmark-dst-prefix {}", prefix(mask))?;
+        }
+        if let Some(mask) = self.sport_mask {
+            write!(f, " --hmark-sport-mask {mask:#06x}")?;
+        }
+        if let Some(mask) = self.dport_mask {
+            write!(f, " --hmark-dport-mask {mask:#06x}")?;
+        }
+        if let Some(mask) = self.spi_mask {
+            write!(f, " --hmark-spi-mask {mask:#010x}")?;
+        }
+        if let Some(port) = self.sport {
+            write!(f, " --hmark-sport {port:#06x}")?;
+        }
+        if let Some(port) = self.dport {
+            write!(f, " --hmark-dport {port:#06x}")?;
+        }
+        if let Some(spi) = self.spi {
+            write!(f, " --hmark-spi {spi:#010x}")?;
+        }
+        if let Some(mask) = self.protocol {
+            write!(f, " --hmark-proto-mask {mask:#04x}")?;
+        }
+        write!(f, " --hmark-rnd {:#010x} --hmark-mod {}", self.start, self.modulus)?;
+        if let Some(offset) = self.offset {
+            write!(f, " --hmark-offset {offset}")?;
+        }
+        f.write_str(if self.by_conn { " --hmark-tuple ct" } else { "" })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,84 @@
+//! `-j TOS`: change the type-of-service byte or the traffic class.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, TargetSpec, value};
+use hairpin_engine::rule::{Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::{Edit, Hooks};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: TargetSpec = TargetSpec {
+    name: "TOS",
+    families: Families::Both,
+    about: "change the TOS byte or traffic class",
+    options: &[
+        Opt::new("set-tos", &["value[/mask]|name"], "clear the bits of the mask, then XOR the value").excludes(OPERATIONS),
+        Opt::new("and-tos", &["bits"], "AND").excludes(OPERATIONS),
+        Opt::new("or-tos", &["bits"], "OR").excludes(OPERATIONS),
+        Opt::new("xor-tos", &["bits"], "XOR").excludes(OPERATIONS),
+    ],
+    build,
+    cases: &[
+        Case::Same("@mangle FORWARD|--set-tos 0x10/0x3f"),
+        Case::Saves("@mangle FORWARD|--set-tos 0x10", "--set-tos 0x10/0xff"),
+        Case::Saves("@mangle FORWARD|--set-tos minimize-cost", "--set-tos 0x02/0x3f"),
+        Case::Saves("@mangle FORWARD|--and-tos 0x12", "--set-tos 0x00/0xed"),
+        Case::Saves("@mangle FORWARD|--or-tos 0x12", "--set-tos 0x12/0x12"),
+        Case::Saves("@mangle FORWARD|--xor-tos 0x12", "--set-tos 0x12/0x00"),
+        Case::Fails("@mangle FORWARD|--set-tos 256", "Symbolic name \"256\" is unknown"),
+        Case::Fails("@mangle FORWARD|--set-tos 1/256", "Illegal value: \"1/256\""),
+        Case::Fails("@mangle FORWARD|--xor-tos 1 --set-tos 1", "cannot be used together"),
+        Case::Fails("@mangle FORWARD|", "An action is required"),
+    ],
+};
+
+const OPERATIONS: &[&str] = &["set-tos", "and-tos", "or-tos", "xor-tos"];
+
+/// The mask that goes with a name: all but the bits of congestion notification, one of which RFC 1349 used.
+const NAME_MASK: u8 = 0x3f;
+
+#[derive(Debug)]
+struct Tos {
+    value: u8,
+    mask: u8,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
+    let Some(given) = parsed.given.first() else {
+        return Err(parsed.error("An action is required"));
+    };
+    let bits = || value::number_u8(parsed, given);
+    let (value, mask) = match given.option.name {
+        "set-tos" => value::tos_mask(given, NAME_MASK)?,
+        "and-tos" => (0, !bits()?),
+        "or-tos" => (bits()?, bits()?),
+        _ => (bits()?, 0),
+    };
+    Ok(Arc::new(Tos { value, mask }))
+}
+
+impl Target for Tos {
+    fn name(&self) -> &'static str {
+        "TOS"
+    }
+
+    fn act(&self, edit: &mut Edit<'_>) -> Verdict {
+        let tos = edit.look().tos();
+        edit.packet().set_tos((tos & !self.mask) ^ self.value);
+        Verdict::Continue
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " --set-tos {:#04x}/{:#04x}", self.value, self.mask)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { tables: Tables::of(&[TableId::Mangle]), hooks: Hooks::ALL, protocols: Protocols::Any }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
