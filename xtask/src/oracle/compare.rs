@@ -191,7 +191,7 @@ fn field_at(frame: &Frame<'_>, at: usize) -> String {
 /// The frame with the named fields, and the checksums that follow from them, set to zero.
 fn masked(data: &[u8], names: &BTreeSet<String>) -> Vec<u8> {
     let frame = Frame::new(data);
-    let only_header = names.iter().all(|n| n == "ip.id" || n == "frag.id");
+    let only_header = names.iter().all(|n| matches!(n.as_str(), "ip.id" | "ip.timestamp" | "frag.id"));
     let mut spans = Vec::new();
     spans.extend(frame.random_fields().into_iter().filter(|(n, _)| names.contains(*n)).map(|(_, s)| s));
     spans.extend(

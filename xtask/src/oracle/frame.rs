@@ -13,6 +13,7 @@ pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 pub const DCCP: u8 = 33;
 pub const GRE: u8 = 47;
+pub const ESP: u8 = 50;
 pub const ICMP6: u8 = 58;
 pub const SCTP: u8 = 132;
 pub const UDPLITE: u8 = 136;
@@ -142,6 +143,7 @@ impl<'a> Frame<'a> {
         let Some(ip) = &self.ip else { return out };
         if !ip.is_v6() {
             out.push(("ip.id", 18..20));
+            out.extend(timestamps(self.data, ip.l4).map(|span| ("ip.timestamp", span)));
         }
         if let Some(at) = ip.fragment.and_then(|f| f.header) {
             out.push(("frag.id", at + 4..at + 8));
@@ -291,6 +293,20 @@ pub fn hex(data: &[u8], rows: usize) -> String {
         let _ = writeln!(out, "...   ({} bytes in all)", data.len());
     }
     out
+}
+
+/// Where a timestamp option of IPv4 keeps its times: the router writes the time of day there.
+fn timestamps(data: &[u8], end: usize) -> Option<Range<usize>> {
+    let mut at = ETH + 20;
+    while at < end {
+        at += match *data.get(at)? {
+            0 => return None,
+            1 => 1,
+            68 => return Some(at + 4..(at + usize::from(*data.get(at + 1)?)).max(at + 4).min(end)),
+            _ => usize::from(*data.get(at + 1)?).max(2),
+        };
+    }
+    None
 }
 
 fn pseudo(ip: &Ip, len: usize) -> Vec<u8> {

@@ -12,6 +12,7 @@ mod pcap;
 mod program;
 mod record;
 mod scenario;
+mod shrink;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +38,9 @@ Usage: cargo xtask oracle COMMAND
       the same scenarios; --first N --count 1 makes one of them again. Those in which the program differs are kept in DIR
       (target/oracle-fuzz); --keep-all keeps the others, too. --deep: long conversations, some 60 rules in nested chains.
       --coverage counts the rules made and met. --jobs N plays N at a time.
+
+  shrink [--program CMD] PATH OUT                                                                                 (root)
+      Make the scenario at PATH, in which the program differs, as small as possible and write it to OUT.
 ";
 
 /// Runs the command that `args` names.
@@ -45,6 +49,7 @@ pub fn main(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
         Some(Value(command)) if command == "compare" => compare(args),
         Some(Value(command)) if command == "record" => record(args),
         Some(Value(command)) if command == "fuzz" => fuzz(args),
+        Some(Value(command)) if command == "shrink" => shrink(args),
         Some(Long("help") | Short('h')) => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
@@ -174,6 +179,28 @@ fn fuzz(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
     };
     let all_agree = fuzz::run(&settings, &program, &kernel::Switch::on()?)?;
     Ok(ExitCode::from(u8::from(!all_agree)))
+}
+
+fn shrink(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
+    let (mut program, mut paths) = (None, Vec::new());
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("program") => program = Some(args.value()?.string()?),
+            Value(path) => paths.push(PathBuf::from(path)),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let [path, out] = &paths[..] else { return Err("shrink needs a scenario and where to write the small one".into()) };
+    if let Some(why) = kernel::obstacle() {
+        return Ok(cannot_ask(&why));
+    }
+    let program = match program {
+        Some(command) => Program::given(&command)?,
+        None => Program::ours(root())?,
+    };
+    let verdict = shrink::shrink(path, out, &program, &kernel::Switch::on()?)?;
+    println!("{}: {}", out.display(), verdict.report);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Without the kernel there is nothing to do, which is no failure on a developer's machine but one in CI.

@@ -252,8 +252,9 @@ pub fn save(
     fresh(&path.join("in"))?;
     put(&path.join("host.toml"), &host.to_toml())?;
     put(&path.join("rules.v4"), rules4)?;
-    if let Some(rules6) = rules6 {
-        put(&path.join("rules.v6"), rules6)?;
+    match rules6 {
+        Some(rules6) => put(&path.join("rules.v6"), rules6)?,
+        None => drop(fs::remove_file(path.join("rules.v6"))),
     }
     put(&path.join("scenario.toml"), &format!("about = {}\nsilent = true\n", quoted(about)))?;
     for i in &host.interface {

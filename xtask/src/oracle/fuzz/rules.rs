@@ -181,7 +181,9 @@ impl<'a> Author<'a> {
         ];
         let proto =
             if self.dice.chance(45) { None } else { Some(*self.dice.pick(if self.world.v6 { &six } else { &four })) };
-        let place = Place { proto, ..place };
+        let special = self.world.special.filter(|_| self.dice.chance(30));
+        let place = Place { proto: special.or(proto), ..place };
+        let proto = place.proto;
         let mut words = Vec::new();
         if self.dice.chance(4) {
             words.push("[3:144]".into());

@@ -6,10 +6,20 @@ use std::rc::Rc;
 use super::build::{self, ACK, FIN, PSH, RST, SYN, Segment, Sum, URG, mss};
 use super::odd;
 use super::stage::{End, Endpoint, Stage, Talk};
-use crate::oracle::frame::{DCCP, GRE, ICMP, ICMP6, SCTP, TCP, UDP, UDPLITE};
+use crate::oracle::frame::{AH, DCCP, ESP, GRE, ICMP, ICMP6, SCTP, TCP, UDP, UDPLITE};
 
 /// A random conversation.
 pub fn any<'s, 'a: 's>(stage: &'s Stage<'a>) -> Talk<'s> {
+    let special = stage.world().special.filter(|_| stage.chance(35));
+    match special {
+        Some("sctp") => return Box::pin(sctp(stage)),
+        Some("dccp") => return Box::pin(dccp(stage)),
+        Some("udplite") => return Box::pin(udplite(stage)),
+        Some("gre") => return Box::pin(gre(stage)),
+        Some("ah") => return Box::pin(ipsec(stage, AH)),
+        Some("esp") => return Box::pin(ipsec(stage, ESP)),
+        _ => {}
+    }
     match stage.weighted(&[10, 8, 4, 4, 2, 9, 3, 4, 2, 2, 1, 1, 1]) {
         0 => Box::pin(tcp(stage)),
         1 => Box::pin(udp(stage)),
@@ -515,6 +525,26 @@ async fn gre(stage: &Stage<'_>) {
     let client = stage.end(client.world, &client.iface, client.mac, me, you, GRE);
     let expected = stage.expect(client.world, GRE, &tag);
     let say = |end: &End<'_>, data: &[u8]| build::gre(end.me.0, end.you.0, data, &end.head.borrow());
+    stage.send(&client, say(&client, &tag)).await;
+    if let Some(server) = expected.end() {
+        stage.send(&server, say(&server, b"answer")).await;
+    }
+}
+
+/// AH (RFC 4302) or ESP (RFC 4303) with one of a few SPIs.
+async fn ipsec(stage: &Stage<'_>, proto: u8) {
+    let tag = stage.tag();
+    let client = stage.client(proto, Some(0));
+    let (me, you) = ((client.me.0, 0), (client.you.0, 0));
+    let client = stage.end(client.world, &client.iface, client.mac, me, you, proto);
+    let expected = stage.expect(client.world, proto, &tag);
+    let spi: u32 = stage.pick(&[256, 5, 48_879]);
+    let say = |end: &End<'_>, data: &[u8]| {
+        let head: &[u8] = if proto == AH { &[59, 4, 0, 0] } else { &[] };
+        let mut body = [head, &spi.to_be_bytes(), &[0, 0, 0, 7], data].concat();
+        body.resize(body.len().max(24), 0);
+        build::ip(end.me.0, end.you.0, proto, &body, &end.head.borrow())
+    };
     stage.send(&client, say(&client, &tag)).await;
     if let Some(server) = expected.end() {
         stage.send(&server, say(&server, b"answer")).await;

@@ -22,6 +22,8 @@ pub struct World {
     pub far: Vec<Person>,
     /// The few ports that the traffic goes to and the rules speak of.
     pub ports: Vec<u16>,
+    /// A rarer protocol that traffic and rules deal with.
+    pub special: Option<&'static str>,
     pub host: Host,
 }
 
@@ -129,6 +131,9 @@ impl World {
         let mut world = Self {
             v6,
             ports,
+            special: dice
+                .chance(35)
+                .then(|| *dice.pick(&["sctp", "dccp", "udplite", "gre", "ah", "esp", "sctp", "dccp"])),
             ifaces: LINKS[..links].iter().map(|l| l.name.to_string()).collect(),
             mine: Vec::new(),
             near: Vec::new(),
