@@ -9,6 +9,7 @@ mod index;
 mod knobs;
 mod other;
 mod room;
+mod sctp;
 mod seq_adjust;
 mod table;
 mod tcp;
@@ -191,6 +192,7 @@ pub(crate) fn observe(conn: &mut Conn, dir: Direction, packet: &Packet, is_new: 
         proto::UDP => udp::observe(conn, packet, context),
         proto::UDPLITE => udp::observe_lite(conn, packet, context),
         proto::ICMP | proto::ICMPV6 => icmp::observe(conn, packet, context),
+        proto::SCTP => sctp::observe(conn, dir, packet, is_new, context),
         proto::GRE => other::observe_gre(conn, is_new, context),
         _ => other::observe(conn, context),
     }

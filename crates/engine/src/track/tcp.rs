@@ -784,7 +784,8 @@ fn note_invalid(conn: &mut Conn, track: &mut TcpTrack, segment: &Segment<'_>, di
 mod tests {
     use super::*;
     use crate::time::Now;
-    use crate::track::{Class, testing};
+    use crate::track::Class;
+    use crate::track::testing::{self, Follow};
     use hairpin_wire::{Addr, Family, build};
     use proptest::prelude::*;
 
@@ -1009,18 +1010,18 @@ mod tests {
             ),
             cut in 0usize..60,
         ) {
-            let mut host = Host::new(Knobs { checksum: false, ..Knobs::default() });
+            let mut follow = Follow::new(observe, proto::TCP, Knobs { checksum: false, ..Knobs::default() });
             for (reply, seq, ack, flags, window, options) in segments {
                 let tcp = build::Tcp { seq, ack, flags, window, options: &options, ..build::Tcp::default() };
                 let bytes = tcp.to_vec(Family::V4, Addr::v4(1), Addr::v4(2));
                 let kept = &bytes[..bytes.len().saturating_sub(cut)];
                 let packet = Packet::from_ip(&build::ip(Family::V4, Addr::v4(1), Addr::v4(2), proto::TCP, kept)).unwrap();
-                host.see(reply, &packet);
+                follow.see(reply, &packet);
             }
         }
     }
 
-    /// Follows lines as in [`RECORDED`], with nothing but what is said compared.
+    /// Follows lines as in [`RECORDED`].
     #[track_caller]
     fn check(lines: &str) {
         replay(Knobs::default(), lines, 0);
@@ -1028,31 +1029,10 @@ mod tests {
 
     #[track_caller]
     fn replay(knobs: Knobs, lines: &str, tolerance: u64) {
-        let mut host = Host::new(knobs);
-        let mut done = String::new();
-        for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            if let Some(secs) = line.strip_prefix("wait ") {
-                host.now.mono = host.now.mono + std::time::Duration::from_secs(secs.parse().unwrap());
-                continue;
-            }
-            let (said, expected) = line.split_once(" : ").or_else(|| line.split_once(": ")).unwrap();
-            let step = step(said);
-            let class = host.see(step.reply, &segment(&step));
-            let got = host.describe(class);
-            done += &format!("{line}   {got}\n");
-            assert!(agree(expected, &got, tolerance), "got {got} after\n{done}");
-        }
-    }
-
-    /// Whether every word expected is there; seconds may be less than expected by the tolerance.
-    fn agree(expected: &str, got: &str, tolerance: u64) -> bool {
-        let mut got_words = got.split_whitespace();
-        expected.split_whitespace().all(|word| {
-            got_words.any(|got| match (word.parse::<u64>(), got.parse::<u64>()) {
-                (Ok(word), Ok(got)) => word.abs_diff(got) <= tolerance,
-                _ => word == got,
-            })
-        })
+        Follow::new(observe, proto::TCP, knobs).replay(lines, tolerance, |line| {
+            let step = step(line);
+            (step.reply, segment(&step))
+        });
     }
 
     fn recorded_knobs(words: &str) -> Knobs {
@@ -1122,62 +1102,5 @@ mod tests {
             ..build::Tcp::default()
         };
         Packet::from_ip(&tcp.packet(Family::V4, Addr::v4(1), Addr::v4(2))).unwrap()
-    }
-
-    /// A table of one connection.
-    struct Host {
-        knobs: Knobs,
-        now: Now,
-        /// The connection, and whether it began in the other direction.
-        conn: Option<(Conn, bool)>,
-        packets: [u32; 2],
-    }
-
-    impl Host {
-        fn new(knobs: Knobs) -> Host {
-            let now = Now { mono: Instant::from_secs(1_000_000), ..Now::default() };
-            Host { knobs, now, conn: None, packets: [0; 2] }
-        }
-
-        /// Tracks a packet, which then leaves; the class it had.
-        fn see(&mut self, reply: bool, packet: &Packet) -> &'static str {
-            let is_new = self.conn.is_none();
-            let (mut conn, turned) = self.conn.take().unwrap_or_else(|| (testing::conn(proto::TCP), reply));
-            let dir = if reply == turned { Direction::Original } else { Direction::Reply };
-            if is_new {
-                self.packets = [0; 2];
-            }
-            let context = Observe { now: &self.now, knobs: &self.knobs, hook: Hook::Prerouting, class: Class::New };
-            let seen = observe(&mut conn, dir, packet, is_new, &context);
-            if is_new && seen == Seen::Accept {
-                conn.status.set(Status::CONFIRMED);
-                conn.expires = Instant::from_jiffies(conn.expires.jiffies() + self.now.mono.jiffies());
-            }
-            let answered = dir == Direction::Reply || conn.status.has(Status::SEEN_REPLY);
-            match seen {
-                Seen::Accept => self.packets[dir.index()] += 1,
-                Seen::Repeat => return self.see(reply, packet),
-                Seen::Invalid(_) => {
-                    self.conn = (!is_new).then_some((conn, turned));
-                    return "INVALID";
-                }
-                _ => {}
-            }
-            if dir == Direction::Reply {
-                conn.status.set(Status::SEEN_REPLY);
-            }
-            self.conn = (seen != Seen::AcceptAndDelete).then_some((conn, turned));
-            if answered { "ESTABLISHED" } else { "NEW" }
-        }
-
-        fn describe(&self, class: &str) -> String {
-            let Some((conn, turned)) = &self.conn else { return format!("{class} -") };
-            let ProtoState::Tcp(track) = conn.proto else { panic!("{conn:?}") };
-            let secs = conn.seconds_left(self.now.mono);
-            let assured = if conn.status.has(Status::ASSURED) { " assured" } else { "" };
-            let rev = if *turned { " rev" } else { "" };
-            let [original, reply] = self.packets;
-            format!("{class} {} {secs}{assured}{rev} p{original}/{reply}", track.state.text())
-        }
     }
 }

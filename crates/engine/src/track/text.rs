@@ -1,6 +1,6 @@
 //! Connections as the `conntrack` tool prints them.
 
-use super::{Conn, Direction, ProtoState, Status, Tuple};
+use super::{Conn, Direction, ProtoState, Status, Tuple, sctp};
 use crate::rule::Counter;
 use crate::time::{Instant, Now};
 use hairpin_wire::{Family, proto};
@@ -33,7 +33,7 @@ impl Display for Line<'_> {
         write!(f, "{} ", conn.seconds_left(now.mono))?;
         match conn.proto {
             ProtoState::Tcp(tcp) => write!(f, "{} ", tcp.state.text())?,
-            ProtoState::Sctp { state, .. } => write!(f, "{} ", sctp_state(state))?,
+            ProtoState::Sctp { state, .. } => write!(f, "{} ", sctp::state_text(state))?,
             _ => {}
         }
         self.direction(f, Direction::Original)?;
@@ -113,20 +113,4 @@ fn protocol_name(protocol: u8) -> &'static str {
         proto::DCCP => "dccp",
         _ => "unknown",
     }
-}
-
-fn sctp_state(state: u8) -> &'static str {
-    const STATES: [&str; 10] = [
-        "NONE",
-        "CLOSED",
-        "COOKIE_WAIT",
-        "COOKIE_ECHOED",
-        "ESTABLISHED",
-        "SHUTDOWN_SENT",
-        "SHUTDOWN_RECD",
-        "SHUTDOWN_ACK_SENT",
-        "HEARTBEAT_SENT",
-        "HEARTBEAT_ACKED",
-    ];
-    STATES.get(usize::from(state)).copied().unwrap_or("NONE")
 }
