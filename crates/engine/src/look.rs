@@ -326,6 +326,13 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// The labels of its connection; None without a connection and where it has no room for labels. Not part of
+    /// [`Facts::CONN`]: rules change them while packets pass.
+    pub fn conn_labels(&self) -> Option<&'a Cell<u128>> {
+        self.note(Facts::MEMORY);
+        self.conn()?.0.extra.as_ref()?.labels.as_ref()
+    }
+
     /// Notes that the connection's counters are read.
     pub fn conn_counters(&self) -> Option<[crate::rule::Counter; 2]> {
         self.note(Facts::CONN_COUNTERS);

@@ -6,6 +6,7 @@
 
 mod nat_range;
 mod ports;
+mod spi;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -99,24 +100,40 @@ macro_rules! extensions {
 
 extensions! { MATCHES: MatchSpec in matches {
     addrtype,
+    ah,
     comment,
+    connbytes,
+    connlabel,
     connmark,
     conntrack,
+    cpu,
+    dccp,
+    devgroup,
     dscp,
     ecn,
+    esp,
+    helper,
     hl,
     icmp,
     icmp6,
+    ipcomp,
     iprange,
     length,
     limit,
     mac,
     mark,
     multiport,
+    owner,
+    physdev,
     pkttype,
+    quota,
+    realm,
+    rpfilter,
+    sctp,
     state,
     statistic,
     tcp,
+    tcpmss,
     tos,
     ttl,
     udp,

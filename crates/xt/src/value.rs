@@ -165,6 +165,33 @@ pub fn mark_mask(parsed: &Parsed<'_>, given: &Given) -> Result<(u32, u32), Synta
     Ok((narrow(value)?, narrow(mask)?))
 }
 
+/// `VALUE[/MASK]` of 32 bits each, or a name of this kind, for which all bits count (`xtables_parse_val_mask`).
+pub fn named_mask(parsed: &Parsed<'_>, given: &Given, kind: NameKind) -> Result<(u32, u32), SyntaxError> {
+    let (name, text) = (given.name, given.value());
+    let narrow = |n: u64| u32::try_from(n).ok();
+    let number = split_number(text).and_then(|(n, rest)| Some((narrow(n)?, rest)));
+    match number {
+        Some((value, "")) => return Ok((value, u32::MAX)),
+        Some((value, rest)) if rest.starts_with('/') => {
+            let mask = rest.get(1..).and_then(split_number).and_then(|(n, rest)| Some((narrow(n)?, rest)));
+            return match mask {
+                Some((mask, "")) => Ok((value, mask)),
+                Some(_) => {
+                    let message = format_args!("trailing garbage after value for option \"--{name}\".");
+                    Err(parsed.error(message).at(text))
+                }
+                None => {
+                    let message = format_args!("bad integer value for option \"--{name}\", or out of range.");
+                    Err(parsed.error(message).at(text))
+                }
+            };
+        }
+        _ => {}
+    }
+    let message = format_args!("could not map name {text} to an integer value for option \"--{name}\".");
+    parsed.names.number(kind, text).map(|value| (value, u32::MAX)).ok_or_else(|| parsed.error(message).at(text))
+}
+
 /// A port by number, or by a service's name under the protocol of this number (`xtables_parse_port`).
 pub fn service_port(parsed: &Parsed<'_>, text: &str, protocol: u8) -> Result<u16, SyntaxError> {
     lookup_port(parsed, text, protocol)

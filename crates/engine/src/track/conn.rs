@@ -5,6 +5,7 @@ use crate::net::IfIndex;
 use crate::rule::Counter;
 use crate::time::{HZ, Instant, Wall};
 use hairpin_wire::{Family, proto};
+use std::cell::Cell;
 
 /// The direction of a packet relative to the packet that made the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -275,8 +276,8 @@ pub struct Extra {
     pub master: Option<ConnId>,
     /// Sequence adjustment per direction.
     pub seq_adjust: [SeqAdjust; 2],
-    /// 128 labels.
-    pub labels: Option<u128>,
+    /// 128 labels. A match may set one (`-m connlabel --set`), so they change through a shared reference.
+    pub labels: Option<Cell<u128>>,
     /// When it was confirmed (nf_conntrack_timestamp), if that is kept; 0 until then.
     pub confirmed_at: Option<Wall>,
     /// How NAT is to bind it as the expectation that it met asks; to be taken out when that is done.

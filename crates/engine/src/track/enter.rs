@@ -147,7 +147,7 @@ impl Visit<'_> {
             conn.extra_mut().confirmed_at = Some(Wall(0));
         }
         if tracker.labels {
-            conn.extra_mut().labels = Some(0);
+            conn.extra_mut().labels = Some(std::cell::Cell::new(0));
         }
         if !self.meet_expectation(tracker, &mut conn)
             && let Some(helper) = self.template.and_then(|template| template.helper.as_deref()).and_then(helper_name)

@@ -1,0 +1,139 @@
+//! `-m connbytes`: how much the packet's connection has carried.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::Look;
+use hairpin_engine::rule::{Match, Needs};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "connbytes",
+    aliases: &[],
+    families: Families::Both,
+    about: "how much the packet's connection has carried",
+    options: &[
+        Opt::new("connbytes", &["from[:to]"], "at least so much, and at most").inverts().required(),
+        Opt::new("connbytes-dir", &["original|reply|both"], "which direction is looked at").required(),
+        Opt::new("connbytes-mode", &["packets|bytes|avgpkt"], "packets, bytes, or bytes for each packet").required(),
+    ],
+    build,
+    cases: &[
+        Case::Same("--connbytes 0:1000 --connbytes-mode packets --connbytes-dir both"),
+        Case::Same("! --connbytes 5:10 --connbytes-mode avgpkt --connbytes-dir original"),
+        Case::Same("! --connbytes 5 --connbytes-mode bytes --connbytes-dir reply"),
+        Case::Saves(
+            "--connbytes 1000: --connbytes-mode bytes --connbytes-dir both",
+            "--connbytes 1000 --connbytes-mode bytes --connbytes-dir both",
+        ),
+        Case::Saves(
+            "--connbytes : --connbytes-dir both --connbytes-mode bytes",
+            "--connbytes 0 --connbytes-mode bytes --connbytes-dir both",
+        ),
+        Case::Fails("--connbytes 5 --connbytes-mode foo --connbytes-dir both", "Unknown --connbytes-mode `foo'"),
+        Case::Fails("--connbytes 5 --connbytes-mode bytes --connbytes-dir foo", "Unknown --connbytes-dir `foo'"),
+        Case::Fails("--connbytes 5 --connbytes-mode bytes", "must be specified"),
+        Case::Fails("--connbytes 5:3 --connbytes-mode bytes --connbytes-dir both", "out of range"),
+    ],
+};
+
+/// A `from` above `to` stands for what is not between them, as in the kernel.
+#[derive(Debug)]
+struct ConnBytes {
+    from: u64,
+    to: u64,
+    what: What,
+    direction: Direction,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Packets,
+    Bytes,
+    Average,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    Original,
+    Reply,
+    Both,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let required = |name: &str| {
+        parsed.get(name).ok_or_else(|| parsed.error(format_args!("option \"--{name}\" must be specified")))
+    };
+    let given = required("connbytes")?;
+    let range = value::number_range(parsed, given, 0, u64::MAX)?;
+    let to = if range.is_range { range.to } else { u64::MAX };
+    let (from, to) = if given.inverted { (to, range.from) } else { (range.from, to) };
+    let direction = match required("connbytes-dir")?.value() {
+        "original" => Direction::Original,
+        "reply" => Direction::Reply,
+        "both" => Direction::Both,
+        other => return Err(SyntaxError::parameter(format!("Unknown --connbytes-dir `{other}'")).at(other)),
+    };
+    let what = match required("connbytes-mode")?.value() {
+        "packets" => What::Packets,
+        "bytes" => What::Bytes,
+        "avgpkt" => What::Average,
+        other => return Err(SyntaxError::parameter(format!("Unknown --connbytes-mode `{other}'")).at(other)),
+    };
+    Ok(Arc::new(ConnBytes { from, to, what, direction }))
+}
+
+impl Match for ConnBytes {
+    fn name(&self) -> &'static str {
+        "connbytes"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        // Also when inverted: what is not counted does not fit.
+        let Some([original, reply]) = look.conn_counters() else { return false };
+        let counted = match self.direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+            Direction::Both => original + reply,
+        };
+        let amount = match self.what {
+            What::Packets => counted.packets,
+            What::Bytes => counted.bytes,
+            What::Average => counted.bytes.checked_div(counted.packets).unwrap_or(0),
+        };
+        if self.to >= self.from {
+            (self.from..=self.to).contains(&amount)
+        } else {
+            amount < self.to || amount > self.from
+        }
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inverted = self.from > self.to;
+        let (from, to) = if inverted { (self.to, self.from) } else { (self.from, self.to) };
+        write!(f, "{} --connbytes {from}", if inverted { " !" } else { "" })?;
+        if to != 0 && to < u64::MAX {
+            write!(f, ":{to}")?;
+        }
+        f.write_str(match self.what {
+            What::Packets => " --connbytes-mode packets",
+            What::Bytes => " --connbytes-mode bytes",
+            What::Average => " --connbytes-mode avgpkt",
+        })?;
+        f.write_str(match self.direction {
+            Direction::Original => " --connbytes-dir original",
+            Direction::Reply => " --connbytes-dir reply",
+            Direction::Both => " --connbytes-dir both",
+        })
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::ACCOUNTING
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

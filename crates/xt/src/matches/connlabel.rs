@@ -1,0 +1,101 @@
+//! `-m connlabel`: a label of the packet's connection, which the match may also set.
+
+use crate::option::{Given, NameKind, Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::Look;
+use hairpin_engine::rule::{Match, Needs, Place, Refused};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "connlabel",
+    aliases: &[],
+    families: Families::Both,
+    about: "a label of the packet's connection",
+    options: &[
+        Opt::new("label", &["name|number"], "the connection has this label").inverts().required(),
+        Opt::switch("set", "give it the label; the packet fits when that succeeds"),
+    ],
+    build,
+    cases: &[
+        Case::Same("! --label \"40\" --set"),
+        Case::Saves("--label 127", "--label \"127\""),
+        Case::Fails("--label foo", "label 'foo' not found or invalid value"),
+        Case::Fails("--label 65536", "label '65536' not found or invalid value"),
+        Case::Fails("", "must be specified"),
+    ],
+};
+
+#[derive(Debug)]
+struct ConnLabel {
+    bit: u16,
+    name: Option<String>,
+    inverted: bool,
+    set: bool,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let Some(given) = parsed.get("label") else {
+        return Err(parsed.error("option \"--label\" must be specified"));
+    };
+    let bit = parse_label(parsed, given)?;
+    Ok(Arc::new(ConnLabel {
+        bit,
+        name: parsed.names.name(NameKind::ConnLabel, u32::from(bit)),
+        inverted: given.inverted,
+        set: parsed.has("set"),
+    }))
+}
+
+fn parse_label(parsed: &Parsed<'_>, given: &Given) -> Result<u16, SyntaxError> {
+    let text = given.value();
+    let named = parsed.names.number(NameKind::ConnLabel, text).and_then(|bit| u16::try_from(bit).ok());
+    let number = || value::number_within(text, 0, u64::from(u16::MAX)).map(|bit| bit as u16);
+    named
+        .or_else(number)
+        .ok_or_else(|| SyntaxError::parameter(format!("label '{text}' not found or invalid value")).at(text))
+}
+
+impl Match for ConnLabel {
+    fn name(&self) -> &'static str {
+        "connlabel"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        let Some(labels) = look.conn_labels() else { return self.inverted };
+        let bit = 1u128.checked_shl(u32::from(self.bit)).unwrap_or(0);
+        if self.set {
+            labels.set(labels.get() | bit);
+        }
+        (labels.get() & bit != 0) != self.inverted
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " ! --label " } else { " --label " })?;
+        match &self.name {
+            Some(name) => write!(f, "\"{name}\"")?,
+            None => write!(f, "\"{}\"", self.bit)?,
+        }
+        f.write_str(if self.set { " --set" } else { "" })
+    }
+
+    fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
+        if self.bit > LAST {
+            return Err(Refused::Range(format!("xt_connlabel: label {} is above {LAST}", self.bit)));
+        }
+        Ok(())
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::LABELS
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// A connection has 128 labels.
+const LAST: u16 = 127;

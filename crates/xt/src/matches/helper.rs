@@ -1,0 +1,70 @@
+//! `-m helper`: the packet's connection was announced by a connection with this helper.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::Look;
+use hairpin_engine::rule::{Match, Needs};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "helper",
+    aliases: &[],
+    families: Families::Both,
+    about: "the packet's connection was announced by one with this helper",
+    options: &[Opt::new("helper", &["name"], "the helper's name, perhaps with -PORT; empty for any").inverts().required()],
+    build,
+    cases: &[
+        Case::Same("--helper ftp"),
+        Case::Same("! --helper ftp-2121"),
+        Case::Same("--helper \"\""),
+        Case::Fails("", "must be specified"),
+    ],
+};
+
+#[derive(Debug)]
+struct Helper {
+    name: String,
+    inverted: bool,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let Some(given) = parsed.get("helper") else {
+        return Err(parsed.error("option \"--helper\" must be specified"));
+    };
+    Ok(Arc::new(Helper { name: value::string(given, 0, MAX_BYTES)?.to_owned(), inverted: given.inverted }))
+}
+
+impl Match for Helper {
+    fn name(&self) -> &'static str {
+        "helper"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        let helper = look
+            .conn()
+            .and_then(|(conn, _)| conn.extra.as_ref()?.master)
+            .and_then(|master| look.other_conn(master)?.extra.as_ref()?.helper);
+        // The kernel compares as many bytes as the helper's own name has.
+        let fits = helper.is_some_and(|helper| self.name.is_empty() || self.name.starts_with(helper));
+        fits != self.inverted
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " ! --helper" } else { " --helper" })?;
+        value::save_string(f, &self.name)
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::TRACKING
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The longest name with its final zero byte is 30.
+const MAX_BYTES: usize = 29;

@@ -1,0 +1,75 @@
+//! `-m realm`: the routing realm of the packet's route.
+
+use crate::option::{NameKind, Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::hook::{Hook, Hooks};
+use hairpin_engine::Look;
+use hairpin_engine::rule::{Match, Scope};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "realm",
+    aliases: &[],
+    families: Families::V4,
+    about: "the routing realm of the packet's route",
+    options: &[Opt::new("realm", &["value[/mask]|name"], "the realm under the mask equals the value").inverts().required()],
+    build,
+    cases: &[
+        Case::Same("--realm 0x1/0x2a"),
+        Case::Same("! --realm 0x2a"),
+        Case::Saves("--realm 10/0xffffffff", "--realm 0xa"),
+        Case::Fails("--realm nowhere", "could not map name nowhere to an integer value for option \"--realm\"."),
+        Case::Fails("", "must be specified"),
+    ],
+};
+
+#[derive(Debug)]
+struct Realm {
+    value: u32,
+    mask: u32,
+    inverted: bool,
+    /// What saving prints instead of the number.
+    name: Option<String>,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let Some(given) = parsed.get("realm") else {
+        return Err(parsed.error("option \"--realm\" must be specified"));
+    };
+    let (value, mask) = value::named_mask(parsed, given, NameKind::Realm)?;
+    let name = if mask == u32::MAX { parsed.names.name(NameKind::Realm, value) } else { None };
+    Ok(Arc::new(Realm { value, mask, inverted: given.inverted, name }))
+}
+
+impl Match for Realm {
+    fn name(&self) -> &'static str {
+        "realm"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        let realm = look.route().map_or(0, |route| route.realm);
+        (realm & self.mask == self.value) != self.inverted
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " ! --realm" } else { " --realm" })?;
+        match &self.name {
+            Some(name) => write!(f, " {name}"),
+            None if self.mask == u32::MAX => write!(f, " {:#x}", self.value),
+            None => write!(f, " {:#x}/{:#x}", self.value, self.mask),
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        // There is no route yet in PREROUTING.
+        let hooks = Hooks::of(&[Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting]);
+        Scope { hooks, ..Scope::EVERYWHERE }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

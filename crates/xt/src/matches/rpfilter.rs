@@ -1,0 +1,87 @@
+//! `-m rpfilter`: whether an answer would go back the way the packet came.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec};
+use hairpin_engine::hook::{Hook, Hooks};
+use hairpin_engine::Look;
+use hairpin_engine::route::RouteType;
+use hairpin_engine::rule::{Match, Scope, TableId, Tables};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "rpfilter",
+    aliases: &[],
+    families: Families::Both,
+    about: "an answer would go back the way the packet came",
+    options: &[
+        Opt::switch("loose", "by any device"),
+        Opt::switch("validmark", "use the packet's mark for the route back"),
+        Opt::switch("accept-local", "this host's own addresses are good sources"),
+        Opt::switch("invert", "the packet fits when the test fails"),
+    ],
+    build,
+    cases: &[
+        Case::Same(""),
+        Case::Same("--loose --validmark --accept-local --invert"),
+        Case::Saves("--invert --loose", "--loose --invert"),
+        Case::Fails("! --loose", "cannot be inverted"),
+    ],
+};
+
+#[derive(Debug)]
+struct RpFilter {
+    loose: bool,
+    with_mark: bool,
+    accept_local: bool,
+    invert: bool,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    Ok(Arc::new(RpFilter {
+        loose: parsed.has("loose"),
+        with_mark: parsed.has("validmark"),
+        accept_local: parsed.has("accept-local"),
+        invert: parsed.has("invert"),
+    }))
+}
+
+impl Match for RpFilter {
+    fn name(&self) -> &'static str {
+        "rpfilter"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        let back = look.reverse_path(self.with_mark);
+        let good_kind = match back.kind {
+            Some(RouteType::Unicast) => true,
+            Some(RouteType::Local) => self.accept_local,
+            _ => false,
+        };
+        (back.exempt || good_kind && (self.loose || back.by_input_device)) != self.invert
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags = [
+            (self.loose, " --loose"),
+            (self.with_mark, " --validmark"),
+            (self.accept_local, " --accept-local"),
+            (self.invert, " --invert"),
+        ];
+        flags.iter().filter(|(set, _)| *set).try_for_each(|(_, text)| f.write_str(text))
+    }
+
+    fn scope(&self) -> Scope {
+        Scope {
+            tables: Tables::of(&[TableId::Raw, TableId::Mangle]),
+            hooks: Hooks::of(&[Hook::Prerouting]),
+            ..Scope::EVERYWHERE
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
