@@ -440,6 +440,19 @@ conf! {
     UseTempaddr "use_tempaddr" 0 0;
 }
 
+impl Conf4 {
+    /// A change of these under `default` is for devices to come; a change of the others is also for every device that has no
+    /// address yet and on which the setting was not made.
+    const ONLY_FOR_NEW: [Conf4; 6] = [
+        Conf4::Forwarding,
+        Conf4::RouteLocalnet,
+        Conf4::DropUnicastInL2Multicast,
+        Conf4::DisableXfrm,
+        Conf4::DisablePolicy,
+        Conf4::PromoteSecondaries,
+    ];
+}
+
 /// One family's per-device settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Conf {
@@ -765,7 +778,7 @@ impl Sysctl {
             }
             Place::Default => {
                 conf.default[setting] = value;
-                if setting != Conf4::Forwarding as usize {
+                if !Conf4::ONLY_FOR_NEW.iter().any(|only| *only as usize == setting) {
                     for row in conf.devices.iter_mut().filter(|row| !row.own[setting]) {
                         row.values[setting] = value;
                     }

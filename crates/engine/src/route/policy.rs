@@ -209,13 +209,12 @@ impl Policy {
 
     /// The route for a flow by the rules.
     pub(crate) fn lookup(&self, flow: &Flow, interfaces: &[Interface]) -> Result<Found<'_>, Refused> {
-        let end = |refused| if refused == Refused::Throw { Refused::NoRoute } else { refused };
         if let Some(merged) = &self.merged {
-            // Without rules of its own Linux does not ask the three it has: `default` is searched even after a refusal.
-            return search(merged, flow).or_else(|refused| match self.table(TableId::DEFAULT) {
-                Some(table) => search(table, flow).map_err(end),
-                None => Err(end(refused)),
-            });
+            let found = match (search(merged, flow), self.table(TableId::DEFAULT)) {
+                (Err(Refused::Throw), Some(table)) => search(table, flow),
+                (found, _) => found,
+            };
+            return found.map_err(|refused| if refused == Refused::Throw { Refused::NoRoute } else { refused });
         }
         let mut at = 0;
         while let Some((rule, place)) = self.rules.get(at) {
