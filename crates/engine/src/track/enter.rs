@@ -202,3 +202,285 @@ fn helper_name(name: &str) -> Option<&'static str> {
     const HELPERS: [&str; 3] = ["ftp", "tftp", "irc"];
     HELPERS.into_iter().find(|helper| *helper == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::track::lab::{Lab, host, udp};
+    use crate::track::{ExpectNat, Expectation, SourceMask};
+    use hairpin_wire::build::{self, Echo, Tcp};
+    use hairpin_wire::{Addr, tcp};
+    use std::sync::Arc;
+
+    fn segment(from: (u8, u16), to: (u8, u16), seq: u32, ack: u32, flags: u8) -> Vec<u8> {
+        let tcp = Tcp { src_port: from.1, dst_port: to.1, seq, ack, flags, ..Default::default() };
+        tcp.packet(Family::V4, host(from.0), host(to.0))
+    }
+
+    fn with_template(bytes: &[u8], template: Template) -> Packet {
+        let mut packet = Packet::from_ip(bytes).unwrap();
+        packet.meta.template = Some(Arc::new(template));
+        packet
+    }
+
+    #[test]
+    fn what_is_decided_stays() {
+        let mut lab = Lab::new();
+        let mut packet = Packet::from_ip(&udp((2, 1), (3, 2))).unwrap();
+        packet.meta.tracked = Tracked::Untracked;
+        assert_eq!(lab.pass_packet(&mut packet), Ok(Tracked::Untracked));
+        assert_eq!(lab.tracker.conns.count(), 0);
+        // A packet that comes back over lo keeps its connection, and is not looked at again.
+        lab.class(&udp((2, 1), (3, 2)));
+        let (id, _) = lab.only();
+        packet.meta.tracked = Tracked::Conn(id, Class::New);
+        lab.wait(5000);
+        lab.enter(&mut packet, Hook::Prerouting).unwrap();
+        assert_eq!(lab.only().1.seconds_left(lab.now.mono), 25);
+    }
+
+    #[test]
+    fn classes() {
+        let mut lab = Lab::new();
+        let (there, back) = (udp((2, 1), (3, 2)), udp((3, 2), (2, 1)));
+        assert_eq!(lab.class(&there), Some(Class::New));
+        assert_eq!(lab.class(&there), Some(Class::New));
+        assert_eq!(lab.class(&back), Some(Class::Established(Direction::Reply)));
+        assert_eq!(lab.class(&there), Some(Class::Established(Direction::Original)));
+    }
+
+    #[test]
+    fn fragments_and_broken_headers_are_invalid() {
+        let mut lab = Lab::new();
+        let later = build::Ipv4 {
+            src: host(2),
+            dst: host(3),
+            protocol: proto::UDP,
+            fragment_offset: 1,
+            payload: &[0; 8],
+            ..Default::default()
+        };
+        assert_eq!(lab.class(&later.to_vec()), None);
+        let nothing = build::Ipv6 { next_header: proto::NONE, payload: &[0; 8], ..Default::default() };
+        assert_eq!(lab.class(&nothing.to_vec()), None);
+        let broken = build::Ipv6 { next_header: proto::DSTOPTS, payload: &[6, 9, 0, 0], ..Default::default() };
+        assert_eq!(lab.class(&broken.to_vec()), None);
+        let short = build::ip(Family::V4, host(2), host(3), proto::TCP, &[0, 1, 0]);
+        assert_eq!(lab.class(&short), None);
+        assert_eq!((lab.tracker.stats.invalid, lab.tracker.conns.count()), (4, 0));
+        // IPv4 knows no protocol 59, so it is one as any other.
+        assert_eq!(lab.class(&build::ip(Family::V4, host(2), host(3), 59, &[])), Some(Class::New));
+    }
+
+    #[test]
+    fn other_protocols_go_by_addresses() {
+        for (number, secs) in [(proto::ESP, 600), (proto::IGMP, 600), (proto::DCCP, 600), (255, 600)] {
+            let mut lab = Lab::new();
+            let packet = |from, to| build::ip(Family::V4, host(from), host(to), number, &[1, 2, 3, 4]);
+            assert_eq!(lab.class(&packet(2, 3)), Some(Class::New));
+            assert_eq!(lab.class(&packet(3, 2)), Some(Class::Established(Direction::Reply)));
+            let (_, conn) = lab.only();
+            assert_eq!((conn.seconds_left(lab.now.mono), conn.status.has(Status::ASSURED)), (secs, false));
+        }
+    }
+
+    #[test]
+    fn gre() {
+        let mut lab = Lab::new();
+        let packet = |from, to, header: &[u8]| build::ip(Family::V4, host(from), host(to), proto::GRE, header);
+        let plain = [0x20, 0, 8, 0, 0, 0, 0, 9];
+        assert_eq!(lab.class(&packet(2, 3, &plain)), Some(Class::New));
+        assert_eq!(lab.only().1.seconds_left(lab.now.mono), 30);
+        lab.class(&packet(3, 2, &plain));
+        assert!(!lab.only().1.status.has(Status::ASSURED));
+        assert_eq!(lab.class(&packet(2, 3, &plain)), Some(Class::Established(Direction::Original)));
+        let (_, conn) = lab.only();
+        assert_eq!((conn.seconds_left(lab.now.mono), conn.status.has(Status::ASSURED)), (180, true));
+
+        let mut lab = Lab::new();
+        let pptp = [0x30, 1, 0x88, 0x0b, 0, 4, 0x12, 0x34, 0, 0, 0, 1];
+        assert_eq!(lab.class(&packet(2, 3, &pptp)), Some(Class::New));
+        let [original, reply] = lab.only().1.tuples;
+        assert_eq!((original.src_id, original.dst_id, reply.src_id, reply.dst_id), (0, 0x1234, 0x1234, 0));
+        assert_eq!(lab.class(&packet(3, 2, &pptp)), Some(Class::New), "the other call is another flow");
+        assert_eq!(lab.class(&packet(2, 3, &[0x30, 1, 8, 0, 0, 4, 0x12, 0x34])), None);
+        assert_eq!(lab.class(&packet(2, 3, &[0x30, 1, 8, 0])), Some(Class::New), "too short to tell");
+    }
+
+    #[test]
+    fn version_6_takes_the_same_way() {
+        let mut lab = Lab::new();
+        let (a, b) = (Addr(0x2001 << 112 | 1), Addr(0x2001 << 112 | 2));
+        let echo = |reply, from, to| Echo { reply, id: 7, seq: 1, payload: b"x" }.packet(Family::V6, from, to);
+        assert_eq!(lab.class(&echo(false, a, b)), Some(Class::New));
+        assert_eq!(lab.class(&echo(true, b, a)), Some(Class::Established(Direction::Reply)));
+        assert_eq!(lab.only().1.seconds_left(lab.now.mono), 30);
+        // Behind extension headers.
+        let datagram = build::Udp { src_port: 1, dst_port: 2, payload: b"" }.to_vec(Family::V6, a, b);
+        let payload = [&[proto::UDP, 0, 1, 4, 0, 0, 0, 0][..], &datagram].concat();
+        let ip = build::Ipv6 { src: a, dst: b, next_header: proto::DSTOPTS, payload: &payload, ..Default::default() };
+        assert_eq!(lab.class(&ip.to_vec()), Some(Class::New));
+        assert_eq!(lab.count(), 2);
+    }
+
+    #[test]
+    fn invalid_ones_leave_nothing_but_their_number() {
+        let mut lab = Lab::new();
+        assert_eq!(lab.class(&segment((2, 1), (3, 80), 1, 1, tcp::SYN | tcp::ACK)), None);
+        assert_eq!((lab.tracker.conns.count(), lab.tracker.stats.invalid), (0, 1));
+        assert!(lab.events.is_empty());
+    }
+
+    #[test]
+    fn counts_what_is_accepted() {
+        let mut lab = Lab::new();
+        lab.class(&segment((2, 1), (3, 80), 1, 0, tcp::SYN));
+        assert_eq!(lab.only().1.counters(), None);
+
+        let mut lab = Lab::new();
+        lab.knobs.accounting = true;
+        lab.class(&segment((2, 1), (3, 80), 1, 0, tcp::SYN));
+        lab.class(&segment((3, 80), (2, 1), 1, 2, tcp::SYN | tcp::ACK));
+        lab.class(&segment((2, 1), (3, 80), 2, 2, tcp::ACK));
+        lab.class(&segment((2, 1), (3, 80), 2, 2, tcp::FIN));
+        let counters = lab.only().1.counters().unwrap().map(|counter| (counter.packets, counter.bytes));
+        assert_eq!(counters, [(2, 80), (1, 40)]);
+    }
+
+    #[test]
+    fn a_new_syn_after_the_end_begins_anew() {
+        let mut lab = Lab::new();
+        let steps: [(u8, u32, u32, u8); 7] = [
+            (2, 100, 0, tcp::SYN),
+            (3, 500, 101, tcp::SYN | tcp::ACK),
+            (2, 101, 501, tcp::ACK),
+            (2, 101, 501, tcp::FIN | tcp::ACK),
+            (3, 501, 102, tcp::FIN | tcp::ACK),
+            (2, 102, 502, tcp::ACK),
+            (2, 9000, 0, tcp::SYN),
+        ];
+        let mut ids = Vec::new();
+        let mut classes = Vec::new();
+        for (from, seq, ack, flags) in steps {
+            let (from, to) = if from == 2 { ((2, 1), (3, 80)) } else { ((3, 80), (2, 1)) };
+            classes.push(lab.class(&segment(from, to, seq, ack, flags)));
+            ids.push(lab.only().0);
+        }
+        assert!(ids[..6].iter().all(|id| *id == ids[0]) && ids[6] != ids[0]);
+        assert_eq!(classes[6], Some(Class::New));
+        assert_eq!(lab.events.iter().filter(|event| matches!(event, Event::ConnGone(_))).count(), 1);
+    }
+
+    #[test]
+    fn zones_of_a_template() {
+        let mut lab = Lab::new();
+        let there = udp((2, 1), (3, 2));
+        let zone = |original, reply| Template { zone_original: original, zone_reply: reply, helper: None };
+        let class = |lab: &mut Lab, bytes: &[u8], template| match lab.pass_packet(&mut with_template(bytes, template)) {
+            Ok(Tracked::Conn(_, class)) => class,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(class(&mut lab, &there, zone(5, 5)), Class::New);
+        assert_eq!(lab.only().1.zone, Zone::both(5));
+        let back = udp((3, 2), (2, 1));
+        assert_eq!(lab.class(&back), Some(Class::New), "zone 0 knows nothing of it");
+        assert_eq!(class(&mut lab, &back, zone(5, 5)), Class::Established(Direction::Reply));
+        // A zone for the original direction only: the answer comes in the default zone.
+        let (there, back) = (udp((2, 9), (3, 2)), udp((3, 2), (2, 9)));
+        assert_eq!(class(&mut lab, &there, zone(6, 0)), Class::New);
+        assert_eq!(lab.class(&back), Some(Class::Established(Direction::Reply)));
+        assert_eq!(class(&mut lab, &there, zone(6, 0)), Class::Established(Direction::Original));
+    }
+
+    #[test]
+    fn a_template_brings_a_helper_to_new_connections_only() {
+        let mut lab = Lab::new();
+        let ftp = Template { helper: Some("ftp".to_owned()), ..Template::default() };
+        let syn = segment((2, 1), (3, 21), 1, 0, tcp::SYN);
+        lab.pass_packet(&mut with_template(&syn, ftp.clone())).unwrap();
+        let (_, conn) = lab.only();
+        assert_eq!((conn.helper(), conn.status.has(Status::HELPER)), (Some("ftp"), true));
+
+        let mut lab = Lab::new();
+        lab.class(&syn);
+        lab.pass_packet(&mut with_template(&syn, ftp)).unwrap();
+        assert_eq!(lab.only().1.helper(), None);
+    }
+
+    #[test]
+    fn labels_while_a_rule_uses_them() {
+        let mut lab = Lab::new();
+        lab.tracker.labels = true;
+        lab.class(&udp((2, 1), (3, 2)));
+        assert_eq!(lab.only().1.extra.as_ref().unwrap().labels.as_ref().map(|labels| labels.get()), Some(0));
+    }
+
+    fn expectation(lab: &Lab, master: ConnId) -> Expectation {
+        let tuple =
+            Tuple { src: host(3), dst: host(2), src_id: 0, dst_id: 5000, protocol: proto::TCP, family: Family::V4 };
+        Expectation {
+            tuple,
+            mask: SourceMask::any_port(Family::V4),
+            zone: Zone::default(),
+            master,
+            helper: Some("ftp"),
+            class: 0,
+            expires: super::super::expect::expiry(lab.now.mono, 300),
+            is_permanent: false,
+            is_inactive: false,
+            nat: Some(ExpectNat { saved_id: 5000, saved_addr: host(2), direction: Direction::Reply }),
+        }
+    }
+
+    #[test]
+    fn an_expected_connection_is_related_to_its_master() {
+        let mut lab = Lab::new();
+        lab.class(&segment((2, 1), (3, 21), 1, 0, tcp::SYN));
+        let (master, _) = lab.only();
+        lab.tracker.conns.get_mut(master).unwrap().mark = 77;
+        let expected = expectation(&lab, master);
+        lab.tracker.expectations.insert(expected, 1, 4096).unwrap();
+        let syn = segment((3, 20), (2, 5000), 1, 0, tcp::SYN);
+        let Ok(Tracked::Conn(id, class)) = lab.pass(&syn) else { panic!() };
+        assert_eq!(class, Class::Related(Direction::Original));
+        let conn = lab.tracker.conns.get(id).unwrap();
+        assert_eq!((conn.mark, conn.master(), conn.helper()), (77, Some(master), Some("ftp")));
+        assert!(conn.status.has(Status::EXPECTED) && !conn.status.has(Status::HELPER));
+        assert_eq!(conn.extra.as_ref().unwrap().expected, expected.nat);
+        assert_eq!((lab.tracker.stats.expect_new, lab.tracker.expectations.len()), (1, 0));
+        assert_eq!(lab.class(&syn), Some(Class::Related(Direction::Original)));
+        let answer = segment((2, 5000), (3, 20), 1, 2, tcp::SYN | tcp::ACK);
+        assert_eq!(lab.class(&answer), Some(Class::Established(Direction::Reply)));
+        assert_eq!(
+            lab.class(&segment((3, 20), (2, 5000), 2, 2, tcp::ACK)),
+            Some(Class::Established(Direction::Original))
+        );
+    }
+
+    #[test]
+    fn expectations_go_with_their_master_and_with_time() {
+        let syn = segment((3, 20), (2, 5000), 1, 0, tcp::SYN);
+        let lab_with = |secs| {
+            let mut lab = Lab::new();
+            lab.class(&segment((2, 1), (3, 21), 1, 0, tcp::SYN));
+            let (master, _) = lab.only();
+            let mut expected = expectation(&lab, master);
+            expected.expires = super::super::expect::expiry(lab.now.mono, secs);
+            lab.tracker.expectations.insert(expected, 1, 4096).unwrap();
+            (lab, master)
+        };
+        let (mut lab, master) = lab_with(300);
+        let mut events = Vec::new();
+        assert!(lab.tracker.remove(master, &mut events));
+        assert_eq!(lab.class(&syn), Some(Class::New));
+        assert_eq!(lab.tracker.stats.expect_delete, 1);
+
+        let (mut lab, _) = lab_with(10);
+        lab.wait(9_999);
+        assert_eq!(lab.class(&syn), Some(Class::Related(Direction::Original)));
+        let (mut lab, _) = lab_with(10);
+        lab.wait(10_000);
+        assert_eq!(lab.class(&syn), Some(Class::New));
+        assert_eq!((lab.tracker.stats.expect_delete, lab.tracker.expectations.len()), (1, 0));
+    }
+}

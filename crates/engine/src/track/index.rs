@@ -22,11 +22,6 @@ impl Default for Index {
 }
 
 impl Index {
-    /// How many entries there are.
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Bytes of memory held.
     pub(super) fn bytes(&self) -> usize {
         self.places.capacity() * size_of::<u64>()
@@ -294,7 +289,7 @@ mod tests {
                         prop_assert_eq!(got, want.collect::<Vec<_>>());
                     }
                 }
-                prop_assert_eq!(index.len(), model.len());
+                prop_assert_eq!(index.len, model.len());
                 for hash in model.values() {
                     let mut got: Vec<u32> = index.get(*hash).collect();
                     got.sort_unstable();

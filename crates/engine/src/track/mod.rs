@@ -7,6 +7,8 @@ mod expect;
 mod icmp;
 mod index;
 mod knobs;
+#[cfg(test)]
+mod lab;
 mod other;
 mod room;
 mod sctp;
@@ -155,10 +157,16 @@ impl Tracker {
         events.push(Event::ConnGone(Box::new(conn)));
     }
 
-    /// To be called when a packet is at its end, whatever that was: a connection that was never confirmed, or was killed, goes with
-    /// the packet.
+    /// To be called when a packet is at its end, whatever that was: a connection that was killed, or that it made and that was never
+    /// confirmed, goes with it. An error or a RST that this host answered with in the other direction takes no such connection along:
+    /// the packet that made it may still be under way.
     pub(crate) fn release(&mut self, packet: &Packet) {
-        if let Tracked::Conn(id, _) = packet.meta.tracked {
+        if let Tracked::Conn(id, class) = packet.meta.tracked
+            && self
+                .conns
+                .get(id)
+                .is_some_and(|conn| conn.status.has(Status::DYING) || class.direction() == Direction::Original)
+        {
             self.conns.let_go(id);
         }
     }

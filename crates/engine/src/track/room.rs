@@ -75,7 +75,113 @@ pub(super) fn relieve(tracker: &mut Tracker, now: Instant, knobs: &Knobs, events
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::track::Ratelimit;
+    use crate::fate::DropReason;
+    use crate::track::lab::{Lab, udp};
+    use crate::track::{ProtoState, Ratelimit, TcpState, TcpTrack, Tracked};
+
+    /// A table with this many connections, numbered by their source port.
+    fn filled(count: u16, max: u32, buckets: u32) -> Lab {
+        let mut lab = Lab::new();
+        lab.knobs.max = max;
+        lab.knobs.buckets = buckets;
+        for port in 0..count {
+            lab.pass(&udp((2, port), (3, 53))).unwrap();
+        }
+        lab
+    }
+
+    fn assure(lab: &mut Lab) {
+        let ids: Vec<ConnId> = lab.tracker.conns.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            lab.tracker.conns.get_mut(id).unwrap().status.set(Status::ASSURED);
+        }
+    }
+
+    #[test]
+    fn without_a_limit_there_is_always_room() {
+        let lab = filled(1000, 0, 1);
+        assert_eq!((lab.count(), lab.tracker.stats.early_drop), (1000, 0));
+    }
+
+    #[test]
+    fn the_limit_itself_is_reached() {
+        let lab = filled(100, 100, 1);
+        assert_eq!((lab.count(), lab.tracker.stats.early_drop), (100, 0));
+    }
+
+    #[test]
+    fn a_bucket_gives_up_all_that_are_not_assured() {
+        // With one bucket, that is everything.
+        let mut lab = filled(10, 10, 1);
+        lab.events.clear();
+        lab.pass(&udp((4, 1), (3, 53))).unwrap();
+        assert_eq!((lab.count(), lab.tracker.stats.early_drop, lab.tracker.stats.drop), (1, 10, 0));
+        let gone = lab.events.iter().filter(|event| matches!(event, Event::ConnGone(_))).count();
+        assert_eq!(gone, 10);
+    }
+
+    #[test]
+    fn eight_buckets_are_searched_and_no_more() {
+        // Seven buckets: whatever the new connection's, all are searched. The first that has any gives up its own only.
+        let mut lab = filled(200, 200, 7);
+        lab.pass(&udp((4, 1), (3, 53))).unwrap();
+        let dropped = lab.tracker.stats.early_drop;
+        assert!((10..120).contains(&dropped), "{dropped}");
+        assert_eq!(lab.count() as u64, 201 - dropped);
+        // So many that the eight are empty, for nearly any key.
+        let mut lab = filled(20, 20, 1 << 31);
+        assert_eq!(lab.pass(&udp((4, 1), (3, 53))), Err(DropReason::TableFull));
+        assert_eq!((lab.count(), lab.tracker.stats.early_drop, lab.tracker.stats.drop), (20, 0, 1));
+    }
+
+    #[test]
+    fn assured_ones_stay_and_the_new_one_is_dropped() {
+        let mut lab = filled(10, 10, 1);
+        assure(&mut lab);
+        lab.events.clear();
+        for port in 0..20 {
+            assert_eq!(lab.pass(&udp((4, port), (3, 53))), Err(DropReason::TableFull));
+        }
+        assert_eq!((lab.tracker.conns.count(), lab.tracker.stats.drop), (10, 20));
+        let said = lab
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::Kernel(line) if line.contains("table full")))
+            .count();
+        assert_eq!((said, lab.events.len()), (10, 10));
+        // What is known goes on, and so does what needs no connection.
+        assert!(matches!(lab.pass(&udp((2, 1), (3, 53))), Ok(Tracked::Conn(..))));
+        assert!(matches!(lab.pass(&udp((3, 53), (2, 1))), Ok(Tracked::Conn(..))));
+    }
+
+    #[test]
+    fn unconfirmed_ones_count() {
+        let mut lab = filled(9, 10, 1 << 31);
+        let mut waiting = crate::Packet::from_ip(&udp((4, 1), (3, 53))).unwrap();
+        lab.enter(&mut waiting, crate::Hook::Prerouting).unwrap();
+        assert_eq!(lab.pass(&udp((4, 2), (3, 53))), Err(DropReason::TableFull));
+        lab.tracker.release(&waiting);
+        assert!(lab.pass(&udp((4, 2), (3, 53))).is_ok());
+    }
+
+    #[test]
+    fn the_background_scan_follows_a_full_table() {
+        let mut lab = filled(100, 100, 1 << 31);
+        assure(&mut lab);
+        let tcp = |state| ProtoState::Tcp(TcpTrack { state, ..TcpTrack::default() });
+        let ids: Vec<ConnId> = lab.tracker.conns.iter().map(|(id, _)| id).collect();
+        lab.tracker.conns.get_mut(ids[3]).unwrap().proto = tcp(TcpState::TimeWait);
+        lab.tracker.conns.get_mut(ids[4]).unwrap().proto = tcp(TcpState::Established);
+        lab.tracker.conns.get_mut(ids[5]).unwrap().status.clear(Status::ASSURED);
+        assert!(lab.pass(&udp((4, 1), (3, 53))).is_err());
+        assert_eq!(lab.tracker.next_expiry(), Some(relief_after(lab.now.mono)));
+        lab.wait(1000);
+        let knobs = lab.knobs.clone();
+        lab.tracker.expire(lab.now.mono, &knobs, &mut lab.events);
+        assert_eq!(lab.count(), 98);
+        assert!(lab.tracker.conns.get(ids[3]).is_none() && lab.tracker.conns.get(ids[5]).is_none());
+        assert!(lab.pass(&udp((4, 1), (3, 53))).is_ok());
+    }
 
     #[test]
     fn messages_are_limited() {

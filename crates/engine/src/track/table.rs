@@ -542,3 +542,305 @@ impl Timers for Slab {
 fn halves(addr: Addr) -> [u64; 2] {
     [(addr.0 >> 64) as u64, addr.0 as u64]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hairpin_wire::proto;
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, HashMap};
+
+    fn tuple(src: u32, src_id: u16) -> Tuple {
+        let (src, dst) = (Addr::v4(0x0a00_0000 + src), Addr::v4(0x0a01_0000));
+        Tuple { src, dst, src_id, dst_id: 53, protocol: proto::UDP, family: Family::V4 }
+    }
+
+    fn to(dst_id: u16, src: u32, src_id: u16) -> Tuple {
+        Tuple { dst_id, ..tuple(src, src_id) }
+    }
+
+    fn conn(original: Tuple, zone: Zone, secs: u32) -> Conn {
+        let mut conn = Conn::new(original, original.invert().unwrap(), zone, Instant::default());
+        conn.refresh(Instant::default(), secs);
+        conn
+    }
+
+    fn add(conns: &mut Conns, original: Tuple, secs: u32, now: Instant) -> ConnId {
+        let id = conns.insert_unconfirmed(conn(original, Zone::default(), secs)).unwrap();
+        assert!(conns.confirm(id, now));
+        id
+    }
+
+    #[test]
+    fn a_connection_stays_small() {
+        assert!(size_of::<Conn>() <= 208, "{}", size_of::<Conn>());
+        assert!(size_of::<Entry>() <= 224, "{}", size_of::<Entry>());
+    }
+
+    #[test]
+    fn unconfirmed_ones_are_counted_but_not_found() {
+        let mut conns = Conns::default();
+        let now = Instant::from_secs(1000);
+        let id = conns.insert_unconfirmed(conn(tuple(1, 1), Zone::default(), 30)).unwrap();
+        assert_eq!((conns.count(), conns.find(&tuple(1, 1), 0, now), conns.iter().count()), (1, None, 0));
+        assert_eq!(conns.next_expiry(), None);
+        assert!(conns.confirm(id, now));
+        assert!(!conns.confirm(id, now));
+        assert_eq!(conns.find(&tuple(1, 1), 0, now), Some((id, Direction::Original)));
+        assert_eq!(conns.find(&tuple(1, 1).invert().unwrap(), 0, now), Some((id, Direction::Reply)));
+        assert_eq!(conns.get(id).unwrap().expires, Instant::from_secs(1030));
+    }
+
+    #[test]
+    fn a_handle_goes_stale() {
+        let mut conns = Conns::default();
+        let now = Instant::from_secs(5);
+        let first = add(&mut conns, tuple(1, 1), 30, now);
+        assert!(conns.remove(first).is_some());
+        let second = add(&mut conns, tuple(1, 1), 30, now);
+        assert_eq!(first.slot, second.slot);
+        assert!(conns.get(first).is_none() && conns.get_mut(first).is_none() && conns.remove(first).is_none());
+        assert!(conns.get(second).is_some());
+    }
+
+    #[test]
+    fn ends_to_the_jiffy() {
+        let mut conns = Conns::default();
+        let start = Instant(Instant::from_secs(7).0 + 3_999_999);
+        let id = add(&mut conns, tuple(1, 1), 30, start);
+        let end = Instant::from_secs(37);
+        let mut gone = Vec::new();
+        conns.expire(Instant(end.0 - 1), &mut |id, _| gone.push(id));
+        assert!(gone.is_empty() && conns.find(&tuple(1, 1), 0, Instant(end.0 - 1)).is_some());
+        assert_eq!(conns.find(&tuple(1, 1), 0, end), None);
+        conns.expire(end, &mut |id, _| gone.push(id));
+        assert_eq!((gone, conns.count(), conns.next_expiry()), (vec![id], 0, None));
+    }
+
+    #[test]
+    fn a_shorter_life_needs_rearming_a_longer_one_does_not() {
+        let mut conns = Conns::default();
+        let now = Instant::from_secs(100);
+        let short = add(&mut conns, tuple(1, 1), 432_000, now);
+        let long = add(&mut conns, tuple(2, 2), 10, now);
+        conns.get_mut(short).unwrap().refresh(now, 10);
+        conns.rearm(short);
+        conns.get_mut(long).unwrap().refresh(now, 432_000);
+        conns.rearm(long);
+        let mut gone = Vec::new();
+        conns.expire(Instant::from_secs(110), &mut |id, _| gone.push(id));
+        assert_eq!(gone, [short]);
+        conns.expire(Instant::from_secs(432_099), &mut |id, _| gone.push(id));
+        assert_eq!(gone, [short]);
+        conns.expire(Instant::from_secs(432_100), &mut |id, _| gone.push(id));
+        assert_eq!(gone, [short, long]);
+    }
+
+    #[test]
+    fn zones_keep_equal_tuples_apart() {
+        let mut conns = Conns::default();
+        let now = Instant::from_secs(1);
+        let original = tuple(1, 1);
+        let reply = original.invert().unwrap();
+        let zones = [Zone::both(0), Zone::both(7), Zone { original: 8, reply: 0 }];
+        let ids = zones.map(|zone| {
+            let id = conns.insert_unconfirmed(conn(original, zone, 30)).unwrap();
+            assert!(conns.confirm(id, now));
+            id
+        });
+        assert_eq!(conns.find(&original, 0, now), Some((ids[0], Direction::Original)));
+        assert_eq!(conns.find(&original, 7, now), Some((ids[1], Direction::Original)));
+        assert_eq!(conns.find(&original, 8, now), Some((ids[2], Direction::Original)));
+        assert_eq!(conns.find(&original, 9, now), None);
+        assert_eq!(conns.find(&reply, 7, now), Some((ids[1], Direction::Reply)));
+        assert_eq!(conns.find(&reply, 8, now), None);
+        // With a zone for one direction only, either number leads to it, each in its own direction.
+        conns.remove(ids[0]);
+        assert_eq!(conns.find(&reply, 0, now), Some((ids[2], Direction::Reply)));
+        assert_eq!(conns.find_in(&reply, Zone { original: 8, reply: 0 }, now), Some((ids[2], Direction::Reply)));
+        assert_eq!(conns.find_in(&original, Zone { original: 0, reply: 8 }, now), None);
+    }
+
+    #[test]
+    fn taken_by_another_flow_only() {
+        let mut conns = Conns::default();
+        let now = Instant::from_secs(1);
+        let there = add(&mut conns, tuple(1, 1), 30, now);
+        let other = conns.insert_unconfirmed(conn(tuple(2, 1), Zone::default(), 30)).unwrap();
+        let same = conns.insert_unconfirmed(conn(tuple(1, 1), Zone::default(), 30)).unwrap();
+        let reply = tuple(1, 1).invert().unwrap();
+        assert_eq!(conns.taken(&reply, other, now), Some((there, Direction::Reply)));
+        assert_eq!(conns.taken(&reply, same, now), None);
+        assert_eq!(conns.taken(&reply, there, now), None);
+        assert_eq!(conns.taken(&reply, other, Instant::from_secs(31)), None);
+    }
+
+    #[test]
+    fn killed_ones_stay_for_their_packet() {
+        let mut conns = Conns::default();
+        let now = Instant::from_secs(1);
+        let id = add(&mut conns, tuple(1, 1), 30, now);
+        conns.index_source(id);
+        assert!(conns.kill(id) && !conns.kill(id));
+        assert_eq!((conns.find(&tuple(1, 1), 0, now), conns.iter().count(), conns.count()), (None, 0, 1));
+        assert_eq!(conns.by_source(Family::V4, tuple(1, 1).src, 1, proto::UDP, 0).count(), 0);
+        assert!(conns.get(id).is_some());
+        conns.let_go(id);
+        assert!(conns.get(id).is_none());
+        assert_eq!(conns.count(), 0);
+    }
+
+    #[test]
+    fn buckets_hold_what_hashes_into_them() {
+        let mut conns = Conns::new((3, 4));
+        let now = Instant::from_secs(1);
+        let ids: Vec<ConnId> = (0..300).map(|n| add(&mut conns, tuple(n, 1), 30, now)).collect();
+        for buckets in [1, 7, 1000, 262_144] {
+            let mut seen: BTreeMap<ConnId, usize> = BTreeMap::new();
+            let occupied: std::collections::BTreeSet<u32> = ids
+                .iter()
+                .flat_map(|id| conns.get(*id).unwrap().tuples)
+                .map(|tuple| ((u64::from(conns.hash(&tuple, 0)) * u64::from(buckets)) >> 32) as u32)
+                .collect();
+            for bucket in occupied {
+                conns.in_bucket(bucket, buckets).for_each(|(id, _)| *seen.entry(id).or_default() += 1);
+            }
+            assert_eq!(seen.len(), ids.len());
+            assert!(seen.values().all(|times| *times == 2), "{buckets}");
+        }
+    }
+
+    #[test]
+    fn a_million_fit_and_are_found() {
+        const COUNT: u32 = if cfg!(debug_assertions) { 110_000 } else { 1_000_000 };
+        let mut conns = Conns::new((1, 2));
+        let now = Instant::from_secs(1);
+        let original = |n: u32| tuple(n >> 6, (n & 63) as u16);
+        let ids: Vec<ConnId> = (0..COUNT)
+            .map(|n| {
+                let id = add(&mut conns, original(n), 30, now);
+                conns.index_source(id);
+                id
+            })
+            .collect();
+        for (n, id) in (0..COUNT).zip(&ids) {
+            assert_eq!(conns.find(&original(n), 0, now), Some((*id, Direction::Original)));
+        }
+        assert_eq!(conns.find(&original(COUNT), 0, now), None);
+        assert!(conns.bytes() / COUNT as usize <= 320, "{}", conns.bytes() / COUNT as usize);
+        let mut gone = 0;
+        conns.expire(Instant::from_secs(31), &mut |_, _| gone += 1);
+        assert_eq!((gone, conns.count()), (COUNT, 0));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Add { original: Tuple, secs: u32 },
+        Remove(usize),
+        Refresh(usize, u32),
+        IndexSource(usize),
+        Sleep(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let original = (0u32..3, 0u16..2, 53u16..56).prop_map(|(src, src_id, dst_id)| to(dst_id, src, src_id));
+        let step = prop_oneof![
+            4 => (original, 1u32..100).prop_map(|(original, secs)| Step::Add { original, secs }),
+            1 => any::<usize>().prop_map(Step::Remove),
+            2 => (any::<usize>(), 1u32..1000).prop_map(|(n, secs)| Step::Refresh(n, secs)),
+            2 => any::<usize>().prop_map(Step::IndexSource),
+            1 => (0u64..60_000_000_000).prop_map(Step::Sleep),
+        ];
+        prop::collection::vec(step, 0..120)
+    }
+
+    struct Known {
+        original: Tuple,
+        ends: u64,
+        /// When its source was indexed, counted.
+        indexed: Option<usize>,
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn acts_like_a_map(steps in steps(), key in any::<(u64, u64)>()) {
+            let mut conns = Conns::new(key);
+            let mut now = Instant::from_secs(1_000_000);
+            let mut known: BTreeMap<ConnId, Known> = BTreeMap::new();
+            let mut indexed = 0;
+            let pick = |known: &BTreeMap<ConnId, Known>, n: usize| known.keys().nth(n % known.len().max(1)).copied();
+            for step in steps {
+                match step {
+                    Step::Add { original, secs } => {
+                        let id = conns.insert_unconfirmed(conn(original, Zone::default(), secs)).unwrap();
+                        if known.values().any(|known| known.original == original) {
+                            prop_assert!(conns.clash(conns.get(id).unwrap()).is_some());
+                            conns.let_go(id);
+                        } else {
+                            prop_assert_eq!(conns.clash(conns.get(id).unwrap()), None);
+                            prop_assert!(conns.confirm(id, now));
+                            let ends = now.jiffies() + u64::from(secs) * crate::time::HZ;
+                            known.insert(id, Known { original, ends, indexed: None });
+                        }
+                    }
+                    Step::Remove(n) => {
+                        if let Some(id) = pick(&known, n) {
+                            prop_assert_eq!(conns.remove(id).map(|conn| conn.tuples[0]), known.remove(&id).map(|k| k.original));
+                        }
+                    }
+                    Step::Refresh(n, secs) => {
+                        if let Some(id) = pick(&known, n) {
+                            conns.get_mut(id).unwrap().refresh(now, secs);
+                            conns.rearm(id);
+                            known.get_mut(&id).unwrap().ends = now.jiffies() + u64::from(secs) * crate::time::HZ;
+                        }
+                    }
+                    Step::IndexSource(n) => {
+                        if let Some(id) = pick(&known, n) {
+                            conns.index_source(id);
+                            indexed += 1;
+                            known.get_mut(&id).unwrap().indexed.get_or_insert(indexed);
+                        }
+                    }
+                    Step::Sleep(nanos) => {
+                        now = Instant(now.0 + nanos);
+                        let mut gone = Vec::new();
+                        conns.expire(now, &mut |id, _| gone.push(id));
+                        gone.sort_unstable();
+                        let due: Vec<ConnId> = known.iter().filter(|(_, k)| k.ends <= now.jiffies()).map(|(id, _)| *id).collect();
+                        prop_assert_eq!(&gone, &due);
+                        known.retain(|_, k| k.ends > now.jiffies());
+                    }
+                }
+                prop_assert_eq!(conns.count(), known.len());
+                prop_assert_eq!(conns.iter().map(|(id, _)| id).collect::<Vec<_>>(), known.keys().copied().collect::<Vec<_>>());
+                let model: HashMap<Tuple, (ConnId, Direction)> = known
+                    .iter()
+                    .flat_map(|(id, k)| {
+                        [(k.original, (*id, Direction::Original)), (k.original.invert().unwrap(), (*id, Direction::Reply))]
+                    })
+                    .collect();
+                for (src, src_id, dst_id) in (0..18).map(|n| (n / 6, (n / 3 % 2) as u16, 53 + (n % 3) as u16)) {
+                    let there = to(dst_id, src, src_id);
+                    let back = there.invert().unwrap();
+                    prop_assert_eq!(conns.find(&there, 0, now), model.get(&there).copied());
+                    prop_assert_eq!(conns.find(&back, 0, now), model.get(&back).copied());
+                    let mut same_source: Vec<(usize, ConnId)> = known
+                        .iter()
+                        .filter(|(_, k)| (k.original.src, k.original.src_id) == (there.src, src_id))
+                        .filter_map(|(id, k)| Some((k.indexed?, *id)))
+                        .collect();
+                    same_source.sort_unstable();
+                    let newest_first: Vec<ConnId> = same_source.into_iter().rev().map(|(_, id)| id).collect();
+                    let got: Vec<ConnId> = conns.by_source(Family::V4, there.src, src_id, proto::UDP, 0).collect();
+                    prop_assert_eq!(got, newest_first);
+                }
+                let first = known.values().map(|k| k.ends).min();
+                prop_assert_eq!(conns.next_expiry().is_some(), first.is_some());
+                prop_assert!(conns.next_expiry().zip(first).is_none_or(|(next, first)| next.jiffies() <= first));
+            }
+        }
+    }
+}
