@@ -148,7 +148,7 @@ impl Program {
                 let _ =
                     writeln!(out, "  caused by input {} on {}: {}", n + 1, cause.iface, shown_frame(Some(&cause.data)));
                 if let Ok(trace) = &traces {
-                    let part = part_for(trace, n, arrivals.len());
+                    let part = part_for(trace, n);
                     let _ = writeln!(out, "  trace of that input\n{}", indented(&part, TRACE_LINES));
                     shown += 1;
                 }
@@ -211,20 +211,14 @@ fn indented(text: &str, limit: usize) -> String {
     out.join("\n")
 }
 
-/// The part of a trace that belongs to input number `n` (from 0): lines behind the n-th line that is not indented, when
-/// the trace has such a heading for every input; otherwise all of it.
-fn part_for(trace: &str, n: usize, inputs: usize) -> String {
-    let heads: Vec<usize> = trace
-        .lines()
-        .enumerate()
-        .filter(|(_, l)| !l.is_empty() && !l.starts_with(char::is_whitespace))
-        .map(|(k, _)| k)
-        .collect();
-    if heads.len() != inputs {
-        return trace.to_string();
-    }
-    let (from, to) = (heads[n], heads.get(n + 1).copied().unwrap_or(usize::MAX));
-    trace.lines().take(to).skip(from).collect::<Vec<_>>().join("\n")
+/// The part of a trace that belongs to input number `n` (from 0): the heading `#NUMBER ...`, which counts from 1, and the
+/// indented lines below it. All of the trace when there is no such heading.
+fn part_for(trace: &str, n: usize) -> String {
+    let heading = format!("#{} ", n + 1);
+    let mut rest = trace.lines().skip_while(|l| !l.starts_with(&heading));
+    let Some(first) = rest.next() else { return trace.to_string() };
+    let below = rest.take_while(|l| l.starts_with(char::is_whitespace));
+    std::iter::once(first).chain(below).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -233,10 +227,11 @@ mod tests {
 
     #[test]
     fn the_part_of_one_input() {
-        let trace = "one\n  a\n  b\ntwo\n  c\nthree\n";
-        assert_eq!(part_for(trace, 1, 3), "two\n  c");
-        assert_eq!(part_for(trace, 2, 3), "three");
-        assert_eq!(part_for(trace, 1, 4), trace);
+        let trace = "#1 at 5.0 on eth0\n  a\n  b\n#2 at 6.0 on eth0\n  c\n#10 at 7\n3 frames\n";
+        assert_eq!(part_for(trace, 0), "#1 at 5.0 on eth0\n  a\n  b");
+        assert_eq!(part_for(trace, 1), "#2 at 6.0 on eth0\n  c");
+        assert_eq!(part_for(trace, 9), "#10 at 7");
+        assert_eq!(part_for(trace, 2), trace);
     }
 
     #[test]

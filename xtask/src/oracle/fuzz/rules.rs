@@ -182,7 +182,16 @@ impl<'a> Author<'a> {
         let proto =
             if self.dice.chance(45) { None } else { Some(*self.dice.pick(if self.world.v6 { &six } else { &four })) };
         let special = self.world.special.filter(|_| self.dice.chance(30));
-        let place = Place { proto: special.or(proto), ..place };
+        // What the router says itself is mostly ICMP, and resets.
+        let own = match (place.base, proto) {
+            ("OUTPUT", Some(_)) => Some(*self.dice.pick(if self.world.v6 {
+                &["icmpv6", "icmpv6", "tcp"]
+            } else {
+                &["icmp", "icmp", "tcp"]
+            })),
+            _ => None,
+        };
+        let place = Place { proto: own.or(special).or(proto), ..place };
         let proto = place.proto;
         let mut words = Vec::new();
         if self.dice.chance(4) {
