@@ -18,7 +18,7 @@ pub fn apply(ruleset: &mut Ruleset, command: &Command) -> Result<(), Refusal> {
     let family = ruleset.family;
     let place = ruleset.table_mut(command.table);
     let mut editor = Editor::new(family, place.clone());
-    editor.apply(command, 0)?;
+    editor.apply(command.clone(), 0)?;
     *place = editor.finish().0;
     Ok(())
 }
@@ -77,7 +77,7 @@ impl Editor {
     }
 
     /// Applies one command; `line` is where its rules come from.
-    pub(crate) fn apply(&mut self, command: &Command, line: usize) -> Result<(), Refusal> {
+    pub(crate) fn apply(&mut self, command: Command, line: usize) -> Result<(), Refusal> {
         let family = self.family;
         for rule in &command.rules {
             self.check_callee(rule)?;
@@ -85,10 +85,10 @@ impl Editor {
         match &command.verb {
             Verb::Append(name) => {
                 let at = self.find(name)?;
-                for rule in &command.rules {
-                    self.check_jump(rule)?;
+                for rule in command.rules {
+                    self.check_jump(&rule)?;
                     let (chain, lines) = self.chain(at)?;
-                    chain.rules.push(rule.clone());
+                    chain.rules.push(rule);
                     lines.push(line);
                 }
                 Ok(())

@@ -9,7 +9,7 @@ use crate::suggest;
 use hairpin_engine::rule::{Action, AddrMatch, Counter, Header, IfMatch, Match, Rule, TableId};
 use hairpin_wire::{Addr, Family, proto};
 use hairpin_xt::option::{Given, Names, Opt, Parsed, SyntaxError};
-use hairpin_xt::{find_match, find_target, value};
+use hairpin_xt::{MatchSpec, find_match, find_target, value};
 use std::ptr;
 use std::sync::Arc;
 
@@ -833,14 +833,14 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
     }
 
     /// Makes the matches and the action.
-    fn build(&self) -> Outcome<(Vec<Arc<dyn Match>>, Action)> {
+    fn build(&mut self) -> Outcome<(Vec<Arc<dyn Match>>, Action)> {
         let mut matches = Vec::with_capacity(self.matches.len());
-        for used in &self.matches {
+        for used in std::mem::take(&mut self.matches) {
             if let Extension::Match(spec) = used.extension {
                 matches.push(self.make(used, spec.build)?);
             }
         }
-        let action = match (&self.target, &self.jump) {
+        let action = match (self.target.take(), &self.jump) {
             (Some(used), _) => match used.extension {
                 Extension::Target(spec) => Action::Target(self.make(used, spec.build)?),
                 Extension::Match(_) => Action::None,
@@ -852,8 +852,8 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Ok((matches, action))
     }
 
-    fn make<T>(&self, used: &Use, build: fn(&Parsed<'_>) -> Result<T, SyntaxError>) -> Outcome<T> {
-        check_options(used).map_err(|error| self.use_error(used, error))?;
+    fn make<T>(&self, mut used: Use, build: fn(&Parsed<'_>) -> Result<T, SyntaxError>) -> Outcome<T> {
+        check_options(&used).map_err(|error| self.use_error(&used, error))?;
         let parsed = Parsed {
             extension: used.name,
             family: self.context.family,
@@ -861,9 +861,9 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             chain: self.verb.as_ref().map_or("", verb_chain),
             protocol: used.protocol,
             names: self.context.names,
-            given: used.given.clone(),
+            given: std::mem::take(&mut used.given),
         };
-        build(&parsed).map_err(|error| self.use_error(used, error))
+        build(&parsed).map_err(|error| self.use_error(&used, error))
     }
 
     /// An extension's refusal: at the word it names if that is one of its own, else at its option or its name.
@@ -984,7 +984,9 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         let elsewhere = || {
             let has = |options: &[Opt]| options.iter().any(|o| o.name == name || o.aliases.contains(&name));
             let family = self.context.family;
-            let in_match = hairpin_xt::MATCHES.iter().find(|m| m.families.has(family) && has(m.options));
+            // Of several that have it (--dport), tcp is the one that people mean.
+            let brings = |m: &&&MatchSpec| m.families.has(family) && has(m.options);
+            let in_match = hairpin_xt::MATCHES.iter().filter(brings).max_by_key(|m| m.name == "tcp");
             let in_target = hairpin_xt::TARGETS.iter().find(|t| t.families.has(family) && has(t.options));
             match (in_match, in_target) {
                 (Some(m), _) if matches!(m.name, "tcp" | "udp" | "icmp" | "icmp6" | "sctp" | "dccp") => {

@@ -266,10 +266,12 @@ impl<'w, W: AsRef<str>> Reader<'w, W> {
 
     /// An exact name, else the only option that begins so. iptables' own options come first, then those learnt last.
     fn lookup(&self, name: &str) -> Lookup {
-        if let Some((_, short, takes)) = BASE.iter().find(|(long, _, _)| *long == name) {
+        // The first letter decides most comparisons without a call.
+        let same = |known: &str| known.as_bytes().first() == name.as_bytes().first() && known == name;
+        if let Some((_, short, takes)) = BASE.iter().find(|(long, _, _)| same(long)) {
             return Lookup::Base(*short, *takes);
         }
-        let exact = self.candidates().find(|found| found.name == name);
+        let exact = self.candidates().find(|found| same(found.name));
         if let Some(found) = exact {
             return Lookup::Extension(found);
         }

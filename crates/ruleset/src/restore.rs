@@ -1,7 +1,7 @@
 //! Rule files, as iptables-save writes and iptables-restore reads them.
 
 use crate::apply::Editor;
-use crate::command::{self, CommandError, Context, MAX_NAME, Verb, restore_program};
+use crate::command::{self, CommandError, Context, MAX_NAME, restore_program};
 use crate::error::{Refusal, RuleFileError};
 use crate::suggest;
 use crate::words::{self, Word};
@@ -293,24 +293,17 @@ fn rule_line(
         let at = at?.checked_sub(added)?;
         words.get(at + added).map(|word| word.start + offset)
     };
-    let command = command::parse(context, &words).map_err(|CommandError { error, word, hint }| {
+    let mut command = command::parse(context, &words).map_err(|CommandError { error, word, hint }| {
         // At a word's end there is nothing to point at but the line's end.
         let start = start(word).or_else(|| word.map(|_| line.trim_end().len()));
         Fault { error, start, hint }
     })?;
-    let place = match &command.verb {
-        Verb::Append(_) | Verb::Insert(..) | Verb::Replace(..) | Verb::Delete(_) | Verb::Check(_) => {
-            let target = words.iter().position(|w| matches!(w.as_ref(), "-j" | "-g" | "--jump" | "--goto"));
-            target.map(|at| at + 1)
-        }
-        _ => None,
-    };
-    let result = editor.apply(&command, number).map_err(|refusal| {
-        let at = if refusal.from_table { Some(added + 1) } else { place };
+    notices.append(&mut command.notices);
+    editor.apply(command, number).map_err(|refusal| {
+        let target = || words.iter().position(|w| matches!(w.as_ref(), "-j" | "-g" | "--jump" | "--goto"));
+        let at = if refusal.from_table { Some(added + 1) } else { target().map(|at| at + 1) };
         from_refusal(refusal, number, start(at))
-    });
-    notices.extend(command.notices);
-    result
+    })
 }
 
 /// Packets and bytes as written, if there; and the rest of the line.

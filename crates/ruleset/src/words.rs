@@ -36,10 +36,8 @@ pub fn split(line: &str) -> Result<Vec<Word<'_>>, SyntaxError> {
     let mut words = Vec::new();
     let mut rest = line;
     loop {
-        rest = rest.trim_start_matches(BLANKS);
-        if rest.is_empty() {
-            return Ok(words);
-        }
+        let Some(blanks) = rest.bytes().position(|b| !is_blank(b)) else { return Ok(words) };
+        rest = rest.get(blanks..).unwrap_or_default();
         let start = line.len() - rest.len();
         let (text, after) = first_word(rest);
         if text.len() > MAX_WORD {
@@ -54,11 +52,13 @@ pub fn split(line: &str) -> Result<Vec<Word<'_>>, SyntaxError> {
     }
 }
 
-const BLANKS: [char; 3] = [' ', '\t', '\n'];
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n')
+}
 
 /// The word at the beginning of `text`, and what follows it. `text` is not empty and does not begin with a blank.
 fn first_word(text: &str) -> (Cow<'_, str>, &str) {
-    let end = text.find([' ', '\t', '\n', '"']).unwrap_or(text.len());
+    let end = text.bytes().position(|b| is_blank(b) || b == b'"').unwrap_or(text.len());
     let (bare, mut rest) = text.split_at(end);
     if !rest.starts_with('"') {
         return (Cow::Borrowed(bare), rest);

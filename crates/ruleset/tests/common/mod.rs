@@ -1,7 +1,7 @@
 //! What the tests of this crate share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use hairpin_engine::rule::{Chain, Counter, Rule, Ruleset, Table, TableId};
+use hairpin_engine::rule::{Ruleset, TableId};
 use hairpin_ruleset::command::{Context, parse};
 use hairpin_ruleset::error::{Refusal, RuleFileError};
 use hairpin_ruleset::names::SystemNames;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 /// Where the reference material lies: `HAIRPIN_SHARED`, or `shared` beside the repository. None prints why the test is passed
 /// over; where it must be there (CI=true) that is a failure.
-pub fn shared(part: &str) -> Option<PathBuf> {
+pub(crate) fn shared(part: &str) -> Option<PathBuf> {
     let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared"));
     let root = std::env::var_os("HAIRPIN_SHARED").map_or(beside, PathBuf::from);
     let path = root.join(part);
@@ -27,13 +27,13 @@ pub fn shared(part: &str) -> Option<PathBuf> {
 
 /// Why a line was refused.
 #[derive(Debug)]
-pub enum Refused {
+pub(crate) enum Refused {
     Words(Box<CommandError>),
     Table(Box<Refusal>),
 }
 
 impl Refused {
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         match self {
             Refused::Words(e) => &e.error.message,
             Refused::Table(e) => &e.error.message,
@@ -42,7 +42,7 @@ impl Refused {
 }
 
 /// Runs a command line, split as a rule file's lines are, on a rule set.
-pub fn run(ruleset: &mut Ruleset, line: &str) -> Result<(), Refused> {
+pub(crate) fn run(ruleset: &mut Ruleset, line: &str) -> Result<(), Refused> {
     let names = SystemNames::new();
     let context = Context { family: ruleset.family, names: &names, table: TableId::Filter, restore: false };
     let words = hairpin_ruleset::words::split(line).expect("a test's line is short");
@@ -51,7 +51,7 @@ pub fn run(ruleset: &mut Ruleset, line: &str) -> Result<(), Refused> {
 }
 
 /// The lines of one chain as saved, without `-A CHAIN `.
-pub fn rules_of(ruleset: &Ruleset, table: TableId, chain: &str) -> Vec<String> {
+pub(crate) fn rules_of(ruleset: &Ruleset, table: TableId, chain: &str) -> Vec<String> {
     let start = format!("-A {chain}");
     let options = SaveOptions { table: Some(table), ..SaveOptions::default() };
     save(ruleset, &options, |_| None)
@@ -62,11 +62,11 @@ pub fn rules_of(ruleset: &Ruleset, table: TableId, chain: &str) -> Vec<String> {
 }
 
 /// Restores a text onto nothing.
-pub fn restored(family: Family, text: &str) -> Result<Restored, Box<RuleFileError>> {
+pub(crate) fn restored(family: Family, text: &str) -> Result<Restored, Box<RuleFileError>> {
     restored_onto(&Ruleset::new(family), text, false, false)
 }
 
-pub fn restored_onto(
+pub(crate) fn restored_onto(
     base: &Ruleset,
     text: &str,
     counters: bool,
@@ -78,16 +78,6 @@ pub fn restored_onto(
 }
 
 /// The saved text, with counters.
-pub fn saved(ruleset: &Ruleset) -> String {
+pub(crate) fn saved(ruleset: &Ruleset) -> String {
     save(ruleset, &SaveOptions { counters: true, ..SaveOptions::default() }, |_| None)
-}
-
-/// A chain for tables made by hand.
-pub fn chain(name: &str, rules: Vec<Rule>) -> Chain {
-    Chain { name: name.to_owned(), policy: None, counter: Counter::default(), rules }
-}
-
-/// A rule set of one table.
-pub fn one_table(family: Family, table: Table) -> Ruleset {
-    Ruleset { family, tables: vec![table] }
 }
