@@ -1,5 +1,6 @@
 //! One extension and one packet, outside of any rule set: what tests of matches and targets ask with.
 
+use crate::event::Event;
 use crate::hook::Hook;
 use crate::look::{Edit, Effects, Ground, Look};
 use crate::net::Net;
@@ -29,6 +30,8 @@ pub struct Probe {
     pub net: Net,
     /// The connections; none at first.
     pub conns: Conns,
+    /// What targets reported so far.
+    pub events: Vec<Event>,
     rng: Rng,
     memories: Vec<MemoryCell>,
     shared: Vec<(&'static str, String, u32)>,
@@ -63,6 +66,7 @@ impl Probe {
             now: Now::default(),
             net: Net::default(),
             conns: Conns::default(),
+            events: Vec::new(),
             rng: Rng::new(1),
             memories: Vec::new(),
             shared: Vec::new(),
@@ -105,7 +109,9 @@ impl Probe {
             rng: &self.rng,
         };
         let mut edit = Edit::new(&mut self.packet, &mut self.conns, ground, &mut effects, loaded.slot);
-        loaded.extension.act(&mut edit)
+        let verdict = loaded.extension.act(&mut edit);
+        self.events.append(&mut effects.events);
+        verdict
     }
 
     fn ground(&self) -> Ground<'_> {

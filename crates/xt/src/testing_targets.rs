@@ -1,10 +1,13 @@
 //! What the tests of targets share: a target from the words of a rule, what it saves, and what it does to a packet.
 
 use crate::option::{Given, NoNames, Opt, Parsed, SyntaxError};
-use crate::testing::split;
-use crate::{Case, Families, TARGETS, TargetSpec};
-use hairpin_engine::rule::{TableId, Target};
-use hairpin_wire::{Family, proto};
+use crate::testing::{probe, split};
+use crate::{Case, Families, TARGETS, TargetSpec, find_target};
+use hairpin_engine::Packet;
+use hairpin_engine::probe::Probe;
+use hairpin_engine::rule::{TableId, Target, Verdict};
+use hairpin_engine::track::{Class, Conn, ConnId, Tracked, Tuple, Zone};
+use hairpin_wire::{Family, checksum, proto};
 use std::fmt;
 use std::sync::Arc;
 
@@ -66,6 +69,44 @@ pub(crate) fn target(
         given,
     };
     (spec.build)(&parsed)
+}
+
+/// Lets the target of `rule` (`-p tcp -j TCPMSS --set-mss 1000`) act on what `probe` holds.
+#[track_caller]
+pub(crate) fn act_in(probe: &mut Probe, rule: &str) -> Verdict {
+    let (before, target_words) = rule.split_once("-j ").unwrap_or_else(|| panic!("{rule}: -j is missing"));
+    let (name, text) = target_words.split_once(' ').unwrap_or((target_words, ""));
+    let family = probe.packet.family();
+    let spec = find_target(name, family).unwrap_or_else(|| panic!("{rule}: no such target"));
+    let built = target(spec, family, before, text).unwrap_or_else(|error| panic!("{rule}: {error}"));
+    let loaded = probe.load_target(built);
+    probe.act(&loaded)
+}
+
+/// Lets the target of `rule` act on a network packet, which must go on, and gives the packet as it is then.
+#[track_caller]
+pub(crate) fn changed(rule: &str, packet: Vec<u8>) -> Packet {
+    let mut probe = probe(packet);
+    assert_eq!(act_in(&mut probe, rule), Verdict::Continue, "{rule}");
+    probe.packet
+}
+
+/// Gives the packet of `probe` a connection with this mark.
+#[track_caller]
+pub(crate) fn track(probe: &mut Probe, mark: u32) -> ConnId {
+    let original = Tuple::of_packet(&probe.packet).expect("a tuple");
+    let reply = original.invert().expect("an inverse");
+    let mut conn = Conn::new(original, reply, Zone::default(), probe.now.mono);
+    conn.mark = mark;
+    let id = probe.conns.insert_unconfirmed(conn).expect("room");
+    probe.packet.meta.tracked = Tracked::Conn(id, Class::New);
+    id
+}
+
+/// Whether the transport checksum of an unfragmented packet is right.
+pub(crate) fn checksum_ok(packet: &Packet) -> bool {
+    checksum::transport(packet.family(), packet.src(), packet.dst(), packet.protocol(), packet.l4()) == 0
+        && (packet.family() == Family::V6 || checksum::checksum(&packet.ip()[..packet.head().l4]) == 0)
 }
 
 /// What `iptables-save` prints after `-j NAME`, without the first space.

@@ -86,3 +86,14 @@ impl Target for Classify {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::udp;
+    use crate::testing_targets::changed;
+
+    #[test]
+    fn sets_the_priority() {
+        assert_eq!(changed("-j CLASSIFY --set-class 1:ff", udp(1, 2)).meta.priority, 0x1_00ff);
+    }
+}

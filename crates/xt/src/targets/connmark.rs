@@ -149,3 +149,45 @@ impl Target for ConnMark {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{probe, udp};
+    use crate::testing_targets::{act_in, track};
+
+    /// The marks of packet and connection, before and after.
+    fn marks(rule: &str, packet: u32, conn: u32) -> (u32, u32) {
+        let mut probe = probe(udp(1, 2));
+        let id = track(&mut probe, conn);
+        probe.packet.meta.mark = packet;
+        act_in(&mut probe, rule);
+        (probe.packet.meta.mark, probe.conns.get(id).expect("it stays").mark)
+    }
+
+    #[test]
+    fn sets_saves_and_restores() {
+        assert_eq!(marks("-j CONNMARK --set-mark 0x1/0xff", 7, 0x1234), (7, 0x1201));
+        assert_eq!(marks("-j CONNMARK --set-xmark 0xff00/0xff", 7, 0x1234), (7, 0xed00));
+        assert_eq!(marks("-j CONNMARK --save-mark", 7, 0x1234), (7, 7));
+        assert_eq!(marks("-j CONNMARK --save-mark --nfmask 0xf --ctmask 0xff", 0x77, 0x1234), (0x77, 0x1207));
+        assert_eq!(marks("-j CONNMARK --restore-mark --mask 0xff", 0x7700, 0x1234), (0x7734, 0x1234));
+    }
+
+    #[test]
+    fn shifts_what_was_computed() {
+        assert_eq!(marks("-j CONNMARK --set-mark 0xf0 --left-shift-mark 24", 0, 1), (0, 0xf000_0000));
+        assert_eq!(marks("-j CONNMARK --save-mark --right-shift-mark 8", 0x1234_5678, 0), (0x1234_5678, 0x0012_3456));
+        assert_eq!(
+            marks("-j CONNMARK --restore-mark --nfmask 0xf0 --ctmask 0xfff --left-shift-mark 16", 0xff, 0x1234),
+            (0x0234_000f, 0x1234)
+        );
+    }
+
+    #[test]
+    fn without_a_connection_nothing_happens() {
+        let mut probe = probe(udp(1, 2));
+        probe.packet.meta.mark = 5;
+        act_in(&mut probe, "-j CONNMARK --restore-mark");
+        assert_eq!(probe.packet.meta.mark, 5);
+    }
+}

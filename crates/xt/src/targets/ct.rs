@@ -234,3 +234,35 @@ fn save_events(f: &mut fmt::Formatter<'_>, option: &str, bits: u16, names: &[&st
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{probe, udp};
+    use crate::testing_targets::act_in;
+    use hairpin_engine::track::Tracked;
+
+    #[test]
+    fn the_first_one_counts() {
+        let mut probe = probe(udp(1, 2));
+        probe.packet.meta.mark = 0x1_0007;
+        act_in(&mut probe, "-j CT --zone-orig mark");
+        act_in(&mut probe, "-j CT --zone 9");
+        act_in(&mut probe, "-j CT --notrack");
+        let template = probe.packet.meta.template.as_deref().expect("a template");
+        assert_eq!((template.zone_original, template.zone_reply), (7, 0));
+        assert_eq!(probe.packet.meta.tracked, Tracked::No);
+    }
+
+    #[test]
+    fn a_zone_is_for_both_directions_unless_one_is_named() {
+        let zones = |rule| {
+            let mut probe = probe(udp(1, 2));
+            act_in(&mut probe, rule);
+            let template = probe.packet.meta.template.take().expect("a template");
+            (template.zone_original, template.zone_reply)
+        };
+        assert_eq!(zones("-j CT --zone 5"), (5, 5));
+        assert_eq!(zones("-j CT --zone-reply 5"), (0, 5));
+        assert_eq!(zones("-j CT --zone-reply 5 --zone-orig 6"), (6, 6));
+    }
+}

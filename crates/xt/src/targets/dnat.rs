@@ -92,3 +92,26 @@ impl Target for Dnat {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{probe, udp};
+    use crate::testing_targets::act_in;
+    use hairpin_engine::nat::Manip;
+    use hairpin_engine::rule::{NatRange, Verdict};
+    use hairpin_wire::Addr;
+
+    #[test]
+    fn says_where_to() {
+        let mut probe = probe(udp(1, 2));
+        let verdict = act_in(&mut probe, "-p udp -j DNAT --to-destination 192.0.2.1-192.0.2.2:7000-7010/53 --random");
+        let range = NatRange {
+            addrs: Some((Addr::v4(0xc000_0201), Addr::v4(0xc000_0202))),
+            ports: Some((7000, 7010)),
+            base: Some(53),
+            random: true,
+            ..Default::default()
+        };
+        assert_eq!(verdict, Verdict::Nat(Manip::Dst, range));
+    }
+}

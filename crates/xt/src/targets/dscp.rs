@@ -69,3 +69,18 @@ impl Target for Dscp {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST, SRC};
+    use crate::testing_targets::changed;
+    use hairpin_wire::{Addr, build, proto};
+
+    #[test]
+    fn keeps_congestion_notification() {
+        let v4 = build::Ipv4 { src: SRC, dst: DST, protocol: proto::UDP, tos: 3, ..Default::default() }.to_vec();
+        assert_eq!(changed("-j DSCP --set-dscp-class EF", v4).tos(), 0xbb);
+        let v6 = build::Ipv6 { src: Addr(1), dst: Addr(2), traffic_class: 0xfd, ..Default::default() }.to_vec();
+        assert_eq!(changed("-j DSCP --set-dscp 0", v6).tos(), 1);
+    }
+}

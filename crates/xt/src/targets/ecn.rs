@@ -137,3 +137,27 @@ impl Target for Ecn {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST, SRC, udp};
+    use crate::testing_targets::{changed, checksum_ok};
+    use hairpin_wire::{Family, build, tcp};
+
+    #[test]
+    fn changes_flags_and_field_with_their_checksums() {
+        let flags = tcp::SYN | tcp::ECE | tcp::CWR;
+        let segment = || build::Tcp { flags, ..Default::default() }.packet(Family::V4, SRC, DST);
+        let flags = |rule| {
+            let packet = changed(rule, segment());
+            assert!(checksum_ok(&packet));
+            packet.l4()[13]
+        };
+        assert_eq!(flags("-p tcp -j ECN --ecn-tcp-remove"), tcp::SYN);
+        assert_eq!(flags("-p tcp -j ECN --ecn-tcp-ece 0"), tcp::SYN | tcp::CWR);
+        assert_eq!(flags("-p tcp -j ECN --ecn-ip-ect 2"), tcp::SYN | tcp::ECE | tcp::CWR);
+        let packet = changed("-j ECN --ecn-ip-ect 2", udp(1, 2));
+        assert!(checksum_ok(&packet));
+        assert_eq!(packet.tos(), 2);
+    }
+}

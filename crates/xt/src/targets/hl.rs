@@ -82,3 +82,17 @@ impl Target for Hl {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing_targets::changed;
+    use hairpin_wire::{Addr, build};
+
+    #[test]
+    fn stays_within_its_byte() {
+        let packet = || build::Ipv6 { src: Addr(1), dst: Addr(2), hop_limit: 9, ..Default::default() }.to_vec();
+        assert_eq!(changed("-j HL --hl-set 5", packet()).ttl(), 5);
+        assert_eq!(changed("-j HL --hl-inc 250", packet()).ttl(), 255);
+        assert_eq!(changed("-j HL --hl-dec 10", packet()).ttl(), 0);
+    }
+}

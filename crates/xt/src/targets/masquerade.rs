@@ -98,3 +98,29 @@ impl Target for Masquerade {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST, probe, udp};
+    use crate::testing_targets::{act_in, track};
+    use hairpin_engine::rule::Verdict;
+    use hairpin_engine::{DropReason, Hook};
+    use hairpin_wire::{Addr, Family, build};
+
+    #[test]
+    fn without_an_address_it_drops() {
+        let mut probe = probe(udp(1, 2));
+        probe.hook = Hook::Postrouting;
+        track(&mut probe, 0);
+        assert_eq!(act_in(&mut probe, "-j MASQUERADE"), Verdict::Drop(DropReason::NatFailed));
+    }
+
+    #[test]
+    fn a_host_without_an_address_keeps_having_none() {
+        let packet = build::Udp { src_port: 68, dst_port: 67, payload: b"" }.packet(Family::V4, Addr::UNSPECIFIED, DST);
+        let mut probe = probe(packet);
+        probe.hook = Hook::Postrouting;
+        track(&mut probe, 0);
+        assert_eq!(act_in(&mut probe, "-j MASQUERADE"), Verdict::Accept);
+    }
+}

@@ -85,3 +85,30 @@ impl Target for Netmap {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{probe, udp};
+    use crate::testing_targets::act_in;
+    use hairpin_engine::Hook;
+    use hairpin_engine::nat::Manip;
+    use hairpin_engine::rule::Verdict;
+    use hairpin_wire::Addr;
+
+    #[test]
+    fn the_hook_says_which_side() {
+        let mapped = |hook| {
+            let mut probe = probe(udp(1, 2));
+            probe.hook = hook;
+            match act_in(&mut probe, "-j NETMAP --to 192.0.2.0/24") {
+                Verdict::Nat(side, range) => (side, range.addrs),
+                other => panic!("{other:?}"),
+            }
+        };
+        let to = |last: u32| Some((Addr::v4(0xc000_0200 | last), Addr::v4(0xc000_0200 | last)));
+        assert_eq!(mapped(Hook::Postrouting), (Manip::Src, to(1)));
+        assert_eq!(mapped(Hook::Input), (Manip::Src, to(1)));
+        assert_eq!(mapped(Hook::Prerouting), (Manip::Dst, to(2)));
+        assert_eq!(mapped(Hook::Output), (Manip::Dst, to(2)));
+    }
+}

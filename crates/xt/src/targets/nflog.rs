@@ -104,3 +104,26 @@ impl Target for NfLog {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{probe, udp};
+    use crate::testing_targets::act_in;
+    use hairpin_engine::Event;
+    use hairpin_engine::rule::Verdict;
+
+    #[test]
+    fn hands_over_so_much() {
+        let length = |rule| {
+            let mut probe = probe(udp(1, 2));
+            assert_eq!(act_in(&mut probe, rule), Verdict::Continue);
+            match probe.events.as_slice() {
+                [Event::Nflog { group, bytes, .. }] => (*group, bytes.len()),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(length("-j NFLOG --nflog-group 5"), (5, 38));
+        assert_eq!(length("-j NFLOG --nflog-size 20"), (0, 20));
+        assert_eq!(length("-j NFLOG --nflog-size 2000"), (0, 38));
+    }
+}

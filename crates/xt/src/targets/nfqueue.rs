@@ -137,3 +137,37 @@ impl Target for NfQueue {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST, SRC, probe, udp};
+    use crate::testing_targets::act_in;
+    use hairpin_engine::rule::Verdict;
+    use hairpin_wire::{Addr, Family, build};
+
+    fn queue(rule: &str, packet: Vec<u8>) -> (u16, bool) {
+        match act_in(&mut probe(packet), rule) {
+            Verdict::Queue { number, bypass } => (number, bypass),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_queue_or_several() {
+        assert_eq!(queue("-j NFQUEUE --queue-num 7 --queue-bypass", udp(1, 2)), (7, true));
+        assert_eq!(queue("-j NFQUEUE --queue-balance 7:9 --queue-cpu-fanout", udp(1, 2)), (7, false));
+    }
+
+    #[test]
+    fn both_directions_go_to_one_queue_and_all_queues_are_used() {
+        let mut seen = [false; 4];
+        for n in 0..64 {
+            let peer = Addr::v4(DST.as_u32() + n);
+            let packet = |src, dst| build::Udp { src_port: 1, dst_port: 2, payload: b"" }.packet(Family::V4, src, dst);
+            let there = queue("-j NFQUEUE --queue-balance 0:3", packet(SRC, peer)).0;
+            assert_eq!(there, queue("-j NFQUEUE --queue-balance 0:3", packet(peer, SRC)).0);
+            seen[usize::from(there)] = true;
+        }
+        assert_eq!(seen, [true; 4]);
+    }
+}

@@ -47,3 +47,21 @@ impl Target for NoTrack {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{probe, udp};
+    use crate::testing_targets::{act_in, track};
+    use hairpin_engine::track::Tracked;
+
+    #[test]
+    fn leaves_what_is_tracked_already() {
+        let mut new = probe(udp(1, 2));
+        act_in(&mut new, "-j NOTRACK");
+        assert_eq!(new.packet.meta.tracked, Tracked::Untracked);
+        let mut known = probe(udp(1, 2));
+        track(&mut known, 0);
+        act_in(&mut known, "-j NOTRACK");
+        assert!(matches!(known.packet.meta.tracked, Tracked::Conn(..)));
+    }
+}

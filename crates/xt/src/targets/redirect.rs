@@ -89,3 +89,29 @@ impl Target for Redirect {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{probe, udp};
+    use crate::testing_targets::act_in;
+    use hairpin_engine::nat::Manip;
+    use hairpin_engine::rule::{NatRange, Verdict};
+    use hairpin_engine::{DropReason, Hook};
+    use hairpin_wire::Addr;
+
+    #[test]
+    fn local_packets_go_to_loopback() {
+        let mut probe = probe(udp(1, 2));
+        probe.hook = Hook::Output;
+        let here = Addr::v4(0x7f00_0001);
+        let range = NatRange { addrs: Some((here, here)), ports: Some((80, 80)), ..Default::default() };
+        assert_eq!(act_in(&mut probe, "-p tcp -j REDIRECT --to-ports 80"), Verdict::Nat(Manip::Dst, range));
+    }
+
+    #[test]
+    fn without_an_address_it_drops() {
+        let mut probe = probe(udp(1, 2));
+        probe.hook = Hook::Prerouting;
+        assert_eq!(act_in(&mut probe, "-j REDIRECT"), Verdict::Drop(DropReason::NatFailed));
+    }
+}

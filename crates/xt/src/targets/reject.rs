@@ -115,3 +115,18 @@ impl Target for Reject {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{probe, udp};
+    use crate::testing_targets::act_in;
+    use hairpin_engine::rule::{RejectWith, Verdict};
+
+    #[test]
+    fn says_with_what() {
+        let verdict = |rule| act_in(&mut probe(udp(1, 2)), rule);
+        assert_eq!(verdict("-j REJECT"), Verdict::Reject(RejectWith::Unreachable(3)));
+        assert_eq!(verdict("-j REJECT --reject-with icmp-admin-prohibited"), Verdict::Reject(RejectWith::Unreachable(13)));
+        assert_eq!(verdict("-j REJECT --reject-with tcp-reset"), Verdict::Reject(RejectWith::TcpReset));
+    }
+}

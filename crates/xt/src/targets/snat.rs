@@ -103,3 +103,26 @@ impl Target for Snat {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{probe, udp};
+    use crate::testing_targets::act_in;
+    use hairpin_engine::nat::Manip;
+    use hairpin_engine::rule::{NatRange, Verdict};
+    use hairpin_wire::Addr;
+
+    #[test]
+    fn says_where_from() {
+        let mut probe = probe(udp(1, 2));
+        let verdict = act_in(&mut probe, "-p udp -j SNAT --to-source 192.0.2.1:7-8 --persistent --random-fully");
+        let range = NatRange {
+            addrs: Some((Addr::v4(0xc000_0201), Addr::v4(0xc000_0201))),
+            ports: Some((7, 8)),
+            random_fully: true,
+            persistent: true,
+            ..Default::default()
+        };
+        assert_eq!(verdict, Verdict::Nat(Manip::Src, range));
+    }
+}

@@ -209,3 +209,52 @@ fn wants_syn(m: &dyn Match) -> bool {
         set && !inverted
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST, SRC, probe};
+    use crate::testing_targets::{act_in, changed, checksum_ok};
+    use hairpin_engine::rule::Verdict;
+    use hairpin_engine::{DropReason, Packet};
+    use hairpin_wire::{Addr, Family, build, tcp};
+
+    fn segment(options: &[u8], payload: &[u8]) -> Vec<u8> {
+        build::Tcp { src_port: 1, dst_port: 80, flags: tcp::SYN, options, payload, ..Default::default() }
+            .packet(Family::V4, SRC, DST)
+    }
+
+    fn options(packet: &Packet) -> Vec<u8> {
+        assert!(checksum_ok(packet));
+        tcp::Tcp::new(packet.l4()).expect("a header").options().to_vec()
+    }
+
+    #[test]
+    fn lowers_and_never_raises() {
+        let mss = |value: u8| [1, 1, 2, 4, 5, value, 1, 1];
+        assert_eq!(options(&changed("-j TCPMSS --set-mss 1290", segment(&mss(11), b""))), mss(10));
+        assert_eq!(options(&changed("-j TCPMSS --set-mss 1290", segment(&mss(9), b""))), mss(9));
+        // With data behind it too.
+        assert_eq!(options(&changed("-j TCPMSS --set-mss 1290", segment(&mss(11), b"data"))), mss(10));
+    }
+
+    #[test]
+    fn puts_one_in_where_there_is_room() {
+        let packet = changed("-j TCPMSS --set-mss 1400", segment(&[1, 3, 3, 7], b""));
+        assert_eq!(options(&packet), [2, 4, 2, 24, 1, 3, 3, 7]);
+        assert_eq!(packet.length(), 48);
+        assert_eq!(options(&changed("-j TCPMSS --set-mss 100", segment(&[], b""))), [2, 4, 0, 100]);
+        assert!(options(&changed("-j TCPMSS --set-mss 100", segment(&[], b"data"))).is_empty());
+        assert_eq!(options(&changed("-j TCPMSS --set-mss 100", segment(&[1; 40], b""))), [1; 40]);
+        let v6 = build::Tcp { flags: tcp::SYN, ..Default::default() }.packet(Family::V6, Addr(1), Addr(2));
+        assert_eq!(options(&changed("-j TCPMSS --set-mss 9000", v6)), [2, 4, 4, 196]);
+    }
+
+    #[test]
+    fn drops_what_is_no_segment() {
+        let mut cut = segment(&[2, 4, 5, 180], b"");
+        cut.truncate(40);
+        cut[3] = 40;
+        let mut probe = probe(cut);
+        assert_eq!(act_in(&mut probe, "-j TCPMSS --set-mss 5"), Verdict::Drop(DropReason::Rule));
+    }
+}

@@ -77,11 +77,10 @@ impl Target for TcpOptStrip {
         let Some(mut tcp) = Tcp::new(edit.packet().l4_mut()) else {
             return Verdict::Drop(DropReason::Rule);
         };
-        let end = tcp.header_len();
-        let (mut check, bytes) = (tcp.checksum(), tcp.as_bytes());
-        if end > bytes.len() {
+        if !tcp.header_ok() {
             return Verdict::Drop(DropReason::Rule);
         }
+        let (end, mut check, bytes) = (tcp.header_len(), tcp.checksum(), tcp.as_bytes());
         let mut header = bytes.get(..end).unwrap_or_default().to_vec();
         let mut at = HEADER_LEN;
         while let Some([kind, length, ..]) = header.get(at..) {
@@ -126,5 +125,33 @@ impl Target for TcpOptStrip {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST, SRC};
+    use crate::testing_targets::{changed, checksum_ok};
+    use hairpin_wire::{Family, build, tcp};
+
+    fn stripped(rule: &str, options: &[u8]) -> Vec<u8> {
+        let segment = build::Tcp { flags: tcp::SYN, options, payload: b"odd", ..Default::default() };
+        let packet = changed(rule, segment.packet(Family::V4, SRC, DST));
+        assert!(checksum_ok(&packet));
+        tcp::Tcp::new(packet.l4()).expect("a header").options().to_vec()
+    }
+
+    #[test]
+    fn blanks_out_even_at_odd_places() {
+        let rule = "-p tcp -j TCPOPTSTRIP --strip-options mss,wscale";
+        assert_eq!(stripped(rule, &[1, 2, 4, 5, 180, 3, 3, 7]), [1; 8]);
+        assert_eq!(stripped(rule, &[4, 2, 2, 4, 5, 180, 1, 1]), [4, 2, 1, 1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn stops_at_an_option_that_runs_over_the_end() {
+        let rule = "-p tcp -j TCPOPTSTRIP --strip-options mss";
+        assert_eq!(stripped(rule, &[1, 1, 2, 4]), [1, 1, 2, 4]);
+        assert_eq!(stripped(rule, &[5, 0, 2, 4, 9, 9, 1, 1]), [5, 0, 1, 1, 1, 1, 1, 1]);
     }
 }

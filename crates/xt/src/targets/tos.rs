@@ -82,3 +82,25 @@ impl Target for Tos {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST, SRC};
+    use crate::testing_targets::{changed, checksum_ok};
+    use hairpin_wire::{build, proto};
+
+    #[test]
+    fn clears_and_flips_bits() {
+        let tos = |rule, tos| {
+            let packet = build::Ipv4 { src: SRC, dst: DST, protocol: proto::UDP, tos, ..Default::default() };
+            let packet = changed(rule, packet.to_vec());
+            assert!(packet.l4().is_empty() || checksum_ok(&packet));
+            packet.tos()
+        };
+        assert_eq!(tos("-j TOS --set-tos 0x15/0x0f", 0xf6), 0xe5);
+        assert_eq!(tos("-j TOS --and-tos 0xf0", 0x1f), 0x10);
+        assert_eq!(tos("-j TOS --or-tos 0x11", 0x10), 0x11);
+        assert_eq!(tos("-j TOS --xor-tos 0xff", 0x0f), 0xf0);
+        assert_eq!(tos("-j TOS --set-tos minimize-delay", 0xc1), 0xd0);
+    }
+}

@@ -82,3 +82,23 @@ impl Target for Ttl {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::udp;
+    use crate::testing_targets::{changed, checksum_ok};
+
+    #[test]
+    fn stays_within_its_byte() {
+        let ttl = |rule| {
+            let packet = changed(rule, udp(1, 2));
+            assert!(checksum_ok(&packet));
+            packet.ttl()
+        };
+        assert_eq!(ttl("-j TTL --ttl-set 0"), 0);
+        assert_eq!(ttl("-j TTL --ttl-inc 1"), 65);
+        assert_eq!(ttl("-j TTL --ttl-inc 255"), 255);
+        assert_eq!(ttl("-j TTL --ttl-dec 1"), 63);
+        assert_eq!(ttl("-j TTL --ttl-dec 255"), 0);
+    }
+}
