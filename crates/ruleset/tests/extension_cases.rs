@@ -102,26 +102,38 @@ fn is_foreign(family: Family, text: &str) -> bool {
 /// `@nat PREROUTING|-p tcp |--dport 80`: table and chain, what stands before the extension's name, what after.
 #[derive(Clone, Copy)]
 struct Parts<'a> {
-    table: TableId,
-    chain: &'a str,
+    place: Option<(TableId, &'a str)>,
     before: &'a str,
     after: &'a str,
 }
 
 fn parts(text: &str) -> Parts<'_> {
-    let (table, chain, text) = match text.strip_prefix('@') {
+    let (place, text) = match text.strip_prefix('@') {
         Some(rest) => {
             let (place, text) = rest.split_once('|').expect("a case that begins with @ has a |");
             let (table, chain) = place.split_once(' ').expect("@TABLE CHAIN|");
-            (TableId::from_name(table).expect("a table"), chain, text)
+            (Some((TableId::from_name(table).expect("a table"), chain)), text)
         }
-        None => (TableId::Filter, "FORWARD", text),
+        None => (None, text),
     };
     let (before, after) = text.split_once('|').unwrap_or(("", text));
-    Parts { table, chain, before: before.trim(), after: after.trim() }
+    Parts { place, before: before.trim(), after: after.trim() }
 }
 
-impl Parts<'_> {
+impl<'a> Parts<'a> {
+    /// The place that the case names, else all; the first that the kernel would allow counts.
+    fn places(&self) -> Vec<(TableId, &'a str)> {
+        use TableId::{Filter, Mangle, Nat, Raw, Security};
+        match self.place {
+            Some(place) => vec![place],
+            None => [(Filter, "FORWARD"), (Filter, "OUTPUT"), (Filter, "INPUT"), (Mangle, "FORWARD")]
+                .into_iter()
+                .chain([(Mangle, "PREROUTING"), (Mangle, "POSTROUTING"), (Nat, "PREROUTING"), (Nat, "POSTROUTING")])
+                .chain([(Raw, "PREROUTING"), (Security, "INPUT")])
+                .collect(),
+        }
+    }
+
     fn rule(&self, name: &str) -> String {
         let words: Vec<&str> = [self.before, name, self.after].into_iter().filter(|w| !w.is_empty()).collect();
         words.join(" ")
@@ -130,9 +142,12 @@ impl Parts<'_> {
 
 /// The rule as saved; it must load, and read again and saved be the same.
 fn saved_as(family: Family, name: &str, parts: &Parts<'_>) -> Result<String, String> {
-    let once = append(family, parts.table, parts.chain, &parts.rule(name))?;
-    let twice =
-        append(family, parts.table, parts.chain, &once).map_err(|e| format!("{once:?} is not read again: {e}"))?;
+    let (places, rule) = (parts.places(), parts.rule(name));
+    let tries: Vec<_> = places.iter().map(|(table, chain)| append(family, *table, chain, &rule)).collect();
+    let at = tries.iter().position(Result::is_ok).unwrap_or(0);
+    let once = tries.into_iter().nth(at).expect("there is a place")?;
+    let (table, chain) = places[at];
+    let twice = append(family, table, chain, &once).map_err(|e| format!("{once:?} is not read again: {e}"))?;
     if once != twice {
         return Err(format!("saved {once:?}, then {twice:?}"));
     }
