@@ -275,3 +275,134 @@ fn clashes(a: &Expectation, b: &Expectation) -> bool {
     let both = SourceMask { addr: a.mask.addr.masked(b.mask.addr), id: a.mask.id & b.mask.id };
     source_fits(&a.tuple, &b.tuple, both) && a.zone.id() == b.zone.id()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hairpin_wire::proto;
+
+    const MASTER: ConnId = ConnId { slot: 1, generation: 0 };
+    const OTHER: ConnId = ConnId { slot: 2, generation: 0 };
+    const NO_LIMIT: usize = usize::MAX;
+
+    /// To a port of 10.0.0.2, from anywhere on 10.0.0.3.
+    fn to(port: u16) -> Expectation {
+        let tuple = Tuple {
+            src: Addr::v4(0x0a00_0003),
+            dst: Addr::v4(0x0a00_0002),
+            src_id: 0,
+            dst_id: port,
+            protocol: proto::TCP,
+            family: Family::V4,
+        };
+        Expectation {
+            tuple,
+            mask: SourceMask::any_port(Family::V4),
+            zone: Zone::default(),
+            master: MASTER,
+            helper: None,
+            class: 0,
+            expires: Instant::from_secs(300),
+            is_permanent: false,
+            is_inactive: false,
+            nat: None,
+        }
+    }
+
+    fn ports(all: &Expectations) -> Vec<u16> {
+        all.iter().map(|(_, expected)| expected.tuple.dst_id).collect()
+    }
+
+    #[test]
+    fn the_oldest_of_a_full_class_goes() {
+        let mut all = Expectations::default();
+        for port in [1, 2, 3] {
+            all.insert(to(port), 2, NO_LIMIT).unwrap();
+        }
+        assert_eq!(ports(&all), [2, 3]);
+        // Other classes and other masters have their own limit.
+        all.insert(Expectation { class: 1, ..to(4) }, 2, NO_LIMIT).unwrap();
+        all.insert(Expectation { master: OTHER, ..to(5) }, 2, NO_LIMIT).unwrap();
+        assert_eq!(ports(&all), [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_full_table_refuses() {
+        let mut all = Expectations::default();
+        all.insert(to(1), 0, 2).unwrap();
+        all.insert(to(2), 0, 2).unwrap();
+        assert_eq!(all.insert(to(3), 0, 2), Err(ExpectError::TableFull));
+        assert_eq!(ports(&all), [1, 2]);
+        // The same once more takes the place of the old one.
+        all.insert(to(2), 0, 2).unwrap();
+        assert_eq!(all.len(), 2);
+    }
+
+    #[test]
+    fn the_same_again_replaces_and_an_overlap_is_refused() {
+        let mut all = Expectations::default();
+        let first = all.insert(to(1), 1, NO_LIMIT).unwrap();
+        let again = all.insert(Expectation { expires: Instant::from_secs(900), ..to(1) }, 1, NO_LIMIT).unwrap();
+        assert!(all.get(first).is_none());
+        assert_eq!(all.next_expiry(), Some(Instant::from_secs(900)));
+        assert_eq!(all.insert(Expectation { class: 1, ..to(1) }, 1, NO_LIMIT), Err(ExpectError::Already));
+        assert_eq!(all.insert(Expectation { master: OTHER, ..to(1) }, 1, NO_LIMIT), Err(ExpectError::Busy));
+        let anyone = Expectation { mask: SourceMask::ANY, ..to(1) };
+        assert_eq!(all.insert(anyone, 1, NO_LIMIT), Err(ExpectError::Busy));
+        let mut from_elsewhere = to(1);
+        from_elsewhere.tuple.src = Addr::v4(9);
+        all.insert(from_elsewhere, 0, NO_LIMIT).unwrap();
+        all.insert(Expectation { zone: Zone::both(5), master: OTHER, ..to(1) }, 0, NO_LIMIT).unwrap();
+        assert_eq!((all.len(), all.get(again).is_some()), (3, true));
+    }
+
+    #[test]
+    fn found_by_mask_and_zone() {
+        let mut all = Expectations::default();
+        let id = all.insert(to(1), 0, NO_LIMIT).unwrap();
+        let found = |tuple: Tuple, zone| all.find(&tuple, zone).map(|(id, _)| id);
+        let tuple = Tuple { src_id: 4444, ..to(1).tuple };
+        assert_eq!(found(tuple, Zone::default()), Some(id));
+        assert_eq!(found(tuple, Zone::both(1)), None);
+        assert_eq!(found(Tuple { src: Addr::v4(9), ..tuple }, Zone::default()), None);
+        assert_eq!(found(Tuple { dst_id: 2, ..tuple }, Zone::default()), None);
+        assert_eq!(found(Tuple { protocol: proto::UDP, ..tuple }, Zone::default()), None);
+    }
+
+    #[test]
+    fn met_once_unless_permanent() {
+        let mut conns = Conns::default();
+        let now = Instant::from_secs(1);
+        let tuple = to(1).tuple;
+        let conn = super::super::Conn::new(tuple, tuple, Zone::default(), now);
+        let master = conns.insert_unconfirmed(conn).unwrap();
+        let mut all = Expectations::default();
+        all.insert(Expectation { master, ..to(1) }, 0, NO_LIMIT).unwrap();
+        assert!(all.meet(&tuple, Zone::default(), &conns, now).is_none(), "the master is not confirmed");
+        conns.get_mut(master).unwrap().expires = Instant::from_secs(100);
+        conns.confirm(master, now);
+        assert!(all.meet(&tuple, Zone::default(), &conns, Instant::from_secs(300)).is_none(), "too late");
+        assert!(all.meet(&tuple, Zone::default(), &conns, now).is_some());
+        assert!(all.meet(&tuple, Zone::default(), &conns, now).is_none());
+        all.insert(Expectation { master, is_permanent: true, ..to(1) }, 0, NO_LIMIT).unwrap();
+        all.insert(Expectation { master, is_inactive: true, ..to(2) }, 0, NO_LIMIT).unwrap();
+        for _ in 0..2 {
+            assert!(all.meet(&tuple, Zone::default(), &conns, now).is_some());
+            assert!(all.meet(&to(2).tuple, Zone::default(), &conns, now).is_none());
+        }
+        conns.kill(master);
+        assert!(all.meet(&tuple, Zone::default(), &conns, now).is_none(), "the master is gone");
+    }
+
+    #[test]
+    fn time_and_masters_end_them() {
+        let mut all = Expectations::default();
+        let first = all.insert(to(1), 0, NO_LIMIT).unwrap();
+        all.insert(Expectation { master: OTHER, ..to(2) }, 0, NO_LIMIT).unwrap();
+        all.insert(Expectation { master: OTHER, ..to(3) }, 0, NO_LIMIT).unwrap();
+        all.refresh(first, Instant::from_secs(300), 10);
+        assert_eq!(all.unlink_master(OTHER), 2);
+        assert_eq!((all.expire(Instant::from_secs(309)), all.next_expiry()), (0, Some(Instant::from_secs(310))));
+        assert_eq!((all.expire(Instant::from_secs(310)), all.next_expiry(), all.is_empty()), (1, None, true));
+    }
+}

@@ -177,3 +177,100 @@ fn icmp6_answer(kind: u8) -> Option<u8> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hairpin_wire::build;
+    use proptest::prelude::*;
+
+    fn tuple(protocol: u8, src_id: u16, dst_id: u16) -> Tuple {
+        Tuple { src: Addr::v4(1), dst: Addr::v4(2), src_id, dst_id, protocol, family: Family::V4 }
+    }
+
+    fn of(protocol: u8, l4: &[u8]) -> Option<Tuple> {
+        Tuple::of_packet(&Packet::from_ip(&build::ip(Family::V4, Addr::v4(1), Addr::v4(2), protocol, l4)).unwrap())
+    }
+
+    #[test]
+    fn ids_by_protocol() {
+        const BYTES: [u8; 8] = [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08];
+        for protocol in [proto::TCP, proto::UDP, proto::UDPLITE, proto::SCTP] {
+            assert_eq!(of(protocol, &BYTES), Some(tuple(protocol, 0x0102, 0x0304)));
+            assert_eq!(of(protocol, &BYTES[..4]), Some(tuple(protocol, 0x0102, 0x0304)));
+            assert_eq!(of(protocol, &BYTES[..3]), None);
+        }
+        for protocol in [proto::ICMP, proto::ICMPV6] {
+            assert_eq!(of(protocol, &BYTES), Some(tuple(protocol, 0x0506, 0x0102)));
+            assert_eq!(of(protocol, &BYTES[..7]), None);
+        }
+        for protocol in [proto::DCCP, proto::ESP, proto::IPIP, proto::NONE] {
+            assert_eq!(of(protocol, &BYTES), Some(tuple(protocol, 0, 0)));
+            assert_eq!(of(protocol, &[]), Some(tuple(protocol, 0, 0)));
+        }
+    }
+
+    #[test]
+    fn answers() {
+        assert_eq!(tuple(proto::UDP, 5, 53).invert().map(|t| (t.src_id, t.dst_id)), Some((53, 5)));
+        let icmp = |protocol, kind: u8| {
+            let answer = tuple(protocol, 7, u16::from_be_bytes([kind, 3])).invert()?;
+            assert_eq!((answer.src, answer.dst, answer.src_id), (Addr::v4(2), Addr::v4(1), 7));
+            assert_eq!(answer.icmp_type_code().1, 3);
+            Some(answer.icmp_type_code().0)
+        };
+        for kind in 0..=255 {
+            let expected = match kind {
+                8 => Some(0),
+                0 => Some(8),
+                13 | 15 | 17 => Some(kind + 1),
+                14 | 16 | 18 => Some(kind - 1),
+                _ => None,
+            };
+            assert_eq!(icmp(proto::ICMP, kind), expected, "{kind}");
+            let expected6 = [(128, 129), (129, 128), (139, 140), (140, 139)].into_iter().find(|(k, _)| *k == kind);
+            assert_eq!(icmp(proto::ICMPV6, kind), expected6.map(|(_, answer)| answer), "{kind}");
+        }
+    }
+
+    #[test]
+    fn quotes_are_read_by_their_own_header_length() {
+        let datagram = [0, 1, 0, 2];
+        let quoted = build::Ipv4 {
+            src: Addr::v4(1),
+            dst: Addr::v4(2),
+            protocol: proto::UDP,
+            options: &[1; 4],
+            payload: &datagram,
+            ..Default::default()
+        };
+        assert_eq!(Tuple::of_bytes(Family::V4, &quoted.to_vec()), Some((tuple(proto::UDP, 1, 2), 24)));
+        let extension = [&[proto::UDP, 0, 0, 0, 0, 0, 0, 0][..], &datagram].concat();
+        let quoted = build::Ipv6 { next_header: proto::DSTOPTS, payload: &extension, ..Default::default() }.to_vec();
+        let (found, offset) = Tuple::of_bytes(Family::V6, &quoted).unwrap();
+        assert_eq!((found.src_id, found.dst_id, found.protocol, offset), (1, 2, proto::UDP, 48));
+        assert_eq!(Tuple::of_bytes(Family::V6, &quoted[..51]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn inverting_twice_is_nothing(protocol in any::<u8>(), src_id in any::<u16>(), dst_id in any::<u16>()) {
+            let tuple = tuple(protocol, src_id, dst_id);
+            if let Some(answer) = tuple.invert() {
+                prop_assert_eq!(answer.invert(), Some(tuple));
+            }
+        }
+
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..90)) {
+            for family in [Family::V4, Family::V6] {
+                let _ = Tuple::of_bytes(family, &bytes);
+            }
+            if let Ok(packet) = Packet::from_ip(&bytes) {
+                let found = Tuple::of_packet(&packet);
+                let quoted = Tuple::of_bytes(packet.family(), packet.ip()).map(|(tuple, _)| tuple);
+                prop_assert_eq!(found, quoted, "a packet and its quote are the same");
+            }
+        }
+    }
+}
