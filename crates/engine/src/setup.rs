@@ -660,8 +660,11 @@ impl Builder {
             return Ok(route);
         }
         if let Some(src) = new.src {
-            let own = |i: &Interface| i.addresses.iter().any(|a| a.family == family && a.addr == src);
-            let is_own = self.interfaces.iter().any(own)
+            let own = |i: &&Interface| i.addresses.iter().any(|a| a.family == family && a.addr == src);
+            // A link-local source is one only on its own link.
+            let by = |i: &Interface| new.hops.iter().any(|h| h.dev.as_deref() == Some(&i.name.to_string()));
+            let is_local_to_link = family == Family::V6 && src.is_link_local(family);
+            let is_own = self.interfaces.iter().filter(own).any(|i| !is_local_to_link || by(i))
                 || family == Family::V4 && ways.is_local(src)
                 || new.kind == RouteType::Local && prefix == src;
             if !is_own {
@@ -750,7 +753,9 @@ impl Builder {
         match found.route.kind {
             // Linux takes an own address for "on this link" (IPv4).
             RouteType::Local if family == Family::V4 => Ok(Some((found.hop.dev, None, Scope::Host))),
-            RouteType::Unicast => Ok(Some((found.hop.dev, Some(via), Scope::Link))),
+            RouteType::Local | RouteType::Unicast if found.hop.dev != LO => {
+                Ok(Some((found.hop.dev, Some(via), Scope::Link)))
+            }
             _ => Err(nowhere()),
         }
     }

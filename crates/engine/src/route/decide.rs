@@ -482,7 +482,7 @@ impl Net {
 
     fn input6(&self, packet: &Packet, dev: &Interface) -> Result<Route, InputError> {
         let dst = packet.dst();
-        let flow = Flow { oif: Some(dev.index), strict: needs_device(dst), ..self.input_flow(packet, dev) };
+        let flow = Flow { wished: Some(dev.index), strict: needs_device(dst), ..self.input_flow(packet, dev) };
         let found = self.lookup(&flow).map_err(|refused| match refused {
             Refused::NoRoute | Refused::Throw => InputError { reason: DropReason::NoRoute, icmp: Some((1, 0)) },
             Refused::Unreachable => InputError { reason: DropReason::Unreachable, icmp: Some((1, 0)) },
@@ -491,10 +491,8 @@ impl Net {
         })?;
         match found.route.kind {
             RouteType::Multicast if !self.is_joined(Family::V6, dev.index, dst) => Err(silent(DropReason::NotJoined)),
-            kind @ (RouteType::Multicast | RouteType::Local | RouteType::Anycast) => {
-                let oif = if needs_device(dst) { found.hop.dev } else { LO };
-                Ok(Route { oif, ..delivery(kind, self) })
-            }
+            kind @ (RouteType::Local | RouteType::Anycast) => Ok(delivery(kind, self)),
+            kind @ RouteType::Multicast => Ok(Route { oif: found.hop.dev, ..delivery(kind, self) }),
             _ if !self.sysctl.forwarding(Family::V6, dev.index) => Err(silent(DropReason::NotForwarding)),
             _ => {
                 let hop = multipath::choose(&found, || multipath::of_packet(self, packet), None);
@@ -648,7 +646,7 @@ impl Net {
             None => multipath::choose(&found, || multipath::of_flow(self, &flow), src),
         };
         let mut route = self.route_of(&Found { hop, ..found });
-        if matches!(route.kind, RouteType::Local | RouteType::Anycast) && !needs_device(dst) {
+        if matches!(route.kind, RouteType::Local | RouteType::Anycast) {
             route.oif = LO;
             route.mtu = self.interface(LO).map_or(MAX_PACKET, |lo| lo.mtu);
         }

@@ -143,9 +143,11 @@ pub(crate) struct Flow {
     pub(crate) mark: u32,
     /// The device it came in by; `lo` for packets made here.
     pub(crate) iif: IfIndex,
-    /// IPv4: only by this device. IPv6: rather by this device.
+    /// The device the sender is bound to. IPv4: only by this device. IPv6: rather by this device.
     pub(crate) oif: Option<IfIndex>,
-    /// IPv6: only by the device of `oif`.
+    /// IPv6, without `oif`: rather by this device; rules do not see it.
+    pub(crate) wished: Option<IfIndex>,
+    /// IPv6: only by the device of `oif` or `wished`.
     pub(crate) strict: bool,
     /// IPv4: only routes of at least this scope (a gateway must be nearer than what lies behind it).
     pub(crate) scope: Scope,

@@ -287,7 +287,7 @@ fn first_that_fits<'a>(routes: &'a [FibRoute], flow: &Flow) -> Choice<'a> {
 /// IPv6: the first of the lowest metric by the wished device, else the first of the lowest metric; with `strict` only by the
 /// wished device.
 fn best_that_fits<'a>(routes: &'a [FibRoute], flow: &Flow) -> Choice<'a> {
-    let wished = flow.oif;
+    let wished = flow.oif.or(flow.wished);
     let metric = routes.first()?.metric;
     let lowest = routes.iter().take_while(|r| r.metric == metric).count();
     for group in [routes.get(..lowest)?, routes.get(lowest..)?] {
@@ -343,6 +343,7 @@ pub(crate) fn plain_flow(family: Family, dst: Addr) -> Flow {
         mark: 0,
         iif: crate::net::LO,
         oif: None,
+        wished: None,
         strict: false,
         scope: Scope::Global,
         protocol: 0,
