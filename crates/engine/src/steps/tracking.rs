@@ -4,9 +4,11 @@ use crate::engine::Engine;
 use crate::fate::{DropReason, Fate};
 use crate::hook::Hook;
 use crate::nat;
+use crate::net::LO;
 use crate::packet::Packet;
 use crate::path::{Onward, Path};
 use crate::rule::Needs;
+use crate::track::helper::{self, Surroundings};
 use crate::track::{self, Class, Direction, Status, Tracked};
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -52,14 +54,36 @@ impl Path<'_> {
         if !self.engine.needs(p.family(), Needs::TRACKING) {
             return Continue(());
         }
-        let Some(_) = self.engine.tracker.conns.get(id) else { return Continue(()) };
-        let _ = class;
-        let engine = &mut *self.engine;
-        let Engine { tracker, knobs, .. } = engine;
+        self.help(id, class, p)?;
+        let Engine { tracker, knobs, .. } = &mut *self.engine;
         match track::confirm(tracker, p, self.now, knobs, &mut self.out.events) {
             Ok(()) => Continue(()),
             Err(reason) => Break(Fate::Drop(reason)),
         }
+    }
+
+    /// The connection's helper reads the packet, and the sequence numbers that helpers moved are put right. What came by way of `lo` was
+    /// put right when it left.
+    fn help(&mut self, id: track::ConnId, class: Class, p: &mut Packet) -> Onward {
+        let Some(conn) = self.engine.tracker.conns.get(id) else { return Continue(()) };
+        if class == Class::Related(Direction::Reply) {
+            return Continue(());
+        }
+        let is_moved = conn.status.has(Status::SEQ_ADJUST) && p.meta.iif != Some(LO);
+        if conn.helper().is_some() {
+            let Engine { tracker, knobs, rng, .. } = &mut *self.engine;
+            let mut around = Surroundings { now: self.now, knobs, rng, events: &mut self.out.events };
+            if let Err(reason) = helper::run(tracker, p, id, class, &mut around) {
+                return Break(Fate::Drop(reason));
+            }
+        }
+        let tracker = &mut self.engine.tracker;
+        let Some(conn) = tracker.conns.get(id).filter(|_| is_moved) else { return Continue(()) };
+        if !track::adjust(conn, p, class.direction()) {
+            tracker.stats.drop += 1;
+            return Break(Fate::Drop(DropReason::Helper));
+        }
+        Continue(())
     }
 }
 

@@ -1,7 +1,9 @@
 //! A packet meets tracking: PREROUTING for what arrives, OUTPUT for what this host sends (`nf_conntrack_in`).
 
 use super::icmp::{self, Message};
-use super::{Class, Conn, ConnId, Direction, Knobs, Observe, Seen, Status, Tracked, Tracker, Tuple, Zone, room};
+use super::{
+    Class, Conn, ConnId, Direction, Knobs, Observe, Seen, Status, Tracked, Tracker, Tuple, Zone, helper, room,
+};
 use crate::event::Event;
 use crate::fate::DropReason;
 use crate::hook::Hook;
@@ -150,7 +152,7 @@ impl Visit<'_> {
             conn.extra_mut().labels = Some(std::cell::Cell::new(0));
         }
         if !self.meet_expectation(tracker, &mut conn)
-            && let Some(helper) = self.template.and_then(|template| template.helper.as_deref()).and_then(helper_name)
+            && let Some(helper) = self.template.and_then(|template| template.helper.as_deref()).and_then(helper::name)
         {
             conn.extra_mut().helper = Some(helper);
             conn.status.set(Status::HELPER);
@@ -195,12 +197,6 @@ fn has_no_transport(packet: &Packet) -> bool {
 
 fn is_own_icmp(packet: &Packet) -> bool {
     matches!((packet.family(), packet.protocol()), (Family::V4, proto::ICMP) | (Family::V6, proto::ICMPV6))
-}
-
-/// The helpers there are, by the names rules give them.
-fn helper_name(name: &str) -> Option<&'static str> {
-    const HELPERS: [&str; 3] = ["ftp", "tftp", "irc"];
-    HELPERS.into_iter().find(|helper| *helper == name)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod confirm;
 mod conn;
 mod enter;
 mod expect;
+pub mod helper;
 mod icmp;
 mod index;
 mod knobs;
@@ -32,6 +33,7 @@ pub use tuple::{Tuple, Zone};
 
 pub(crate) use confirm::confirm;
 pub(crate) use enter::enter;
+pub(crate) use seq_adjust::adjust;
 
 use crate::event::Event;
 use crate::hook::Hook;

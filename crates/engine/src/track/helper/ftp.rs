@@ -1,0 +1,292 @@
+//! FTP (RFC 959, RFC 1123 section 4.1.2.6, RFC 2428): client or server announces where it waits for the data connection.
+//!
+//! Only what begins a line is read, and only when the line before it was seen to end: then whoever can write into the middle of a
+//! line announces nothing. A command that is cut short by the end of its packet is dropped, for half of it cannot be translated.
+
+use super::{Help, Helper};
+use crate::fate::DropReason;
+use crate::track::{Class, Direction};
+use hairpin_wire::tcp::Tcp;
+use hairpin_wire::{Addr, Family, proto};
+use std::fmt::Write;
+use std::net::Ipv6Addr;
+
+pub(super) const HELPER: Helper = Helper { name: "ftp", protocols: &[proto::TCP], max_expected: 1, timeout: 300, help };
+
+fn help(this: &mut Help<'_, '_>) -> Result<(), DropReason> {
+    // Nothing is announced before there was an answer.
+    let Class::Established(dir) = this.class else { return Ok(()) };
+    let Some(tcp) = Tcp::new(this.packet.l4()) else { return Ok(()) };
+    let (seq, data) = (tcp.seq(), tcp.payload());
+    let Some(last) = data.last() else { return Ok(()) };
+    let line_end = (*last == b'\n').then(|| seq.wrapping_add(data.len() as u32));
+    let said = if begins_line(this, dir, seq) { announcement(this, dir, data)? } else { None };
+    let expected = match said {
+        Some(said) => announce(this, dir, &said),
+        None => Ok(()),
+    };
+    if let Some(line_end) = line_end {
+        remember(this, dir, line_end);
+    }
+    expected
+}
+
+/// Whether a line ended just before this sequence number.
+fn begins_line(this: &Help<'_, '_>, dir: Direction, seq: u32) -> bool {
+    let ends = this.conn().ok().and_then(|conn| conn.extra.as_ref()).map(|extra| extra.line_ends[dir.index()]);
+    ends.is_some_and(|ends| ends.contains(&Some(seq)))
+}
+
+/// Remembers where a line ended: two places per direction, the older one gives way to what lies behind it.
+fn remember(this: &mut Help<'_, '_>, dir: Direction, end: u32) {
+    let Some(conn) = this.tracker.conns.get_mut(this.id) else { return };
+    let ends = &mut conn.extra_mut().line_ends[dir.index()];
+    let is_before = |a: u32, b: u32| (a.wrapping_sub(b) as i32) < 0;
+    match *ends {
+        [a, b] if a == Some(end) || b == Some(end) => {}
+        [None, _] => ends[0] = Some(end),
+        [_, None] => ends[1] = Some(end),
+        [Some(a), Some(b)] => {
+            let (oldest, place) = if is_before(a, b) { (a, 0) } else { (b, 1) };
+            if is_before(oldest, end) {
+                ends[place] = Some(end);
+            }
+        }
+    }
+}
+
+/// An address and port that a line names, and where it names them.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    form: Form,
+    /// Offset of the text that NAT replaces, from the start of the payload.
+    at: usize,
+    /// Its length in bytes.
+    length: usize,
+    addr: Addr,
+    port: u16,
+}
+
+/// How a line names address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Six numbers with commas: PORT and 227.
+    Numbers,
+    /// `|1|address|port|`: EPRT.
+    Extended,
+    /// `|||port|`: 229.
+    PortOnly,
+}
+
+/// A line that announces something.
+struct Line {
+    /// How it begins, in any case.
+    begins: &'static [u8],
+    /// The text that is looked at begins behind the first such byte.
+    behind: Option<u8>,
+    form: Form,
+    /// The numbers must end with this byte; None for any that is no digit.
+    ends: Option<u8>,
+}
+
+/// Lines that clients send, and lines that servers send.
+static LINES: [[Line; 2]; 2] = [
+    [
+        Line { begins: b"PORT", behind: Some(b' '), form: Form::Numbers, ends: Some(b'\r') },
+        Line { begins: b"EPRT", behind: Some(b' '), form: Form::Extended, ends: None },
+    ],
+    [
+        Line { begins: b"227 ", behind: None, form: Form::Numbers, ends: None },
+        Line { begins: b"229 ", behind: Some(b'('), form: Form::PortOnly, ends: None },
+    ],
+];
+
+/// What the payload announces, if anything; an error when it is only the beginning of it.
+fn announcement(this: &Help<'_, '_>, dir: Direction, data: &[u8]) -> Result<Option<Said>, DropReason> {
+    let own = *this.conn()?.tuple(dir);
+    for line in &LINES[dir.index()] {
+        match line.read(data, own.family, own.src) {
+            Reading::Nothing => {}
+            Reading::Partial => return Err(DropReason::Helper),
+            Reading::Said(said) => return Ok(Some(said)),
+        }
+    }
+    Ok(None)
+}
+
+/// What a payload is to a [`Line`].
+#[derive(Debug, PartialEq, Eq)]
+enum Reading {
+    Nothing,
+    Partial,
+    Said(Said),
+}
+
+impl Line {
+    /// Reads a payload of which `own` is the sender's address.
+    fn read(&self, data: &[u8], family: Family, own: Addr) -> Reading {
+        let common = data.len().min(self.begins.len());
+        if !data[..common].eq_ignore_ascii_case(&self.begins[..common]) {
+            return Reading::Nothing;
+        }
+        if data.len() <= self.begins.len() {
+            return Reading::Partial;
+        }
+        let start = match self.start(data) {
+            Some(start) => start,
+            None => return Reading::Partial,
+        };
+        let text = data.get(start..).unwrap_or_default();
+        let found = match self.form {
+            Form::Numbers => six_numbers(text, self.ends, family, own),
+            Form::Extended => extended(text, family),
+            Form::PortOnly => port_only(text).map(|(length, port)| (length, own, port)),
+        };
+        match found {
+            Some((length, addr, port)) => Reading::Said(Said { form: self.form, at: start, length, addr, port }),
+            None => Reading::Partial,
+        }
+    }
+
+    /// Where the text begins: behind the byte to be skipped to, which must not be the last one; for 227 at the first digit.
+    fn start(&self, data: &[u8]) -> Option<usize> {
+        let begins = self.begins.len();
+        let rest = data.get(begins..)?;
+        match self.behind {
+            Some(byte) => Some(begins + rest.iter().position(|b| *b == byte)? + 1),
+            None => Some(begins + rest.iter().position(u8::is_ascii_digit)?),
+        }
+    }
+}
+
+/// Reads `N` numbers with `separator` between them. They must be followed by `end` (None: by anything) in the same packet; the length of
+/// the text. Numbers are not limited: they wrap.
+fn numbers<const N: usize>(text: &[u8], separator: u8, end: Option<u8>) -> Option<([u32; N], usize)> {
+    let mut numbers = [0u32; N];
+    let mut current = 0;
+    for (at, byte) in text.iter().enumerate() {
+        match *byte {
+            digit @ b'0'..=b'9' => {
+                let number = numbers.get_mut(current)?;
+                *number = number.wrapping_mul(10).wrapping_add(u32::from(digit - b'0'));
+            }
+            byte if byte == separator => current += 1,
+            byte if current + 1 == N && end.is_none_or(|end| end == byte) => return Some((numbers, at)),
+            _ => return None,
+        }
+        if current >= N {
+            return None;
+        }
+    }
+    None
+}
+
+/// `192,0,2,1,200,10`: bytes of the address, bytes of the port. Parts above 255 run into each other.
+fn six_numbers(text: &[u8], end: Option<u8>, family: Family, own: Addr) -> Option<(usize, Addr, u16)> {
+    let ([a, b, c, d, high, low], length) = numbers::<6>(text, b',', end)?;
+    let v4 = a << 24 | b << 16 | c << 8 | d;
+    let addr = match family {
+        Family::V4 => Addr::v4(v4),
+        // The four bytes are laid over the beginning of the sender's own address, so this is another one.
+        Family::V6 => Addr(own.0 & (u128::MAX >> 32) | u128::from(v4) << 96),
+    };
+    Some((length, addr, (high << 8 | low) as u16))
+}
+
+/// `|1|192.0.2.1|200|` or `|2|2001:db8::1|200|`, of the connection's own family.
+fn extended(text: &[u8], family: Family) -> Option<(usize, Addr, u16)> {
+    let delimiter = delimiter(text)?;
+    let (kind, third) = (text[1], text[2]);
+    let own_kind = match family {
+        Family::V4 => b'1',
+        Family::V6 => b'2',
+    };
+    if third != delimiter || kind != own_kind {
+        return None;
+    }
+    let rest = text.get(3..)?;
+    let (addr, length) = match family {
+        Family::V4 => {
+            let ([a, b, c, d], length) = numbers::<4>(rest, b'.', Some(delimiter))?;
+            (Addr::v4(a << 24 | b << 16 | c << 8 | d), length)
+        }
+        Family::V6 => {
+            let length = rest.iter().position(|byte| *byte == delimiter)?;
+            let addr = std::str::from_utf8(&rest[..length]).ok()?.parse::<Ipv6Addr>().ok()?;
+            (Addr::from_v6(addr), length)
+        }
+    };
+    let (end, port) = port(text, 3 + length + 1, delimiter)?;
+    (length != 0).then_some((end, addr, port))
+}
+
+/// `|||200|`.
+fn port_only(text: &[u8]) -> Option<(usize, u16)> {
+    let delimiter = delimiter(text)?;
+    if text[1] != delimiter || text[2] != delimiter {
+        return None;
+    }
+    port(text, 3, delimiter)
+}
+
+/// The first byte of a text of more than three, which may be any printable one but a digit.
+fn delimiter(text: &[u8]) -> Option<u8> {
+    let first = *text.first().filter(|_| text.len() > 3)?;
+    (matches!(first, 33..=126) && !first.is_ascii_digit()).then_some(first)
+}
+
+/// The port that begins at `start`, and where its delimiter ends. Port 0 is none; larger numbers wrap.
+fn port(text: &[u8], start: usize, delimiter: u8) -> Option<(usize, u16)> {
+    let mut port = 0u16;
+    for (at, byte) in text.iter().enumerate().skip(start) {
+        match *byte {
+            byte if byte == delimiter => return (port != 0).then_some((at + 1, port)),
+            digit @ b'0'..=b'9' => port = port.wrapping_mul(10).wrapping_add(u16::from(digit - b'0')),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Expects what was announced. An address other than the sender's own announces nothing: it could open a way to a third party.
+fn announce(this: &mut Help<'_, '_>, dir: Direction, said: &Said) -> Result<(), DropReason> {
+    if said.addr != this.tuple(dir)?.src {
+        return Ok(());
+    }
+    let back = this.tuple(dir.other())?;
+    let expectation = this.expectation(proto::TCP, back.src, back.dst, said.port)?;
+    if !this.is_translated() {
+        return this.expect(expectation).map(|_| ()).map_err(|_| DropReason::Helper);
+    }
+    let (id, port) = this.expect_translated(expectation, dir.other()).ok_or(DropReason::Helper)?;
+    let text = said.form.text(back.family, back.dst, port);
+    if this.mangle_tcp(said.at, said.length, text.as_bytes()) {
+        return Ok(());
+    }
+    this.unexpect(id);
+    Err(DropReason::Helper)
+}
+
+impl Form {
+    /// Address and port in this form.
+    fn text(self, family: Family, addr: Addr, port: u16) -> String {
+        match (self, family) {
+            (Form::Numbers, _) => {
+                let [a, b, c, d] = addr.as_u32().to_be_bytes();
+                format!("{a},{b},{c},{d},{},{}", port >> 8, port & 0xff)
+            }
+            (Form::Extended, Family::V4) => format!("|1|{}|{port}|", addr.display(family)),
+            (Form::Extended, Family::V6) => format!("|2|{}|{port}|", in_full(addr)),
+            (Form::PortOnly, _) => format!("|||{port}|"),
+        }
+    }
+}
+
+/// An IPv6 address with all its zeros.
+fn in_full(addr: Addr) -> String {
+    (0..8).rev().fold(String::new(), |mut text, group| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{:04x}{}", addr.0 >> (16 * group) & 0xffff, if group == 0 { "" } else { ":" });
+        text
+    })
+}
