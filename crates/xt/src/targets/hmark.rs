@@ -197,7 +197,7 @@ impl HMark {
     fn mark(&self, flow: &Flow) -> u32 {
         let (src, dst) = (self.fold(flow.src, self.src), self.fold(flow.dst, self.dst));
         let ports = flow.ports.map_or(0, |ports| self.ports(ports));
-        let hash = jhash::jhash_3words(src.max(dst), src.min(dst), ports, self.start);
+        let hash = jhash::jhash_3words(src.min(dst), src.max(dst), ports, self.start);
         let hash = hash ^ u32::from(u16::from(flow.protocol) & self.protocol.unwrap_or(0));
         jhash::scale(hash, self.modulus).wrapping_add(self.offset.unwrap_or(0))
     }
@@ -331,5 +331,95 @@ impl Target for HMark {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing_targets::changed;
+    use hairpin_wire::{Addr, Family, build, proto};
+
+    /// 192.168.1.10
+    const INSIDE: Addr = Addr::v4(0xc0a8_010a);
+    /// 198.51.100.5
+    const OUTSIDE: Addr = Addr::v4(0xc633_6405);
+
+    fn udp(src: Addr, src_port: u16, dst: Addr, dst_port: u16) -> Vec<u8> {
+        build::Udp { src_port, dst_port, payload: b"x" }.packet(Family::V4, src, dst)
+    }
+
+    fn tcp(src: Addr, src_port: u16, dst: Addr, dst_port: u16) -> Vec<u8> {
+        build::Tcp { src_port, dst_port, ..Default::default() }.packet(Family::V4, src, dst)
+    }
+
+    fn bare(protocol: u8, payload: &[u8]) -> Vec<u8> {
+        build::ip(Family::V4, INSIDE, OUTSIDE, protocol, payload)
+    }
+
+    fn quoted(kind: u8, quote: &[u8]) -> Vec<u8> {
+        build::Icmp4 { kind, payload: quote, ..Default::default() }.packet(INSIDE, OUTSIDE)
+    }
+
+    /// The marks are those that Linux 6.18 gave such packets.
+    #[test]
+    fn marks_are_the_kernels() {
+        let whole = "-j HMARK --hmark-tuple src,dst,sport,dport,proto --hmark-mod 4294967295 --hmark-rnd 0xdeafbeef";
+        let mark = |packet| changed(whole, packet).meta.mark;
+        assert_eq!(mark(udp(INSIDE, 5000, OUTSIDE, 53)), 0x971e_1a29);
+        assert_eq!(mark(udp(INSIDE, 53, OUTSIDE, 5000)), 0x971e_1a29);
+        assert_eq!(mark(udp(OUTSIDE, 53, INSIDE, 5000)), 0x971e_1a29);
+        assert_eq!(mark(tcp(OUTSIDE, 80, INSIDE, 1234)), 0x4aee_a63e);
+        assert_eq!(mark(bare(proto::ESP, &[0xde, 0xad, 0xbe, 0xef, 0, 0, 0, 1])), 0xfcce_d15b);
+        assert_eq!(mark(bare(proto::AH, &[17, 4, 0, 0, 0, 0, 0xca, 0xfe, 0, 0, 0, 1])), 0xb454_c7ff);
+        assert_eq!(mark(bare(proto::GRE, b"abc")), 0xd13e_0f8f);
+        assert_eq!(mark(bare(200, b"12345678")), 0xd13e_0f76);
+        assert_eq!(mark(bare(proto::ICMP, &[8, 0, 0, 0, 0, 7, 0, 1])), 0xd13e_0fbd);
+    }
+
+    #[test]
+    fn errors_go_with_the_flow_they_quote() {
+        let whole = "-j HMARK --hmark-tuple src,dst,sport,dport,proto --hmark-mod 4294967295 --hmark-rnd 0xdeafbeef";
+        let mark = |packet| changed(whole, packet).meta.mark;
+        let inner = udp(OUTSIDE, 53, INSIDE, 5000);
+        assert_eq!(mark(quoted(3, &inner[..28])), 0x971e_1a29);
+        assert_eq!(mark(quoted(11, &inner[..20])), 0xd13e_0fad);
+        assert_eq!(mark(quoted(4, &tcp(OUTSIDE, 80, INSIDE, 1234)[..28])), 0x4aee_a63e);
+        assert_eq!(mark(quoted(13, &inner[..12])), 0xd13e_0fbd);
+        // Too little of the quoted header: no mark.
+        assert_eq!(mark(quoted(3, &inner[..12])), 0);
+    }
+
+    #[test]
+    fn only_what_is_asked_for_counts() {
+        let rule = "-j HMARK --hmark-src-prefix 24 --hmark-dst-prefix 8 --hmark-sport-mask 0xff0f --hmark-proto-mask 6 \
+                    --hmark-mod 4000000000 --hmark-rnd 99";
+        let mark = |rule, packet| changed(rule, packet).meta.mark;
+        assert_eq!(mark(rule, udp(INSIDE, 5000, OUTSIDE, 53)), 0xc6b6_bcb9);
+        assert_eq!(mark(rule, udp(OUTSIDE, 53, INSIDE, 5000)), 0xb388_0aed);
+        let rule = "-j HMARK --hmark-tuple src,dst --hmark-mod 1000000 --hmark-rnd 1 --hmark-offset 100";
+        assert_eq!(mark(rule, udp(INSIDE, 5000, OUTSIDE, 53)), 0x2_5c30);
+        let rule = "-j HMARK --hmark-sport 0x0101 --hmark-dport-mask 0x00ff --hmark-dport 0x8000 --hmark-src-prefix 32 \
+                    --hmark-mod 4000000000 --hmark-rnd 99";
+        assert_eq!(mark(rule, udp(INSIDE, 5000, OUTSIDE, 53)), 0x2546_61de);
+        assert_eq!(mark(rule, udp(INSIDE, 53, OUTSIDE, 5000)), 0x69ea_a3ae);
+    }
+
+    #[test]
+    fn extension_headers_of_ipv6_are_passed_over() {
+        // 2001:db8:1::10 and 2001:db8:5::5
+        let (src, dst) =
+            (Addr(0x2001_0db8_0001_0000_0000_0000_0000_0010), Addr(0x2001_0db8_0005_0000_0000_0000_0000_0005));
+        let rule = "-j HMARK --hmark-tuple src,dst,sport,dport,proto --hmark-mod 4294967295 --hmark-rnd 0xdeafbeef";
+        let mark = |packet| changed(rule, packet).meta.mark;
+        let segment = build::Tcp { src_port: 1, dst_port: 2, ..Default::default() };
+        assert_eq!(mark(segment.packet(Family::V6, src, dst)), 0x853b_2f5f);
+        let datagram = build::Udp { src_port: 7, dst_port: 8, payload: b"x" }.to_vec(Family::V6, src, dst);
+        let mut extended = vec![proto::UDP, 0, 1, 4, 0, 0, 0, 0];
+        extended.extend(datagram);
+        let next_header = proto::DSTOPTS;
+        let packet = build::Ipv6 { src, dst, next_header, payload: &extended, ..Default::default() };
+        assert_eq!(mark(packet.to_vec()), 0xa81f_72c7);
+        let nothing = build::Ipv6 { src, dst, next_header: proto::NONE, ..Default::default() };
+        assert_eq!(mark(nothing.to_vec()), 0xefc6_7157);
     }
 }
