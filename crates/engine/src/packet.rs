@@ -92,6 +92,8 @@ pub struct Meta {
     pub fragments_had_df: bool,
     /// The sizes of the fragments it was put together from, without their headers, in order; it leaves in the same if they fit.
     pub pieces: Vec<u16>,
+    /// What was found in its IPv4 options on arrival.
+    pub ip_options: crate::link::options::Found,
     /// The engine made it itself, about this host's own business (ICMP error, RST, echo reply).
     pub made_here: bool,
 }

@@ -1,15 +1,21 @@
 //! What this host does with a packet that is for it.
 
 use super::IcmpError;
+use super::options6::{self, OptionsHeader};
+use super::receive::Reception;
+use super::reply::checksum_ok;
 use crate::fate::DropReason;
 use crate::net::Net;
-use crate::packet::Packet;
-use hairpin_wire::Addr;
+use crate::packet::{LinkType, Packet};
+use crate::route::RouteType;
+use hairpin_wire::icmp6::parameter_problem::{HEADER_FIELD, NEXT_HEADER};
+use hairpin_wire::ipv6::{self, Ipv6};
+use hairpin_wire::{Addr, Family, checksum, icmp4, icmp6, proto, tcp, udp};
 
 /// What becomes of a packet for this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Local {
-    /// A socket takes it.
+    /// A socket takes it, or the host itself learns from it (ICMP errors, replies).
     Deliver,
     /// It is answered.
     Answer(Answer),
@@ -52,15 +58,310 @@ impl OpenPorts {
 
     /// Whether somebody listens.
     pub fn is_open(&self, protocol: u8, addr: Addr, port: u16) -> bool {
-        [addr, Addr::UNSPECIFIED].iter().any(|addr| self.0.binary_search(&(protocol, port, *addr)).is_ok())
+        !self.0.is_empty()
+            && [addr, Addr::UNSPECIFIED].iter().any(|addr| self.0.binary_search(&(protocol, port, *addr)).is_ok())
     }
 }
 
-/// What becomes of a whole packet for this host, after INPUT.
+/// What becomes of a packet for this host, after INPUT. `packet.meta.route` says as what it came here.
 pub fn classify(packet: &Packet, ports: &OpenPorts, net: &Net) -> Local {
-    let _ = net;
-    match packet.ports() {
-        Some((_, port)) if ports.is_open(packet.protocol(), packet.dst(), port) => Local::Deliver,
-        _ => Local::Drop(DropReason::NoSocket),
+    let protocol = match packet.family() {
+        Family::V4 => packet.protocol(),
+        Family::V6 => match upper_layer(packet, net) {
+            Ok(protocol) => protocol,
+            Err(local) => return local,
+        },
+    };
+    match (packet.family(), protocol) {
+        (Family::V4, proto::ICMP) => icmp_v4(packet, net),
+        (Family::V6, proto::ICMPV6) => icmp_v6(packet, net),
+        (_, proto::TCP) => tcp(packet, ports),
+        (_, proto::UDP | proto::UDPLITE) => udp(packet, protocol, ports),
+        (Family::V4, proto::IGMP) => Local::Deliver,
+        (Family::V4, _) => {
+            Local::Answer(Answer::Error(IcmpError::new(icmp4::UNREACHABLE, icmp4::unreachable::PROTOCOL, 0)))
+        }
+        // `upper_layer` gives none but those above.
+        (Family::V6, _) => Local::Drop(DropReason::NoSocket),
+    }
+}
+
+const BAD: Local = Local::Drop(DropReason::BadTransport);
+const NOBODY: Local = Local::Drop(DropReason::NoSocket);
+
+/// As what a packet reached this host.
+fn kind(packet: &Packet) -> RouteType {
+    packet.meta.route.map_or(RouteType::Local, |route| route.kind)
+}
+
+fn icmp_v4(packet: &Packet, net: &Net) -> Local {
+    let message = packet.l4();
+    let to_many = matches!(kind(packet), RouteType::Broadcast | RouteType::Multicast);
+    let Some(icmp) = icmp4::Icmp4::new(message).filter(|icmp| icmp.checksum_ok()) else { return BAD };
+    let settings = &net.sysctl.ipv4;
+    match icmp.kind() {
+        icmp4::ECHO | icmp4::TIMESTAMP if to_many && settings.icmp_echo_ignore_broadcasts != 0 => NOBODY,
+        icmp4::ECHO if settings.icmp_echo_ignore_all != 0 => NOBODY,
+        icmp4::ECHO => Local::Answer(Answer::Echo),
+        icmp4::TIMESTAMP if message.len() < 12 => BAD,
+        icmp4::TIMESTAMP => Local::Answer(Answer::Timestamp),
+        _ if to_many => NOBODY,
+        icmp4::ECHO_REPLY | icmp4::TIMESTAMP_REPLY => Local::Deliver,
+        kind if icmp4::is_error(kind) => Local::Deliver,
+        _ => NOBODY,
+    }
+}
+
+fn icmp_v6(packet: &Packet, net: &Net) -> Local {
+    let Some(icmp) = icmp6::Icmp6::new(packet.l4()).filter(|icmp| icmp.checksum_ok(packet.src(), packet.dst())) else {
+        return BAD;
+    };
+    let settings = &net.sysctl.ipv6;
+    let ignored = match kind(packet) {
+        _ if settings.icmp_echo_ignore_all != 0 => true,
+        RouteType::Multicast => settings.icmp_echo_ignore_multicast != 0,
+        RouteType::Anycast => settings.icmp_echo_ignore_anycast != 0,
+        _ => false,
+    };
+    match icmp.kind() {
+        icmp6::ECHO if ignored || packet.src().is_unspecified() => NOBODY,
+        icmp6::ECHO => Local::Answer(Answer::Echo),
+        _ => Local::Deliver,
+    }
+}
+
+fn tcp(packet: &Packet, ports: &OpenPorts) -> Local {
+    let segment = packet.l4();
+    if packet.meta.link_type != LinkType::Host {
+        return NOBODY;
+    }
+    let Some(header) = tcp::Tcp::new(segment).filter(tcp::Tcp::header_ok) else { return BAD };
+    if !checksum_ok(packet, proto::TCP) {
+        return BAD;
+    }
+    if ports.is_open(proto::TCP, packet.dst(), header.dst_port()) {
+        return Local::Deliver;
+    }
+    if header.flags() & tcp::RST != 0 || kind(packet) != RouteType::Local {
+        return NOBODY;
+    }
+    Local::Answer(Answer::Reset)
+}
+
+fn udp(packet: &Packet, protocol: u8, ports: &OpenPorts) -> Local {
+    let datagram = packet.l4();
+    let Some(header) = udp::Udp::new(datagram) else { return BAD };
+    let said = usize::from(header.len());
+    let length = match (packet.family(), protocol) {
+        // No length means all: of a jumbogram (RFC 2675), and of UDP-Lite's coverage.
+        (Family::V6, _) | (_, proto::UDPLITE) if said == 0 => datagram.len(),
+        _ => said,
+    };
+    let Some(covered) = datagram.get(..length).filter(|_| length >= udp::HEADER_LEN) else { return BAD };
+    // The pseudo header of UDP-Lite has the length of all, whatever is covered (RFC 3828, section 3.1).
+    let pseudo_len = if protocol == proto::UDPLITE { datagram.len() } else { length };
+    let (family, src, dst) = (packet.family(), packet.src(), packet.dst());
+    let pseudo = checksum::pseudo_header(family, src, dst, protocol, pseudo_len as u32);
+    let right = match header.checksum() {
+        0 => family == Family::V4 && protocol == proto::UDP,
+        _ => checksum::finish(checksum::combine(pseudo, checksum::sum(covered))) == 0,
+    };
+    if !right {
+        return BAD;
+    }
+    let to_many = matches!(kind(packet), RouteType::Broadcast | RouteType::Multicast);
+    if ports.is_open(protocol, dst, header.dst_port()) {
+        Local::Deliver
+    } else if to_many {
+        NOBODY
+    } else {
+        Local::Answer(Answer::Error(IcmpError::port_unreachable(family)))
+    }
+}
+
+/// The protocol that takes an IPv6 packet, after all extension headers in front of it were obeyed (`ip6_input_finish`).
+fn upper_layer(packet: &Packet, net: &Net) -> Result<u8, Local> {
+    let bytes = packet.ip();
+    let bad = Local::Drop(DropReason::BadOptions);
+    let Some(ip) = Ipv6::new(bytes) else { return Err(bad) };
+    let told = |code, at: usize| Err(Local::Answer(Answer::Error(IcmpError::bad_header6(code, at as u32))));
+    let (mut next, mut at, mut named_at) = (ip.next_header(), ipv6::HEADER_LEN, 6);
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let (following, len) = match *rest {
+            [following, words, ..] => (following, (usize::from(words) + 1) * 8),
+            _ => (proto::NONE, 8),
+        };
+        match next {
+            proto::TCP | proto::UDP | proto::UDPLITE | proto::ICMPV6 => return Ok(next),
+            proto::NONE => return Err(NOBODY),
+            // Read before PREROUTING; anywhere else it is not known.
+            proto::HOPOPTS if at == ipv6::HEADER_LEN => {}
+            proto::DSTOPTS | proto::ROUTING if rest.len() < len => return Err(bad),
+            proto::DSTOPTS => {
+                let header = OptionsHeader {
+                    hop_by_hop: false,
+                    max_count: net.sysctl.ipv6.max_dst_opts_number,
+                    max_length: net.sysctl.ipv6.max_dst_opts_length,
+                };
+                match options6::check(bytes, at, header) {
+                    Reception::Good => {}
+                    Reception::Drop(reason) => return Err(Local::Drop(reason)),
+                    Reception::Problem(error) => return Err(Local::Answer(Answer::Error(error))),
+                }
+            }
+            proto::ROUTING => {
+                const RPL: u8 = 3;
+                const SEGMENTS: u8 = 4;
+                let (kind, left) = match *rest {
+                    [_, _, kind, left, ..] => (kind, left),
+                    _ => return Err(bad),
+                };
+                let to_many = packet.meta.link_type != LinkType::Host || packet.dst().is_multicast(Family::V6);
+                // Neither RPL nor segment routing is switched on.
+                if to_many || matches!(kind, RPL | SEGMENTS) {
+                    return Err(bad);
+                }
+                if left != 0 {
+                    return told(HEADER_FIELD, at + 2);
+                }
+            }
+            // What was one of several was put together before; a fragment on its own is whole.
+            proto::FRAGMENT if rest.len() >= 8 => {
+                if packet.is_fragment() {
+                    return Err(Local::Drop(DropReason::BadFragment));
+                }
+                named_at = at;
+                at += ipv6::FRAGMENT_LEN;
+                next = following;
+                continue;
+            }
+            _ => return told(NEXT_HEADER, named_at),
+        }
+        named_at = at;
+        at += len;
+        next = following;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::testing::{net, received, v4, v6};
+    use hairpin_wire::build;
+    use proptest::prelude::*;
+
+    fn ask(packet: Packet) -> Local {
+        classify(&packet, &OpenPorts::default(), &net())
+    }
+
+    fn v4_packet(protocol: u8, payload: &[u8]) -> Packet {
+        received(&build::ip(Family::V4, v4("10.0.1.2"), v4("10.0.1.1"), protocol, payload))
+    }
+
+    fn v6_packet(next: u8, payload: &[u8]) -> Packet {
+        received(&build::ip(Family::V6, v6("2001:db8:1::2"), v6("2001:db8:1::1"), next, payload))
+    }
+
+    fn told(packet: Packet) -> Option<IcmpError> {
+        match ask(packet) {
+            Local::Answer(Answer::Error(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn closed_ports() {
+        let (src, dst) = (v4("10.0.1.2"), v4("10.0.1.1"));
+        let udp = build::Udp { src_port: 5, dst_port: 8, payload: b"x" };
+        let tcp = build::Tcp { src_port: 5, dst_port: 8, flags: tcp::SYN, ..Default::default() };
+        let closed = received(&udp.packet(Family::V4, src, dst));
+        assert_eq!(told(closed.clone()), Some(IcmpError::new(3, 3, 0)));
+        assert_eq!(ask(received(&tcp.packet(Family::V4, src, dst))), Local::Answer(Answer::Reset));
+        let rst = build::Tcp { flags: tcp::RST, ..tcp };
+        assert_eq!(ask(received(&rst.packet(Family::V4, src, dst))), NOBODY);
+        let mut bad = udp.packet(Family::V4, src, dst);
+        bad[28] ^= 1;
+        assert_eq!(ask(received(&bad)), BAD);
+        let mut bad = tcp.packet(Family::V4, src, dst);
+        bad[39] ^= 1;
+        assert_eq!(ask(received(&bad)), BAD);
+        let mut broadcast = closed.clone();
+        broadcast.meta.route =
+            broadcast.meta.route.map(|route| crate::route::Route { kind: RouteType::Broadcast, ..route });
+        assert_eq!(ask(broadcast), NOBODY);
+
+        let mut ports = OpenPorts::default();
+        ports.open(proto::UDP, Addr::UNSPECIFIED, 8);
+        assert_eq!(classify(&closed, &ports, &net()), Local::Deliver);
+        ports.close(proto::UDP, Addr::UNSPECIFIED, 8);
+        ports.open(proto::UDP, v4("10.0.2.1"), 8);
+        assert!(matches!(classify(&closed, &ports, &net()), Local::Answer(_)));
+    }
+
+    #[test]
+    fn udp_without_checksum_or_length() {
+        let datagram = |len: u8| [0, 1, 0, 2, 0, len, 0, 0, b'x', b'y'];
+        assert_eq!(told(v4_packet(proto::UDP, &datagram(9))), Some(IcmpError::new(3, 3, 0)));
+        assert_eq!(ask(v4_packet(proto::UDP, &datagram(0))), BAD);
+        assert_eq!(ask(v4_packet(proto::UDP, &datagram(7))), BAD);
+        assert_eq!(ask(v4_packet(proto::UDP, &datagram(11))), BAD);
+        assert_eq!(ask(v6_packet(proto::UDP, &datagram(10))), BAD);
+        assert_eq!(ask(v4_packet(proto::UDPLITE, &datagram(8))), BAD);
+    }
+
+    #[test]
+    fn unknown_protocols() {
+        assert_eq!(told(v4_packet(200, b"x")), Some(IcmpError::new(3, 2, 0)));
+        assert_eq!(told(v6_packet(200, b"x")), Some(IcmpError::new(4, 1, 6)));
+        assert_eq!(ask(v6_packet(proto::NONE, b"x")), NOBODY);
+    }
+
+    #[test]
+    fn queries() {
+        let icmp = |kind, n: usize| build::Icmp4 { kind, payload: &vec![0; n], ..Default::default() }.to_vec();
+        assert_eq!(ask(v4_packet(proto::ICMP, &icmp(icmp4::ECHO, 0))), Local::Answer(Answer::Echo));
+        assert_eq!(ask(v4_packet(proto::ICMP, &icmp(icmp4::TIMESTAMP, 12))), Local::Answer(Answer::Timestamp));
+        assert_eq!(ask(v4_packet(proto::ICMP, &icmp(icmp4::TIMESTAMP, 3))), BAD);
+        assert_eq!(ask(v4_packet(proto::ICMP, &icmp(icmp4::ADDRESS_MASK, 4))), NOBODY);
+        assert_eq!(ask(v4_packet(proto::ICMP, &icmp(icmp4::UNREACHABLE, 28))), Local::Deliver);
+        assert_eq!(ask(v4_packet(proto::ICMP, &icmp(42, 28))), NOBODY);
+        let mut bad = icmp(icmp4::ECHO, 0);
+        bad[3] ^= 1;
+        assert_eq!(ask(v4_packet(proto::ICMP, &bad)), BAD);
+        let echo = build::Echo::default();
+        let packet = |src: &str| received(&echo.packet(Family::V6, v6(src), v6("2001:db8:1::1")));
+        assert_eq!(ask(packet("2001:db8:1::2")), Local::Answer(Answer::Echo));
+        assert_eq!(ask(packet("::")), NOBODY);
+    }
+
+    #[test]
+    fn extension_headers_are_obeyed() {
+        let udp = build::Udp::default().to_vec(Family::V6, v6("2001:db8:1::2"), v6("2001:db8:1::1"));
+        let behind = |next, header: &[u8]| {
+            let mut payload = header.to_vec();
+            payload.extend(&udp);
+            v6_packet(next, &payload)
+        };
+        let refused = Some(IcmpError::new(1, 4, 0));
+        assert_eq!(told(behind(proto::DSTOPTS, &[17, 0, 1, 4, 0, 0, 0, 0])), refused);
+        assert_eq!(told(behind(proto::DSTOPTS, &[17, 0, 0xde, 4, 0, 0, 0, 0])), Some(IcmpError::new(4, 2, 42)));
+        assert_eq!(told(behind(proto::DSTOPTS, &[0, 0, 1, 4, 0, 0, 0, 0])), Some(IcmpError::new(4, 1, 40)));
+        assert_eq!(told(behind(proto::HOPOPTS, &[17, 0, 1, 4, 0, 0, 0, 0])), refused);
+        assert_eq!(told(behind(proto::ROUTING, &[17, 0, 0, 0, 0, 0, 0, 0])), refused);
+        for kind in [0, 2, 77] {
+            assert_eq!(told(behind(proto::ROUTING, &[17, 0, kind, 1, 0, 0, 0, 0])), Some(IcmpError::new(4, 0, 42)));
+        }
+        assert_eq!(ask(behind(proto::ROUTING, &[17, 0, 4, 0, 0, 0, 0, 0])), Local::Drop(DropReason::BadOptions));
+        assert_eq!(told(behind(proto::FRAGMENT, &[17, 0, 0, 0, 0, 0, 0, 1])), refused);
+        assert_eq!(told(behind(51, &[17, 0, 0, 0, 0, 0, 0, 1])), Some(IcmpError::new(4, 1, 6)));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(next in prop_oneof![Just(0u8), Just(1), Just(6), Just(17), Just(43), Just(44), Just(58), Just(60), any::<u8>()],
+                        payload in prop::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..80), six in any::<bool>()) {
+            ask(if six { v6_packet(next, &payload) } else { v4_packet(next, &payload) });
+        }
     }
 }

@@ -81,7 +81,7 @@ impl Path<'_> {
         if p.family() == Family::V6 || p.head().l4 == 20 {
             return Continue(());
         }
-        match options::check(p, &self.engine.net) {
+        match options::check(p, &self.engine.net, self.wall_ms()) {
             Ok(()) => Continue(()),
             Err(BadOptions::Drop(reason)) => Break(Fate::Drop(reason)),
             Err(BadOptions::Problem(error)) => {
@@ -98,8 +98,9 @@ impl Path<'_> {
         }
         if let Some(route) = p.meta.route {
             let scope = crate::net::Scope::Global;
-            let own = self.engine.net.select_address(Family::V4, route.oif, route.gateway, scope);
-            options::forward(p, own.unwrap_or_default(), self.wall_ms());
+            let select = || self.engine.net.select_address(Family::V4, route.oif, route.gateway, scope);
+            let own = route.prefsrc.or_else(select);
+            options::forward(p, own.unwrap_or_default());
         }
     }
 
