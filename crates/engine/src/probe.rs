@@ -130,8 +130,10 @@ impl Probe {
         let first = match memory {
             Memory::None => return None,
             Memory::Own(first) => first,
-            Memory::Shared { kind, name, first } => {
+            Memory::Shared { kind, name, first, join } => {
                 if let Some((_, _, slot)) = self.shared.iter().find(|(k, n, _)| (*k, n) == (kind, &name)) {
+                    let cell = self.memories.get_mut(*slot as usize)?;
+                    join(&mut **cell.get_mut(), &*first);
                     return Some(*slot);
                 }
                 self.shared.push((kind, name, next));

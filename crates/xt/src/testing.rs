@@ -6,7 +6,8 @@ use hairpin_engine::Packet;
 use hairpin_engine::net::{IfIndex, IfName, Interface, LinkKind};
 pub(crate) use hairpin_engine::probe::Answer;
 use hairpin_engine::probe::{Loaded, Probe};
-use hairpin_engine::rule::{Match, TableId};
+use hairpin_engine::rule::{Action, Counter, Header, Match, Place, Refused, Rule, TableId};
+use hairpin_engine::{Hook, Hooks};
 use hairpin_wire::{Addr, Family, Mac, build};
 use std::fmt;
 use std::sync::Arc;
@@ -32,6 +33,14 @@ pub(crate) fn check_in(probe: &mut Probe, rule: &str, expected: Answer) {
 pub(crate) fn load(probe: &mut Probe, rule: &str) -> Loaded<dyn Match> {
     let built = parse(probe.packet.family(), rule);
     probe.load(built.unwrap_or_else(|error| panic!("{rule}: {error}")))
+}
+
+/// What the kernel says to a rule with this match alone, in filter FORWARD.
+pub(crate) fn loads(built: Arc<dyn Match>) -> Result<(), Refused> {
+    let (header, counter) = (Header::default(), Counter::default());
+    let rule = Rule { header, matches: vec![Arc::clone(&built)], action: Action::None, counter };
+    let hooks = Hooks::of(&[Hook::Forward]);
+    built.check(&Place { family: Family::V4, table: TableId::Filter, hooks, rule: &rule })
 }
 
 /// Surroundings for a network packet.

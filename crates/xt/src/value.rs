@@ -680,6 +680,11 @@ pub fn hex_bytes(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Whether the kernel could name a file in `/proc` so: not empty, `.` or `..`, and without `/`.
+pub fn is_proc_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains('/')
+}
+
 /// Refuses a device name that the kernel could not hold: more than 15 bytes.
 pub fn interface(text: &str) -> Result<(), SyntaxError> {
     if text.len() > 15 {

@@ -181,6 +181,9 @@ pub enum Memory {
         name: String,
         /// The initial value, used when none exists yet.
         first: Box<dyn Any + Send>,
+        /// Called with the existing value and this rule's initial one when one exists already: for what a table that is in
+        /// use takes over from a rule that joins it.
+        join: fn(&mut (dyn Any + Send), &(dyn Any + Send)),
     },
 }
 

@@ -90,7 +90,7 @@ impl Live {
             let cell = match memory {
                 Memory::None => None,
                 Memory::Own(first) => Some(self.keep(first)),
-                Memory::Shared { kind, name, first } => Some(self.share(kind, name, first)),
+                Memory::Shared { kind, name, first, join } => Some(self.share(kind, name, first, join)),
             };
             if let Some(place) = live.cells.get_mut(slot as usize) {
                 *place = cell;
@@ -112,10 +112,19 @@ impl Live {
         }
     }
 
-    fn share(&mut self, kind: &'static str, name: String, first: Box<dyn Any + Send>) -> u32 {
+    fn share(
+        &mut self,
+        kind: &'static str,
+        name: String,
+        first: Box<dyn Any + Send>,
+        join: fn(&mut (dyn Any + Send), &(dyn Any + Send)),
+    ) -> u32 {
         let key = (kind, name);
         if let Some(memory) = self.shared.get_mut(&key) {
             memory.users += 1;
+            if let Some(cell) = self.cells.get_mut(memory.cell as usize) {
+                join(&mut **cell.get_mut(), &*first);
+            }
             return memory.cell;
         }
         let cell = self.keep(first);

@@ -112,7 +112,7 @@ mod tests {
     fn compares_under_the_mask() {
         let mut probe = probe(udp(1, 2));
         let eth0 = device(&mut probe, "eth0", LinkKind::Ethernet);
-        probe.net.interfaces[0].group = 5;
+        probe.net.interfaces.last_mut().unwrap().group = 5;
         probe.packet.meta.iif = Some(eth0);
         check_in(&mut probe, "-m devgroup --src-group 5", Yes);
         check_in(&mut probe, "-m devgroup --src-group 7/5", Yes);

@@ -179,7 +179,7 @@ const CREDITS_PER_JIFFY: u32 = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{load, parse, probe, udp};
+    use crate::testing::{load, loads, parse, probe, udp};
     use hairpin_engine::Instant;
     use hairpin_engine::probe::{Answer, Loaded, Probe};
     use hairpin_wire::Family;
@@ -221,21 +221,8 @@ mod tests {
 
     #[test]
     fn what_the_kernel_refuses() {
-        let refused = |rule: &str| {
-            let rule = hairpin_engine::rule::Rule {
-                header: Default::default(),
-                matches: vec![parse(Family::V4, rule).unwrap()],
-                action: hairpin_engine::rule::Action::None,
-                counter: Default::default(),
-            };
-            let place = Place {
-                family: Family::V4,
-                table: hairpin_engine::rule::TableId::Filter,
-                hooks: hairpin_engine::Hooks::ALL,
-                rule: &rule,
-            };
-            matches!(rule.matches[0].check(&place), Err(Refused::Range(_)))
-        };
+        let refused =
+            |rule: &str| matches!(loads(parse(Family::V4, rule).unwrap()), Err(Refused::Range(_)));
         assert!(refused("-m limit --limit-burst 0"));
         assert!(refused("-m limit --limit 1/day"));
         assert!(!refused("-m limit --limit 1/day --limit-burst 1"));

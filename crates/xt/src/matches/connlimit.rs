@@ -1,0 +1,248 @@
+//! `-m connlimit`: how many connections an address or a network has. Counts as `nf_conncount.c` does.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::Look;
+use hairpin_engine::rule::{Match, Memory, Needs};
+use hairpin_engine::time::Now;
+use hairpin_engine::track::{Class, Conn, Direction, ProtoState, Status, TcpState, Tracked, Tuple};
+use hairpin_wire::{Addr, Family};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "connlimit",
+    aliases: &[],
+    families: Families::Both,
+    about: "how many connections an address or a network has",
+    options: &[
+        Opt::new("connlimit-upto", &["n"], "at most n").inverts().excludes(&["connlimit-above"]),
+        Opt::new("connlimit-above", &["n"], "more than n").inverts().excludes(&["connlimit-upto"]),
+        Opt::new("connlimit-mask", &["length"], "networks of this prefix length together"),
+        Opt::switch("connlimit-saddr", "of the source address").excludes(&["connlimit-daddr"]),
+        Opt::switch("connlimit-daddr", "of the destination address").excludes(&["connlimit-saddr"]),
+    ],
+    build,
+    cases: &[
+        Case::Saves("--connlimit-upto 0", "--connlimit-upto 0 --connlimit-mask 32 --connlimit-saddr"),
+        Case::Saves("! --connlimit-upto 3", "--connlimit-above 3 --connlimit-mask 32 --connlimit-saddr"),
+        Case::Same("--connlimit-above 4294967295 --connlimit-mask 24 --connlimit-daddr"),
+        Case::Fails("--connlimit-above 4294967296", "out of range"),
+        Case::Fails("--connlimit-above 1 --connlimit-upto 1", "cannot be used together"),
+        Case::Fails("--connlimit-above 1 --connlimit-saddr --connlimit-daddr", "cannot be used together"),
+        Case::Fails("", "You must specify \"--connlimit-above\" or \"--connlimit-upto\"."),
+    ],
+};
+
+#[derive(Debug)]
+struct ConnLimit {
+    family: Family,
+    limit: u32,
+    /// True for more than the limit, false for at most.
+    above: bool,
+    mask: Addr,
+    destination: bool,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let (given, above) = match (parsed.get("connlimit-above"), parsed.get("connlimit-upto")) {
+        (Some(given), _) => (given, !given.inverted),
+        (None, Some(given)) => (given, given.inverted),
+        (None, None) => {
+            let message = "You must specify \"--connlimit-above\" or \"--connlimit-upto\".";
+            return Err(SyntaxError::parameter(message));
+        }
+    };
+    let mask = match parsed.get("connlimit-mask") {
+        Some(given) => value::prefix_mask(parsed, given)?,
+        None => parsed.family.mask(128),
+    };
+    Ok(Arc::new(ConnLimit {
+        family: parsed.family,
+        limit: value::number_u32(parsed, given)?,
+        above,
+        mask,
+        destination: parsed.has("connlimit-daddr"),
+    }))
+}
+
+impl Match for ConnLimit {
+    fn name(&self) -> &'static str {
+        "connlimit"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        let addr = if self.destination { look.dst() } else { look.src() };
+        let zone = look.conn().map_or(0, |(conn, _)| zone_of(conn));
+        let Some(mut counted) = look.memory::<Counted>() else { return false };
+        match counted.count((addr.masked(self.mask), zone), look) {
+            // Nothing that could be counted, not even the packet itself.
+            0 => look.hotdrop(),
+            count => (count > self.limit as usize) == self.above,
+        }
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.above { " --connlimit-above" } else { " --connlimit-upto" })?;
+        let length = value::prefix_of(self.family, self.mask).unwrap_or(0);
+        write!(f, " {} --connlimit-mask {length}", self.limit)?;
+        f.write_str(if self.destination { " --connlimit-daddr" } else { " --connlimit-saddr" })
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::TRACKING
+    }
+
+    fn memory(&self, _now: &Now) -> Memory {
+        Memory::Own(Box::new(Counted::default()))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What a rule counts together: the address under the mask, and the zone.
+type Key = (Addr, u16);
+
+/// The connections a rule has met, by key.
+#[derive(Debug, Default)]
+struct Counted {
+    lists: BTreeMap<Key, List>,
+    /// At how many lists the empty ones are thrown away.
+    tidy_at: usize,
+}
+
+#[derive(Debug)]
+struct List {
+    conns: Vec<(Tuple, u16)>,
+    /// The jiffy of the last sweep, and how many were left then.
+    swept_at: u64,
+    left: usize,
+}
+
+/// The connection that a packet stands for.
+struct Subject<'a> {
+    tuple: Tuple,
+    zone: u16,
+    conn: Option<&'a Conn>,
+    /// The packet is one of an answered connection, in its original direction. The kernel's number for this is also that of
+    /// a packet that tracking found invalid.
+    is_established: bool,
+}
+
+impl Counted {
+    /// How many connections the key has, that of the packet included; 0 when the packet must be dropped.
+    fn count(&mut self, key: Key, look: &Look<'_>) -> usize {
+        let Some(subject) = Subject::of(look) else { return 0 };
+        let now = look.now().mono.jiffies();
+        if let Some(list) = self.lists.get_mut(&key) {
+            return list.add(&subject, look, now);
+        }
+        if self.lists.len() >= self.tidy_at.max(TIDY) {
+            self.lists.retain(|_, list| {
+                list.sweep(look, now);
+                !list.conns.is_empty()
+            });
+            self.tidy_at = self.lists.len() * 2;
+        }
+        let list = List { conns: vec![(subject.tuple, subject.zone)], swept_at: now, left: 0 };
+        self.lists.insert(key, list);
+        1
+    }
+}
+
+impl List {
+    fn add(&mut self, subject: &Subject<'_>, look: &Look<'_>, now: u64) -> usize {
+        let was_empty = self.conns.is_empty();
+        match subject.conn.filter(|conn| conn.status.has(Status::CONFIRMED)) {
+            Some(conn) if conn.status.has(Status::ASSURED) || subject.is_established => {
+                // An old connection is not counted anew; the list is only swept.
+                if !was_empty {
+                    self.sweep(look, now);
+                }
+            }
+            confirmed => {
+                let full_look = confirmed.is_some()
+                    || now != self.swept_at
+                    || self.conns.len().saturating_sub(self.left) >= MAX_COLLECT;
+                if !(full_look && self.has(subject, look, now)) {
+                    self.conns.push((subject.tuple, subject.zone));
+                }
+            }
+        }
+        self.conns.len()
+    }
+
+    /// Whether the connection is in the list. On the way there, those that ended are thrown away.
+    fn has(&mut self, subject: &Subject<'_>, look: &Look<'_>, now: u64) -> bool {
+        let (mut at, mut collected) = (0, 0);
+        while let Some((tuple, zone)) = self.conns.get(at).copied() {
+            if collected > MAX_COLLECT {
+                break;
+            }
+            let conn = find(look, &tuple, zone);
+            if conn.is_some() && (tuple, zone) == (subject.tuple, subject.zone) {
+                return true;
+            }
+            if conn.is_none_or(is_closed) {
+                self.conns.remove(at);
+                collected += 1;
+            } else {
+                at += 1;
+            }
+        }
+        (self.swept_at, self.left) = (now, self.conns.len());
+        false
+    }
+
+    /// Throws away those that ended, at most once in a jiffy.
+    fn sweep(&mut self, look: &Look<'_>, now: u64) {
+        if now == self.swept_at {
+            return;
+        }
+        let mut collected = 0;
+        self.conns.retain(|(tuple, zone)| {
+            let ended = collected <= MAX_COLLECT && find(look, tuple, *zone).is_none_or(is_closed);
+            collected += usize::from(ended);
+            !ended
+        });
+        (self.swept_at, self.left) = (now, self.conns.len());
+    }
+}
+
+impl<'a> Subject<'a> {
+    fn of(look: &Look<'a>) -> Option<Subject<'a>> {
+        let tracked = look.tracked();
+        if let Some((conn, class)) = look.conn() {
+            let is_established = class == Class::Established(Direction::Original);
+            return Some(Subject { tuple: conn.tuples[0], zone: zone_of(conn), conn: Some(conn), is_established });
+        }
+        let tuple = look.tuple()?;
+        let conn = find(look, &tuple, 0);
+        Some(Subject { tuple, zone: 0, conn, is_established: tracked == Tracked::No })
+    }
+}
+
+fn find<'a>(look: &Look<'a>, tuple: &Tuple, zone: u16) -> Option<&'a Conn> {
+    look.other_conn(look.find_conn(tuple, zone)?.0)
+}
+
+fn zone_of(conn: &Conn) -> u16 {
+    conn.zone.original.max(conn.zone.reply)
+}
+
+fn is_closed(conn: &Conn) -> bool {
+    match &conn.proto {
+        ProtoState::Tcp(track) => matches!(track.state, TcpState::TimeWait | TcpState::Close),
+        _ => false,
+    }
+}
+
+/// How many ended connections are thrown away at once (`CONNCOUNT_GC_MAX_COLLECT`).
+const MAX_COLLECT: usize = 64;
+/// Below this number of keys empty lists are let be.
+const TIDY: usize = 1024;
