@@ -12,6 +12,7 @@ pub mod apply;
 pub mod command;
 pub mod error;
 mod getopt;
+pub mod list;
 pub mod names;
 pub mod restore;
 pub mod save;

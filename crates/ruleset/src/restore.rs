@@ -204,6 +204,14 @@ impl Reader<'_> {
 
     fn error(&self, number: usize, line: &str, fault: Fault) -> RuleFileError {
         let start = fault.start.unwrap_or(0);
+        // Nobody sees these in an editor, so they are the better remedy.
+        let unseen = if line.ends_with("\r\n") {
+            Some("the line ends with a carriage return: the file has the line ends of Windows".to_owned())
+        } else if line.starts_with('\u{feff}') {
+            Some("the file begins with a byte order mark".to_owned())
+        } else {
+            None
+        };
         RuleFileError {
             file: self.options.file.to_owned(),
             line: number,
@@ -212,7 +220,7 @@ impl Reader<'_> {
             code: fault.error.code,
             message: fault.error.message,
             word: fault.error.word.filter(|w| !w.is_empty()),
-            hint: fault.hint,
+            hint: unseen.or(fault.hint),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Rules as text, as iptables-save 1.8.11 prints them.
 
-use hairpin_engine::rule::{Action, AddrMatch, Counter, IfMatch, Match, Policy, Rule, Ruleset, Table, TableId, Target};
+use hairpin_engine::rule::{Action, AddrMatch, Counter, IfMatch, Match, Rule, Ruleset, Table, TableId, Target};
 use hairpin_wire::Family;
 use hairpin_xt::value;
 use std::fmt::{self, Write};
@@ -63,7 +63,7 @@ fn save_table(
                 let counter = live.get(at).copied().unwrap_or(rule.counter);
                 write!(out, "[{}:{}] ", counter.packets, counter.bytes)?;
             }
-            write_rule(out, family, &chain.name, rule)?;
+            write_rule(out, family, &chain.name, rule, None)?;
             out.push('\n');
             at += 1;
         }
@@ -80,11 +80,18 @@ fn save_table(
 pub fn rule_text(family: Family, chain: &str, rule: &Rule) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write_rule(&mut out, family, chain, rule);
+    let _ = write_rule(&mut out, family, chain, rule, None);
     out
 }
 
-fn write_rule(out: &mut String, family: Family, chain: &str, rule: &Rule) -> fmt::Result {
+/// `-A CHAIN …`; a counter is written before the target, as `-S -v` does.
+pub(crate) fn write_rule(
+    out: &mut String,
+    family: Family,
+    chain: &str,
+    rule: &Rule,
+    counter: Option<Counter>,
+) -> fmt::Result {
     write!(out, "-A {chain}")?;
     let header = &rule.header;
     write_addr(out, family, 's', &header.src)?;
@@ -104,6 +111,9 @@ fn write_rule(out: &mut String, family: Family, chain: &str, rule: &Rule) -> fmt
     }
     for used in &rule.matches {
         write!(out, " -m {}{}", used.name(), SavedMatch(used.as_ref()))?;
+    }
+    if let Some(counter) = counter {
+        write!(out, " -c {} {}", counter.packets, counter.bytes)?;
     }
     match &rule.action {
         Action::None => Ok(()),
@@ -152,14 +162,5 @@ struct SavedTarget<'a>(&'a dyn Target);
 impl fmt::Display for SavedTarget<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.save(f)
-    }
-}
-
-/// The line of `-S` for a chain: `-P INPUT ACCEPT`, `-N mychain`; with counters `-P INPUT ACCEPT -c 0 0`.
-pub fn chain_text(name: &str, policy: Option<Policy>, counters: Option<Counter>) -> String {
-    match (policy, counters) {
-        (Some(policy), Some(c)) => format!("-P {name} {policy} -c {} {}", c.packets, c.bytes),
-        (Some(policy), None) => format!("-P {name} {policy}"),
-        (None, _) => format!("-N {name}"),
     }
 }

@@ -200,7 +200,7 @@ fn header(dice: &mut Dice, family: Family) -> String {
     }
     for option in ["-i", "-o"] {
         if dice.below(3) == 0 {
-            let name = dice.of(&["eth0", "eth+", "+", "a.very-long_if1", "wg0", "veth+"]);
+            let name = dice.of(&["eth0", "eth+", "+", "a.very-long_if1", "wg0", "veth+", "büro0"]);
             words += &format!("{}{option} {name} ", not(dice));
         }
     }

@@ -6,6 +6,7 @@ mod common;
 use common::{Refused, restored_onto, rules_of, run, saved};
 use hairpin_engine::rule::{Compiled, Ruleset, TableId};
 use hairpin_ruleset::error::Refusal;
+use hairpin_ruleset::list::{ListOptions, list_rules, take_counters};
 use hairpin_wire::Family;
 
 /// Commands that are refused before the rule set is looked at: exit code 2.
@@ -217,6 +218,34 @@ fn files_are_refused_with_place_and_remedy() {
     assert!(told("-A INPUT\n").starts_with("rules:1:1: iptables-restore: line 1 failed"));
 }
 
+#[test]
+fn what_nobody_sees_is_named() {
+    let told = |text: &str| common::restored(Family::V4, text).expect_err(text).to_string();
+    assert!(told("*filter\r\nCOMMIT\r\n").contains("carriage return"));
+    assert!(told("*filter\n-A INPUT -j ACCEPT\r\nCOMMIT\n").contains("carriage return"));
+    assert!(told("\u{feff}*filter\nCOMMIT\n").contains("byte order mark"));
+}
+
+#[test]
+fn only_the_wanted_table_is_read() {
+    let names = hairpin_ruleset::names::SystemNames::new();
+    let read = |text: &str| {
+        let options = hairpin_ruleset::restore::RestoreOptions {
+            file: "rules",
+            counters: false,
+            noflush: false,
+            table: Some("filter"),
+            names: &names,
+        };
+        hairpin_ruleset::restore::restore(&Ruleset::new(Family::V4), text.as_bytes(), &options)
+    };
+    let restored = read("junk\n*raw\n-A NOPE\nCOMMIT\n*filter\n-A INPUT\nCOMMIT\n").expect("the filter table is right");
+    assert_eq!(restored.tables, [TableId::Filter]);
+    assert_eq!(restored.ruleset.tables.len(), 1);
+    assert_eq!(read("*filter\nCOMMIT\njunk\n").expect_err("after the wanted table").line, 3);
+    assert!(read("*filter\nCOMMIT\n*raw\njunk\nCOMMIT\n").is_ok());
+}
+
 /// What iptables-restore does with a file, as far as its exit code goes: 0, 1 or 2.
 const FILES: &[(&str, bool, u8)] = &[
     ("*filter\n-A INPUT -j FOO\nCOMMIT\n", false, 2),
@@ -339,4 +368,29 @@ fn counters_come_from_the_line_or_the_live_table() {
         text,
         "*filter\n:INPUT ACCEPT [12:13]\n:FORWARD ACCEPT [14:15]\n:OUTPUT ACCEPT [16:17]\n[10:11] -A INPUT -j DROP\nCOMMIT\n"
     );
+}
+
+#[test]
+fn listings_are_commands() {
+    let mut ruleset = Ruleset::new(Family::V4);
+    for line in ["-N foo", "-A INPUT -p tcp --dport 1 -m comment --comment x -j foo -c 3 4", "-A foo -s 1.1.1.1"] {
+        run(&mut ruleset, line).expect(line);
+    }
+    let list = |chain, rule, counters| {
+        let options = ListOptions { table: TableId::Filter, chain, rule, counters };
+        list_rules(&ruleset, &options, &[])
+    };
+    assert_eq!(
+        list(None, None, true),
+        "-P INPUT ACCEPT -c 0 0\n-P FORWARD ACCEPT -c 0 0\n-P OUTPUT ACCEPT -c 0 0\n-N foo\n\
+         -A INPUT -p tcp -m tcp --dport 1 -m comment --comment x -c 3 4 -j foo\n-A foo -s 1.1.1.1/32 -c 0 0\n"
+    );
+    assert_eq!(list(Some("foo"), None, false), "-N foo\n-A foo -s 1.1.1.1/32\n");
+    assert_eq!(list(Some("INPUT"), Some(1), false), "-A INPUT -p tcp -m tcp --dport 1 -m comment --comment x -j foo\n");
+    assert_eq!(list(Some("INPUT"), Some(5), false), "");
+    let mut table = ruleset.table(TableId::Filter).expect("in use").clone();
+    let counter = |packets| hairpin_engine::rule::Counter { packets, bytes: 0 };
+    take_counters(&mut table, &[counter(1), counter(2), counter(3), counter(4), counter(5), counter(6)]);
+    assert_eq!(table.chain("INPUT").map(|c| (c.rules[0].counter.packets, c.counter.packets)), Some((1, 2)));
+    assert_eq!(table.chain("foo").map(|c| c.rules[0].counter.packets), Some(5));
 }

@@ -62,7 +62,8 @@ impl IfMatch {
 
     /// The name as written on a command line.
     pub fn text(&self) -> String {
-        let stem: String = self.name.to_be_bytes().iter().take_while(|b| **b != 0).map(|b| char::from(*b)).collect();
+        let bytes: Vec<u8> = self.name.to_be_bytes().into_iter().take_while(|b| *b != 0).collect();
+        let stem = String::from_utf8_lossy(&bytes).into_owned();
         let exact = self.mask == IfName::prefix_mask(stem.len() + 1) && !stem.is_empty();
         if exact { stem } else { stem + "+" }
     }
