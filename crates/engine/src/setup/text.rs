@@ -103,7 +103,7 @@ impl FromStr for NewRoute {
                 "src" => route.src = Some(words.addr(&mut family)?),
                 "table" => route.table = Some(table(words.need("a table")?)?),
                 "metric" | "priority" | "preference" => route.metric = Some(words.number(0..=u32::MAX, "metric")?),
-                "tos" | "dsfield" => route.tos = words.number(0..=255, "tos")?,
+                "tos" | "dsfield" => route.tos = tos(words.need("a TOS")?)?,
                 "scope" => route.scope = Some(scope(words.need("a scope")?)?),
                 "mtu" => route.mtu = words.number(1..=65_535, "mtu")?,
                 "advmss" => route.advmss = words.number(1..=65_535, "advmss")?,
@@ -154,7 +154,7 @@ impl FromStr for NewRule {
                 "iif" | "dev" => rule.iif = Some(words.need("an interface")?.to_owned()),
                 "oif" => rule.oif = Some(words.need("an interface")?.to_owned()),
                 "fwmark" => rule.mark = Some(mark(words.need("a mark")?)?),
-                "tos" | "dsfield" => rule.tos = words.number(0..=255, "tos")?,
+                "tos" | "dsfield" => rule.tos = tos(words.need("a TOS")?)?,
                 "ipproto" => rule.protocol = protocol(words.need("a protocol")?)?,
                 "sport" => rule.sport = Some(range(words.need("a port")?, "port")?),
                 "dport" => rule.dport = Some(range(words.need("a port")?, "port")?),
@@ -309,6 +309,14 @@ pub fn mark(text: &str) -> Result<(u32, u32), BadText> {
     }
 }
 
+/// A TOS as `ip` reads it: hexadecimal, with or without `0x`.
+fn tos(text: &str) -> Result<u8, BadText> {
+    match u8::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16) {
+        Ok(tos) => Ok(tos),
+        Err(_) => bad(format!("{text:?} is not a TOS: expected one such as 0x10")),
+    }
+}
+
 /// A realm, or source and destination realm: `5`, `3/5`.
 pub fn realm(text: &str) -> Result<u32, BadText> {
     let (source, own) = text.split_once('/').unwrap_or(("0", text));
@@ -350,7 +358,7 @@ pub fn range<T: Copy + PartialOrd + TryFrom<u64>>(text: &str, what: &str) -> Res
 }
 
 /// A number, decimal or hexadecimal with `0x`, that fits.
-fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
+pub fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
     let value = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16).ok()?,
         Some(_) => return None,
