@@ -4,10 +4,11 @@
 //! and the log come out. The captures' time stamps are the clock. Frames are read one at a time, so memory grows with connections
 //! and not with captures.
 
-use crate::capture::{Capture, CaptureError, CaptureWriter, LinkType};
+use crate::capture::{Capture, CaptureError, CaptureWriter, FrameInfo, LinkType};
 use hairpin_engine::net::{IfIndex, LinkKind, Net};
 use hairpin_engine::{DropReason, Engine, Event, Fate, Now, Output, Packet};
-use std::collections::BTreeMap;
+use hairpin_wire::{Family, ethernet};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 /// A capture and the device its frames arrive by.
@@ -20,69 +21,113 @@ pub struct Input {
 }
 
 /// The frames of several captures in the order of their time stamps, to the microsecond; at the same microsecond in the order of
-/// the captures.
+/// the captures, then of the frames in each.
+///
+/// A capture may hold frames a little out of order, as several queues of a network card deliver them: so many frames of each are read
+/// ahead and put in order ([`AHEAD_FRAMES`], [`AHEAD_BYTES`]). Disorder over a longer stretch stays.
 #[derive(Debug)]
 pub struct Merge {
-    inputs: Vec<Input>,
-    heads: Vec<Head>,
+    queues: Vec<Queue>,
+    spare: Vec<Vec<u8>>,
+    failed: Option<CaptureError>,
 }
 
-#[derive(Debug, Default)]
-struct Head {
-    micros: u64,
-    nanos: u64,
-    link: Option<LinkType>,
-    frame: Vec<u8>,
+/// At most so many frames of a capture are read ahead.
+const AHEAD_FRAMES: usize = 4096;
+/// At most so many bytes of a capture are read ahead (and one frame more).
+const AHEAD_BYTES: usize = 4 << 20;
+
+#[derive(Debug)]
+struct Queue {
+    input: Input,
+    ended: bool,
+    /// In the order of their microseconds; equal ones as they came.
+    frames: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    info: FrameInfo,
+    bytes: Vec<u8>,
+}
+
+impl Waiting {
+    const fn micros(&self) -> u64 {
+        self.info.nanos / 1000
+    }
 }
 
 /// A frame that arrived.
 #[derive(Debug)]
 pub struct Arrived<'a> {
-    /// When, in nanoseconds since 1970.
-    pub nanos: u64,
     /// By which device.
     pub dev: IfIndex,
-    /// What it begins with.
-    pub link: LinkType,
+    /// When, and what its capture says of it.
+    pub info: FrameInfo,
     /// Its bytes.
     pub frame: &'a [u8],
 }
 
 impl Merge {
-    /// Reads the first frame of each capture.
-    pub fn new(inputs: Vec<Input>) -> Result<Merge, CaptureError> {
-        let mut merge = Merge { heads: inputs.iter().map(|_| Head::default()).collect(), inputs };
-        for n in 0..merge.inputs.len() {
-            merge.advance(n)?;
-        }
-        Ok(merge)
+    /// The merged captures.
+    pub fn new(inputs: Vec<Input>) -> Merge {
+        let queue = |input| Queue { input, ended: false, frames: VecDeque::new(), bytes: 0 };
+        Merge { queues: inputs.into_iter().map(queue).collect(), spare: Vec::new(), failed: None }
     }
 
     /// Bytes of all captures together.
     pub fn size(&self) -> u64 {
-        self.inputs.iter().map(|i| i.capture.size).sum()
+        self.queues.iter().map(|q| q.input.capture.size).sum()
     }
 
-    fn advance(&mut self, n: usize) -> Result<(), CaptureError> {
-        let (input, head) = (&mut self.inputs[n], &mut self.heads[n]);
-        match input.capture.next(&mut head.frame)? {
-            Some((nanos, link)) => (head.micros, head.nanos, head.link) = (nanos / 1000, nanos, Some(link)),
-            None => head.link = None,
+    /// Hands the next frame to `take`; false when there is none left. When a capture was damaged, that is the error at the end,
+    /// after every frame that could be read.
+    pub fn next(&mut self, take: impl FnOnce(Arrived<'_>)) -> Result<bool, CaptureError> {
+        for queue in &mut self.queues {
+            if let Err(e) = queue.fill(&mut self.spare) {
+                self.failed.get_or_insert(e);
+            }
+        }
+        let heads = self.queues.iter().enumerate().filter_map(|(n, q)| Some((n, q.frames.front()?.micros())));
+        let Some((earliest, _)) = heads.min_by_key(|(_, micros)| *micros) else {
+            return self.failed.take().map_or(Ok(false), Err);
+        };
+        if let Some(queue) = self.queues.get_mut(earliest)
+            && let Some(first) = queue.frames.pop_front()
+        {
+            queue.bytes -= first.bytes.len();
+            take(Arrived { dev: queue.input.dev, info: first.info, frame: &first.bytes });
+            self.spare.push(first.bytes);
+        }
+        Ok(true)
+    }
+}
+
+impl Queue {
+    fn fill(&mut self, spare: &mut Vec<Vec<u8>>) -> Result<(), CaptureError> {
+        while !self.ended && self.frames.len() < AHEAD_FRAMES && self.bytes < AHEAD_BYTES {
+            let mut bytes = spare.pop().unwrap_or_default();
+            match self.input.capture.next(&mut bytes) {
+                Ok(Some(info)) => self.put(Waiting { info, bytes }),
+                Ok(None) => self.ended = true,
+                Err(e) => {
+                    self.ended = true;
+                    return Err(e);
+                }
+            }
         }
         Ok(())
     }
 
-    /// Hands the next frame to `take`; false when there is none left.
-    pub fn next(&mut self, take: impl FnOnce(Arrived<'_>)) -> Result<bool, CaptureError> {
-        let earliest =
-            (0..self.heads.len()).filter(|n| self.heads[*n].link.is_some()).min_by_key(|n| self.heads[*n].micros);
-        let Some(n) = earliest else { return Ok(false) };
-        let head = &self.heads[n];
-        if let Some(link) = head.link {
-            take(Arrived { nanos: head.nanos, dev: self.inputs[n].dev, link, frame: &head.frame });
+    fn put(&mut self, new: Waiting) {
+        self.bytes += new.bytes.len();
+        if self.frames.back().is_none_or(|last| last.micros() <= new.micros()) {
+            self.frames.push_back(new);
+        } else {
+            let at = self.frames.partition_point(|f| f.micros() <= new.micros());
+            self.frames.insert(at, new);
         }
-        self.advance(n)?;
-        Ok(true)
     }
 }
 
@@ -91,6 +136,8 @@ impl Merge {
 pub struct Summary {
     /// Frames that arrived, by device.
     pub arrived: BTreeMap<String, u64>,
+    /// Frames of which the capture holds only the beginning.
+    pub cut: u64,
     /// Frames that left, by device.
     pub left: BTreeMap<String, u64>,
     /// Packets that a socket of the host took.
@@ -131,6 +178,8 @@ pub struct Replay {
     out: Output,
     clock: u64,
     frames: u64,
+    /// The frame as its device hands it over, when its capture has it otherwise.
+    scratch: Vec<u8>,
     summary: Summary,
 }
 
@@ -143,21 +192,25 @@ impl Replay {
             out: Output::default(),
             clock: 0,
             frames: 0,
+            scratch: Vec::new(),
             summary: Summary::default(),
         }
     }
 
     /// One frame arrives. A clock that goes back in the captures stands still here.
     pub fn frame<S: Sink>(&mut self, arrived: &Arrived<'_>, sink: &mut S) -> Result<(), S::Error> {
-        self.clock = self.clock.max(arrived.nanos);
+        self.clock = self.clock.max(arrived.info.nanos);
         self.frames += 1;
         let time = self.summary.time.get_or_insert((self.clock, self.clock));
         time.1 = self.clock;
-        let name = name_of(self.engine.state().net(), arrived.dev);
+        self.summary.cut += u64::from(arrived.info.cut);
+        let net = self.engine.state().net();
+        let name = name_of(net, arrived.dev);
         *self.summary.arrived.entry(name).or_default() += 1;
+        let frame = as_on_link(net, arrived, &mut self.scratch);
         let now = Now::from_unix_nanos(self.clock);
         self.out.clear();
-        let fate = self.engine.receive_frame(&now, arrived.dev, arrived.frame, &mut self.packet, &mut self.out);
+        let fate = self.engine.receive_frame(&now, arrived.dev, frame, &mut self.packet, &mut self.out);
         sink.steps(self.frames, arrived.dev, self.clock, &self.out)?;
         self.pass_on(fate, sink)
     }
@@ -208,6 +261,28 @@ impl Replay {
     }
 }
 
+/// The frame with or without an Ethernet header, as its device has it.
+fn as_on_link<'a>(net: &Net, arrived: &Arrived<'a>, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    let Some(device) = net.interface(arrived.dev) else { return arrived.frame };
+    match (device.kind, arrived.info.link) {
+        (LinkKind::Bare, LinkType::Ethernet) => arrived.frame.get(ethernet::HEADER_LEN..).unwrap_or_default(),
+        (LinkKind::Ethernet, LinkType::RawIp) => {
+            let kind = match Family::of_packet(arrived.frame) {
+                Some(Family::V6) => ethernet::IPV6,
+                _ => ethernet::IPV4,
+            };
+            scratch.clear();
+            scratch.extend_from_slice(&device.mac.0);
+            // Nobody knows who sent it; nothing but `-m mac` and LOG would tell.
+            scratch.extend_from_slice(&[0; 6]);
+            scratch.extend_from_slice(&kind.to_be_bytes());
+            scratch.extend_from_slice(arrived.frame);
+            scratch
+        }
+        _ => arrived.frame,
+    }
+}
+
 fn name_of(net: &Net, dev: IfIndex) -> String {
     net.interface(dev).map_or_else(|| format!("device {}", dev.0), |i| i.name.to_string())
 }
@@ -223,11 +298,7 @@ pub struct Directory {
 impl Directory {
     /// Makes the directory if needed, and an empty capture for each device but `lo`.
     pub fn create(path: &Path, net: &Net) -> Result<Directory, CaptureError> {
-        std::fs::create_dir_all(path).map_err(|e| CaptureError {
-            path: path.to_owned(),
-            frame: 0,
-            what: format!("cannot be made: {e}"),
-        })?;
+        std::fs::create_dir_all(path).map_err(|e| CaptureError::of_file(path, format_args!("cannot be made: {e}")))?;
         let captures = net.interfaces.iter().map(|device| {
             let link = match device.kind {
                 LinkKind::Loopback => return Ok(None),
@@ -242,11 +313,7 @@ impl Directory {
     /// Writes a file of text beside the captures.
     pub fn write(&self, name: &str, text: &str) -> Result<(), CaptureError> {
         let path = self.path.join(name);
-        std::fs::write(&path, text).map_err(|e| CaptureError {
-            path,
-            frame: 0,
-            what: format!("cannot be written: {e}"),
-        })
+        std::fs::write(&path, text).map_err(|e| CaptureError::of_file(&path, format_args!("cannot be written: {e}")))
     }
 
     /// Writes the log and closes the captures.

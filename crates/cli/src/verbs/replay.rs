@@ -86,13 +86,14 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
         options: &options,
         net: &net,
     };
-    play(&mut replay, Merge::new(inputs).map_err(Failure::input)?, &mut sink, !options.quiet)?;
+    // A capture that breaks off has been replayed up to there: what came of it is written before it is complained about.
+    let played = play(&mut replay, Merge::new(inputs), &mut sink, !options.quiet);
     if let Some(directory) = sink.directory.take() {
         write_state(&replay, &directory, &options).map_err(Failure::input)?;
         directory.finish().map_err(Failure::input)?;
     }
     if options.quiet {
-        return Ok(());
+        return played;
     }
     let summary = replay.summary();
     if options.json {
@@ -100,7 +101,7 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
     } else {
         print!("{}", summary_text(&summary, options.output.as_deref()));
     }
-    Ok(())
+    played
 }
 
 /// The chance in a replay is always the same, so that two replays of one capture are the same.
@@ -295,6 +296,9 @@ fn summary_text(summary: &Summary, output: Option<&Path>) -> String {
     };
     let seconds = summary.time.map_or(0.0, |(first, last)| (last - first) as f64 / 1e9);
     text += &format!("{} packets arrived in {seconds:.3} s ({})\n", sum(&summary.arrived), by_device(&summary.arrived));
+    if summary.cut > 0 {
+        text += &format!("{} of them were captured only in part (`tcpdump -s 0' captures them whole)\n", summary.cut);
+    }
     text += &format!("{} left ({})\n", sum(&summary.left), by_device(&summary.left));
     if summary.delivered > 0 {
         text += &format!("{} reached a socket of the host\n", summary.delivered);
@@ -317,8 +321,9 @@ fn summary_json(summary: &Summary) -> String {
     let dropped: Vec<String> =
         summary.dropped.iter().map(|(reason, n)| format!("{}:{n}", trace::json_string(reason.text()))).collect();
     format!(
-        "{{\"arrived\":{},\"left\":{},\"delivered\":{},\"dropped\":{{{}}},\"connections\":{},\"log_lines\":{}}}",
+        "{{\"arrived\":{},\"cut\":{},\"left\":{},\"delivered\":{},\"dropped\":{{{}}},\"connections\":{},\"log_lines\":{}}}",
         counts(&summary.arrived),
+        summary.cut,
         counts(&summary.left),
         summary.delivered,
         dropped.join(","),
