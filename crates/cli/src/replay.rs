@@ -340,3 +340,64 @@ impl Sink for Directory {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    /// A classic capture of one-byte frames at these times in nanoseconds; `cut` ends it in the middle of another frame.
+    fn capture(frames: &[(u64, u8)], cut: bool) -> Capture {
+        let mut bytes = Vec::new();
+        let mut words = |words: &[u32]| words.iter().for_each(|w| bytes.extend(w.to_le_bytes()));
+        words(&[0xa1b2_3c4d, 4 << 16 | 2, 0, 0, 65_535, 1]);
+        for (nanos, byte) in frames {
+            words(&[(nanos / 1_000_000_000) as u32, (nanos % 1_000_000_000) as u32, 4, 4, u32::from(*byte)]);
+        }
+        if cut {
+            words(&[1, 2]);
+        }
+        Capture::read(Path::new("test.pcap"), Box::new(Cursor::new(bytes))).expect("a good header")
+    }
+
+    /// The frames' bytes in the order in which they come, and the error at the end.
+    fn merged(captures: Vec<Capture>) -> (Vec<u8>, Option<String>) {
+        let input = |(n, capture)| Input { dev: IfIndex(n as u32 + 2), capture };
+        let mut merge = Merge::new(captures.into_iter().enumerate().map(input).collect());
+        let mut seen = Vec::new();
+        loop {
+            match merge.next(|arrived| seen.push(arrived.frame[0])) {
+                Ok(true) => {}
+                Ok(false) => return (seen, None),
+                Err(e) => return (seen, Some(e.to_string())),
+            }
+        }
+    }
+
+    #[test]
+    fn by_the_microsecond_then_by_capture_then_by_place() {
+        let first = capture(&[(5000, 1), (7999, 2), (9000, 3)], false);
+        let second = capture(&[(4000, 10), (7001, 11), (7000, 12)], false);
+        assert_eq!(merged(vec![first, second]), (vec![10, 1, 2, 11, 12, 3], None));
+    }
+
+    #[test]
+    fn a_capture_in_disorder_is_put_in_order() {
+        assert_eq!(merged(vec![capture(&[(5000, 1), (2000, 2), (5000, 3), (2000, 4)], false)]).0, [2, 4, 1, 3]);
+    }
+
+    #[test]
+    fn more_frames_than_are_read_ahead() {
+        let frames: Vec<(u64, u8)> = (0..3 * AHEAD_FRAMES).map(|n| (n as u64 * 1000, n as u8)).collect();
+        let (seen, error) = merged(vec![capture(&frames, false), capture(&[(0, 99)], false)]);
+        assert_eq!((seen.len(), error), (frames.len() + 1, None));
+        assert_eq!(seen[..3], [0, 99, 1]);
+    }
+
+    #[test]
+    fn a_damaged_capture_is_told_after_all_frames() {
+        let (seen, error) = merged(vec![capture(&[(1000, 1)], true), capture(&[(2000, 2)], false)]);
+        assert_eq!(seen, [1, 2]);
+        assert!(error.expect("it is cut").starts_with("test.pcap: frame 2 (byte 44): cut off here"));
+    }
+}
