@@ -1,5 +1,6 @@
 //! What this host says itself: ICMP errors, answers to what is sent to it, REJECT, redirects, copies.
 
+use crate::engine::Engine;
 use crate::fate::{DropReason, Fate};
 use crate::hook::Hook;
 use crate::link::IcmpError;
@@ -11,7 +12,7 @@ use crate::packet::{Origin, Packet, Sender};
 use crate::path::{Onward, Path};
 use crate::route::OutputKey;
 use crate::rule::RejectWith;
-use crate::track::{Class, Direction, Tracked};
+use crate::track::{Class, Direction, ProtoState, Status, TcpState, Tracked};
 use hairpin_wire::ipv4::Ipv4;
 use hairpin_wire::{Family, icmp4, icmp6};
 use std::ops::ControlFlow::{Break, Continue};
@@ -63,9 +64,23 @@ impl Path<'_> {
             }
             RejectWith::TcpReset => {
                 if let Some(reset) = attached(reply::reject_reset(about, &mut self.host()), about) {
+                    self.close_connection(about);
                     self.say(reset);
                 }
             }
+        }
+    }
+
+    /// A RST by REJECT ends the connection for tracking too (`nf_ct_set_closing`).
+    fn close_connection(&mut self, about: &Packet) {
+        let Engine { tracker, knobs, .. } = &mut *self.engine;
+        if let Tracked::Conn(id, _) = about.meta.tracked
+            && let Some(conn) = tracker.conns.get_mut(id).filter(|conn| conn.status.has(Status::CONFIRMED))
+            && let ProtoState::Tcp(tcp) = &mut conn.proto
+        {
+            tcp.state = TcpState::Close;
+            conn.refresh(self.now.mono, knobs.tcp_timeouts[TcpState::Close as usize]);
+            tracker.conns.rearm(id);
         }
     }
 
