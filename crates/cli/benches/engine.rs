@@ -14,8 +14,8 @@ use hairpin_ruleset::names::SystemNames;
 use hairpin_ruleset::restore::{RestoreOptions, restore};
 use hairpin_wire::build::{Tcp, Udp, frame};
 use hairpin_wire::{Addr, Family, Mac, ethernet, tcp};
-use std::sync::Arc;
 use rustix::time::{ClockId, clock_gettime};
+use std::sync::Arc;
 use std::time::Duration;
 
 const LAN: IfIndex = IfIndex(3);
@@ -93,11 +93,12 @@ struct World {
 
 impl World {
     fn new(protocol: Protocol) -> World {
-        let engine = Engine::new(hairpin_engine::Setup::new(net()), 1);
+        let now = Now::from_unix_nanos(1_700_000_000_000_000_000);
+        let engine = Engine::new(hairpin_engine::Setup::new(net()), &now, 1);
         let mut world = World {
             engine,
             protocol,
-            now: Now::from_unix_nanos(1_700_000_000_000_000_000),
+            now,
             packets: vec![Packet::default(); BATCH],
             fates: vec![Fate::Held; BATCH],
             out: Output::default(),

@@ -76,6 +76,11 @@ impl Merge {
         Merge { queues: inputs.into_iter().map(queue).collect(), spare: Vec::new(), failed: None }
     }
 
+    /// The time of the first frame, in nanoseconds since 1970; 0 when there is none.
+    pub fn start(&self) -> u64 {
+        self.heads.iter().filter(|h| h.link.is_some()).map(|h| h.nanos).min().unwrap_or(0)
+    }
+
     /// Bytes of all captures together.
     pub fn size(&self) -> u64 {
         self.queues.iter().map(|q| q.input.capture.size).sum()

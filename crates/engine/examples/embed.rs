@@ -28,7 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The router: a home network on lan0, the world on wan0. Devices count from 1, which is lo.
     let mut setup = Setup::new(router()?);
     setup.rules4 = rules(RULES)?;
-    let mut engine = Engine::new(setup, 0x5eed);
+    let start = Now::from_unix_nanos(1_700_000_000_000_000_000);
+    let mut engine = Engine::new(setup, &start, 0x5eed);
     let (wan, lan) = (IfIndex(2), IfIndex(3));
 
     // A question from inside, and the answer as the outside sends it: to the router's address.

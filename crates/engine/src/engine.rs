@@ -138,15 +138,14 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine for this host. Everything it chooses by chance (ports, ids, hash keys) comes from `seed`; a live gateway takes
+    /// An engine for this host, begun at `now`. Everything it chooses by chance (ports, ids, hash keys) comes from `seed`; a live gateway takes
     /// it from the system's random source, a replay a fixed one.
-    pub fn new(setup: Setup, seed: u64) -> Engine {
+    pub fn new(setup: Setup, now: &Now, seed: u64) -> Engine {
         let rng = Rng::new(seed);
-        let now = Now::default();
         let mut live = [Live::new(Family::V4), Live::new(Family::V6)];
         let needs = [setup.rules4.needs(), setup.rules6.needs()];
-        live[0].replace(setup.rules4, &now);
-        live[1].replace(setup.rules6, &now);
+        live[0].replace(setup.rules4, now);
+        live[1].replace(setup.rules6, now);
         let mut engine = Engine {
             net: setup.net,
             live,

@@ -10,7 +10,7 @@ use crate::rng::Rng;
 use crate::route::{AddressType, ReversePath, Route};
 use crate::rule::{MemoryCell, TableId};
 use crate::time::Now;
-use crate::track::{Class, Conn, ConnId, Conns, Tracked, Tuple};
+use crate::track::{Class, Conn, ConnId, Conns, Status, Tracked, Tuple};
 use hairpin_wire::tcp::Tcp;
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
@@ -340,10 +340,11 @@ impl<'a> Look<'a> {
         conn.counters()
     }
 
-    /// Whole seconds the connection has left.
+    /// Whole seconds the connection has left. A connection that is not confirmed has none yet: its life has not begun.
     pub fn conn_seconds_left(&self) -> Option<u64> {
         self.note(Facts::CONN_EXPIRY);
-        self.conn().map(|(conn, _)| conn.seconds_left(self.ground.now.mono))
+        let (conn, _) = self.conn()?;
+        Some(if conn.status.has(Status::CONFIRMED) { conn.seconds_left(self.ground.now.mono) } else { 0 })
     }
 
     /// Any connection of the host, by handle (connlimit).

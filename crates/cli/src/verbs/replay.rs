@@ -7,7 +7,7 @@ use crate::replay::{Directory, Input, Merge, Replay, Sink, Summary};
 use crate::{conntrack, names, trace};
 use hairpin_engine::net::{IfIndex, IfName, Net};
 use hairpin_engine::rule::{Compiled, Ruleset};
-use hairpin_engine::{Engine, Output, Setup};
+use hairpin_engine::{Engine, Now, Output, Setup};
 use hairpin_ruleset::restore::{RestoreOptions, restore};
 use hairpin_ruleset::save::{SaveOptions, save};
 use hairpin_wire::Family;
@@ -73,7 +73,8 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
             device(&net, name).map_err(|text| Failure::input(format!("--input {name}={}: {text}", path.display())))?;
         inputs.push(Input { dev, capture: Capture::open(path).map_err(Failure::input)? });
     }
-    let mut engine = Engine::new(setup, SEED);
+    let merge = Merge::new(inputs).map_err(Failure::input)?;
+    let mut engine = Engine::new(setup, &Now::from_unix_nanos(merge.start()), SEED);
     engine.set_tracing(options.trace);
     let mut replay = Replay::new(engine);
     let mut sink = Report {
@@ -86,8 +87,12 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
         options: &options,
         net: &net,
     };
+<<<<<<< HEAD
     // A capture that breaks off has been replayed up to there: what came of it is written before it is complained about.
     let played = play(&mut replay, Merge::new(inputs), &mut sink, !options.quiet);
+=======
+    play(&mut replay, merge, &mut sink, !options.quiet)?;
+>>>>>>> 1000157 (Rules begin their memory at the time they are loaded)
     if let Some(directory) = sink.directory.take() {
         write_state(&replay, &directory, &options).map_err(Failure::input)?;
         directory.finish().map_err(Failure::input)?;
