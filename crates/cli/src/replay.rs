@@ -77,8 +77,13 @@ impl Merge {
     }
 
     /// The time of the first frame, in nanoseconds since 1970; 0 when there is none.
-    pub fn start(&self) -> u64 {
-        self.heads.iter().filter(|h| h.link.is_some()).map(|h| h.nanos).min().unwrap_or(0)
+    pub fn start(&mut self) -> u64 {
+        for queue in &mut self.queues {
+            if let Err(e) = queue.fill(&mut self.spare) {
+                self.failed.get_or_insert(e);
+            }
+        }
+        self.queues.iter().filter_map(|q| q.frames.front()).map(|f| f.info.nanos).min().unwrap_or(0)
     }
 
     /// Bytes of all captures together.

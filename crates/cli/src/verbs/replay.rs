@@ -73,7 +73,7 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
             device(&net, name).map_err(|text| Failure::input(format!("--input {name}={}: {text}", path.display())))?;
         inputs.push(Input { dev, capture: Capture::open(path).map_err(Failure::input)? });
     }
-    let merge = Merge::new(inputs).map_err(Failure::input)?;
+    let mut merge = Merge::new(inputs);
     let mut engine = Engine::new(setup, &Now::from_unix_nanos(merge.start()), SEED);
     engine.set_tracing(options.trace);
     let mut replay = Replay::new(engine);
@@ -87,12 +87,8 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
         options: &options,
         net: &net,
     };
-<<<<<<< HEAD
     // A capture that breaks off has been replayed up to there: what came of it is written before it is complained about.
-    let played = play(&mut replay, Merge::new(inputs), &mut sink, !options.quiet);
-=======
-    play(&mut replay, merge, &mut sink, !options.quiet)?;
->>>>>>> 1000157 (Rules begin their memory at the time they are loaded)
+    let played = play(&mut replay, merge, &mut sink, !options.quiet);
     if let Some(directory) = sink.directory.take() {
         write_state(&replay, &directory, &options).map_err(Failure::input)?;
         directory.finish().map_err(Failure::input)?;
