@@ -122,13 +122,8 @@ impl Path<'_> {
     /// A copy that TEE asked for: on its way to the gateway, outside of tracking.
     pub(crate) fn send_copy(&mut self, copy: look::Copy, hook: Hook) {
         let look::Copy { mut packet, gateway, oif } = copy;
-        let oif = match oif {
-            Some(name) => match self.engine.net.interface_by_name(name) {
-                Some(device) => Some(device.index),
-                None => return,
-            },
-            None => None,
-        };
+        // A device that is not there is no condition: the copy goes by whatever leads to the gateway.
+        let oif = oif.and_then(|name| self.engine.net.interface_by_name(name)).map(|device| device.index);
         let family = packet.family();
         let key = OutputKey { tos: packet.tos(), mark: packet.meta.mark, oif, ..OutputKey::to(family, gateway) };
         let Ok(mut route) = self.engine.net.route_output(&key) else { return };
