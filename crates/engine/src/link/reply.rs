@@ -111,7 +111,7 @@ pub fn tcp_reset(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
         Family::V4 => {
             let options = options::Echo::of(segment, host.net)?;
             let first_hop = options.first_hop.unwrap_or(dst);
-            let tos = segment.tos();
+            let tos = segment.tos() & !3;
             let ports = (reset.src_port, reset.dst_port);
             let key = OutputKey {
                 src: Some(src),
@@ -280,7 +280,7 @@ fn limits_v4(net: &Net) -> Limits {
 /// Takes the price of a limited message; false when it cannot be paid.
 fn pays_v4(route: &Route, peer: Addr, host: &mut Host<'_>) -> bool {
     let limits = limits_v4(host.net);
-    let free = limits.interval == 0 || route.oif == LO;
+    let free = route.oif == LO;
     let pays = free || host.limiter.allows_peer(Family::V4, peer, limits, host.now.mono);
     if pays {
         host.limiter.take_any(host.rng);
