@@ -122,7 +122,7 @@ fn odd4(stage: &Stage<'_>, world: &World, src: Ipv4Addr, dst: Ipv4Addr, port: u1
         9 => build::icmp(s, d, (8, stage.pick(&[0, 1])), [0, 9, 0, 1], b"echo", stage.chance(50), &head),
         10 => build::gre(s, d, &udp(s, d, b"in a tunnel"), &head),
         11 | 12 => {
-            let proto = stage.pick(&[2, 4, 41, 50, 51, 89, 103, 253, 0]);
+            let proto = stage.pick(&[4, 41, 50, 51, 89, 103, 253, 0]);
             build::ip(s, d, proto, &[0, 0, 1, 0].repeat(1 + stage.below(6)), &head)
         }
         13 => build::ip(
