@@ -37,7 +37,8 @@ Usage: cargo xtask oracle COMMAND
       Make random hosts, rules and traffic, ask the kernel, and hold the program against its answer. The same seed makes
       the same scenarios; --first N --count 1 makes one of them again. Those in which the program differs are kept in DIR
       (target/oracle-fuzz); --keep-all keeps the others, too. --deep: long conversations, some 60 rules in nested chains.
-      --coverage counts the rules made and met. --jobs N plays N at a time.
+      --coverage counts the rules made and met. --jobs N plays N at a time. --without NAME,... leaves out the rules with
+      these matches and targets.
 
   shrink [--program CMD] PATH OUT                                                                                 (root)
       Make the scenario at PATH, in which the program differs, as small as possible and write it to OUT.
@@ -146,6 +147,7 @@ fn fuzz(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
         keep_all: false,
         jobs: 4 * std::thread::available_parallelism().map_or(1, usize::from),
         coverage: false,
+        without: Vec::new(),
     };
     let mut program = None;
     while let Some(arg) = args.next()? {
@@ -157,6 +159,7 @@ fn fuzz(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
             Long("deep") => settings.deep = true,
             Long("keep") => settings.keep = args.value()?.into(),
             Long("keep-all") => settings.keep_all = true,
+            Long("without") => settings.without.extend(args.value()?.string()?.split(',').map(str::to_string)),
             Long("coverage") => settings.coverage = true,
             Long("program") => program = Some(args.value()?.string()?),
             Long("family") => {

@@ -51,6 +51,8 @@ pub struct Settings {
     /// Scenarios at a time.
     pub jobs: usize,
     pub coverage: bool,
+    /// Matches and targets whose rules are left out.
+    pub without: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +120,11 @@ impl Settings {
             Family::Both => "46",
         };
         format!("{family}{}", if self.deep { "deep" } else { "" })
+    }
+
+    fn leaves_out(&self, rule: &str) -> bool {
+        let words: Vec<&str> = rule.split_whitespace().collect();
+        words.windows(2).any(|w| matches!(w[0], "-m" | "-j") && self.without.iter().any(|name| name == w[1]))
     }
 
     fn name(&self, number: u64) -> String {
@@ -271,6 +278,7 @@ fn make(settings: &Settings, number: u64, path: &Path) -> Result<(), String> {
         // A line of one family is never taken for one of the other.
         let tag = format!("{}.{}.{number}", if world.v6 { "s" } else { "f" }, settings.seed);
         let text = Author::new(&mut dice, world, tag, settings.deep).text();
+        let text: String = text.lines().filter(|l| !settings.leaves_out(l)).map(|l| format!("{l}\n")).collect();
         let settled = kernel::in_own_thread(|| settled(&text, world.v6))?;
         if world.v6 { &mut rules6 } else { &mut rules4 }.replace(settled);
     }
