@@ -258,7 +258,7 @@ impl<'a> Look<'a> {
         self.ground.table
     }
 
-    /// The device it arrived by, if one shows at this hook (PREROUTING, INPUT, FORWARD).
+    /// The device it arrived by, if one shows at this hook (all but OUTPUT).
     pub fn iif(&self) -> Option<&'a Interface> {
         self.note(Facts::DEVICES);
         in_device(self.ground.hook, self.packet).and_then(|i| self.ground.net.interface(i))
@@ -421,11 +421,12 @@ impl<'a> Look<'a> {
     }
 }
 
-/// The device that `-i` compares with at this hook.
+/// The device that `-i` compares with at this hook. A forwarded packet still has it in POSTROUTING (since Linux 5.7): LOG shows
+/// it there, and `-i` in a chain of the user's own matches.
 pub(crate) fn in_device(hook: Hook, packet: &Packet) -> Option<IfIndex> {
     match hook {
-        Hook::Prerouting | Hook::Input | Hook::Forward => packet.meta.iif,
-        Hook::Output | Hook::Postrouting => None,
+        Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Postrouting => packet.meta.iif,
+        Hook::Output => None,
     }
 }
 
