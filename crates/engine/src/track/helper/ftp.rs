@@ -290,3 +290,216 @@ fn in_full(addr: Addr) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::track::Status;
+    use crate::track::helper::testing::Speech;
+    use proptest::prelude::*;
+
+    const CLIENT: (&str, u16) = ("192.168.1.10", 40000);
+    const SERVER: (&str, u16) = ("198.51.100.5", 21);
+    const OUTSIDE: (&str, u16) = ("203.0.113.1", 40000);
+
+    #[test]
+    fn a_client_waits() {
+        let mut plain = plain();
+        assert_eq!(
+            after_line(&mut plain, "PORT 192,168,1,10,200,10\r\n").as_deref(),
+            Ok("PORT 192,168,1,10,200,10\r\n")
+        );
+        assert_eq!(plain.expected(), ["198.51.100.5 > 192.168.1.10 51210"]);
+        let mut plain = self::plain();
+        after_line(&mut plain, "eprt |1|192.168.1.10|6446|\r\n").unwrap();
+        assert_eq!(plain.expected(), ["198.51.100.5 > 192.168.1.10 6446"]);
+    }
+
+    #[test]
+    fn a_translated_client_waits() {
+        let mut masked = masked();
+        let said = after_line(&mut masked, "PORT 192,168,1,10,200,10\r\n");
+        assert_eq!(said.as_deref(), Ok("PORT 203,0,113,1,200,10\r\n"));
+        assert_eq!(masked.expected(), ["198.51.100.5 > 203.0.113.1 51210, reply to port 51210"]);
+        let adjust = masked.conn().extra.as_ref().unwrap().seq_adjust;
+        assert!(masked.conn().status.has(Status::SEQ_ADJUST));
+        assert_eq!((adjust[0].position, adjust[0].before, adjust[0].after), (1010, 0, -1));
+        assert_eq!(adjust[1], Default::default());
+        let mut masked = self::masked();
+        let said = after_line(&mut masked, "EPRT !1!192.168.1.10!6446!\r\n");
+        assert_eq!(said.as_deref(), Ok("EPRT |1|203.0.113.1|6446|\r\n"));
+    }
+
+    #[test]
+    fn a_server_waits() {
+        let mut plain = plain();
+        answer_after_line(&mut plain, "227 Entering Passive Mode (198,51,100,5,200,10).\r\n").unwrap();
+        assert_eq!(plain.expected(), ["192.168.1.10 > 198.51.100.5 51210"]);
+        let mut plain = self::plain();
+        answer_after_line(&mut plain, "227 =198,51,100,5,200,10\r\n").unwrap();
+        assert_eq!(plain.expected(), ["192.168.1.10 > 198.51.100.5 51210"]);
+        let mut plain = self::plain();
+        answer_after_line(&mut plain, "229 Entering Extended Passive Mode (|||6446|)\r\n").unwrap();
+        assert_eq!(plain.expected(), ["192.168.1.10 > 198.51.100.5 6446"]);
+    }
+
+    #[test]
+    fn a_translated_server_waits() {
+        let inside = ("10.0.0.2", 21);
+        let mut forwarded = Speech::new("ftp", [CLIENT, CLIENT, SERVER, inside]);
+        let said = answer_after_line(&mut forwarded, "227 Passive (10,0,0,2,200,10).\r\n");
+        assert_eq!(said.as_deref(), Ok("227 Passive (198,51,100,5,200,10).\r\n"));
+        assert_eq!(forwarded.expected(), ["192.168.1.10 > 198.51.100.5 51210, original to port 51210"]);
+        let mut forwarded = Speech::new("ftp", [CLIENT, CLIENT, SERVER, inside]);
+        let said = answer_after_line(&mut forwarded, "229 Passive (!!!6446!)\r\n");
+        assert_eq!(said.as_deref(), Ok("229 Passive (|||6446|)\r\n"));
+        assert!(!forwarded.conn().status.has(Status::SEQ_ADJUST));
+    }
+
+    #[test]
+    fn a_port_that_is_taken_becomes_another() {
+        let mut masked = masked();
+        masked.take(("203.0.113.1", 51210));
+        let said = after_line(&mut masked, "PORT 192,168,1,10,200,10\r\n").unwrap();
+        assert!(said.starts_with("PORT 203,0,113,1,") && said != "PORT 203,0,113,1,200,10\r\n", "{said}");
+        let expected = masked.expected();
+        assert!(expected[1].ends_with(", reply to port 51210"), "{expected:?}");
+        let mut plain = plain();
+        plain.take(("192.168.1.10", 51210));
+        assert_eq!(after_line(&mut plain, "PORT 192,168,1,10,200,10\r\n"), Err(DropReason::Helper));
+    }
+
+    #[test]
+    fn the_last_port_has_no_other() {
+        let mut masked = masked();
+        masked.take(("203.0.113.1", 65535));
+        assert_eq!(after_line(&mut masked, "PORT 192,168,1,10,255,255\r\n"), Err(DropReason::Helper));
+    }
+
+    #[test]
+    fn only_lines_behind_lines_are_read() {
+        let mut masked = masked();
+        let line = "PORT 192,168,1,10,200,10\r\n";
+        // The first line of all, and one that begins in the middle.
+        assert_eq!(masked.client(1001, line).as_deref(), Ok(line));
+        assert_eq!(masked.client(1030, line).as_deref(), Ok(line));
+        assert_eq!(masked.expected(), [""; 0]);
+        // Behind the end of the second.
+        assert_eq!(masked.client(1056, line).as_deref(), Ok("PORT 203,0,113,1,200,10\r\n"));
+        // Sent again while its beginning is remembered.
+        assert_eq!(masked.client(1056, line).as_deref(), Ok("PORT 203,0,113,1,200,10\r\n"));
+        assert_eq!(masked.expected().len(), 1);
+    }
+
+    #[test]
+    fn two_line_ends_are_remembered() {
+        let mut plain = plain();
+        for (seq, text) in [(100, "a\n"), (200, "b\n"), (300, "c\n"), (50, "d\n")] {
+            plain.client(seq, text).unwrap();
+        }
+        let extra = plain.conn().extra.as_ref().unwrap();
+        assert_eq!(extra.line_ends, [[Some(302), Some(202)], [None, None]]);
+    }
+
+    #[test]
+    fn half_a_command_is_dropped() {
+        for text in
+            ["P", "port", "PORT ", "PORT 192,168,1,10,200", "PORT 192,168,1,10,200,10", "PORT x\r\n", "E", "EPRT |1|"]
+        {
+            assert_eq!(after_line(&mut plain(), text), Err(DropReason::Helper), "{text}");
+        }
+        // Another family, port 0, a port without end.
+        for text in ["EPRT |2|::1|5|\r\n", "EPRT |1|1.2.3.4|0|\r\n", "EPRT |1|1.2.3.4|5\r\n", "EPRT 111.2.3.4151\r\n"] {
+            assert_eq!(after_line(&mut plain(), text), Err(DropReason::Helper), "{text}");
+        }
+        for text in ["2", "227", "227 nothing here\r\n", "227 1,2,3,4,5", "229 (", "229 (|||)\r\n", "229 no\r\n"] {
+            assert_eq!(answer_after_line(&mut plain(), text), Err(DropReason::Helper), "{text}");
+        }
+        assert_eq!(answer_after_line(&mut plain(), "227 1,2,3,4,5,6"), Err(DropReason::Helper));
+    }
+
+    #[test]
+    fn other_lines_pass() {
+        for text in ["USER me\r\n", "PASV\r\n", "227 1,2,3,4,5,6\r\n", "\n", "QUIT"] {
+            assert_eq!(after_line(&mut plain(), text).as_deref(), Ok(text));
+        }
+        for text in ["220 hi\r\n", "PORT 1,2,3,4,5,6\r\n", "2271,2,3,4,5,6\r\n"] {
+            assert_eq!(answer_after_line(&mut plain(), text).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn another_address_announces_nothing() {
+        let mut masked = masked();
+        let line = "PORT 192,168,1,11,200,10\r\n";
+        assert_eq!(after_line(&mut masked, line).as_deref(), Ok(line));
+        assert_eq!(masked.expected(), [""; 0]);
+        assert!(!masked.conn().status.has(Status::SEQ_ADJUST));
+    }
+
+    #[test]
+    fn numbers_run_into_each_other() {
+        // 192 << 24 | 168 << 16 | 0 << 8 | 266 is the client's address, and the port is 0 << 8 | 6446.
+        let mut plain = plain();
+        after_line(&mut plain, "PORT 192,168,0,266,0,6446\r\n").unwrap();
+        assert_eq!(plain.expected(), ["198.51.100.5 > 192.168.1.10 6446"]);
+    }
+
+    #[test]
+    fn ipv6() {
+        let client = ("2001:db8::10", 40000);
+        let server = ("2001:db8:1::5", 21);
+        let mut masked = Speech::new("ftp", [client, ("2001:db8:2::1", 40000), server, server]);
+        let said = after_line(&mut masked, "EPRT |2|2001:db8::10|6446|\r\n");
+        assert_eq!(said.as_deref(), Ok("EPRT |2|2001:0db8:0002:0000:0000:0000:0000:0001|6446|\r\n"));
+        assert_eq!(masked.expected(), ["2001:db8:1::5 > 2001:db8:2::1 6446, reply to port 6446"]);
+        let mut plain = Speech::new("ftp", [client, client, server, server]);
+        assert!(after_line(&mut plain, "PORT 192,168,1,10,200,10\r\n").is_ok());
+        assert_eq!(plain.expected(), [""; 0]);
+        assert_eq!(after_line(&mut plain, "EPRT |1|1.2.3.4|5|\r\n"), Err(DropReason::Helper));
+    }
+
+    #[test]
+    fn only_answered_connections_are_read() {
+        let mut plain = plain();
+        plain.client(1000, "USER me\r\n").unwrap();
+        plain.say(Class::New, 1009, "PORT 192,168,1,10,200,10\r\n").unwrap();
+        assert_eq!(plain.expected(), [""; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(
+            text in prop::collection::vec(prop_oneof![any::<u8>(), Just(b','), Just(b'|'), Just(b'('), 48u8..58], 0..60),
+            begin in 0usize..5, reply in any::<bool>(), cut in 0usize..30,
+        ) {
+            let text = [&[&b"PORT "[..], b"EPRT |", b"227 ", b"229 (", b""][begin], &text[..]].concat();
+            let dir = if reply { Direction::Reply } else { Direction::Original };
+            let mut masked = masked();
+            masked.say(Class::Established(dir), 1001, "USER me\r\n").unwrap();
+            let whole = masked.packet(dir, 1010, &text);
+            let _ = masked.run(Class::Established(dir), &mut whole.clone());
+            let mut short = whole;
+            short.cut(20 + cut);
+            let _ = masked.run(Class::Established(dir), &mut short);
+        }
+    }
+
+    fn plain() -> Speech {
+        Speech::new("ftp", [CLIENT, CLIENT, SERVER, SERVER])
+    }
+
+    fn masked() -> Speech {
+        Speech::new("ftp", [CLIENT, OUTSIDE, SERVER, SERVER])
+    }
+
+    fn after_line(speech: &mut Speech, text: &str) -> Result<String, DropReason> {
+        speech.client(1001, "USER me\r\n").unwrap();
+        speech.client(1010, text)
+    }
+
+    fn answer_after_line(speech: &mut Speech, text: &str) -> Result<String, DropReason> {
+        speech.server(5001, "220 hello\r\n").unwrap();
+        speech.server(5012, text)
+    }
+}

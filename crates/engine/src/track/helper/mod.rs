@@ -5,6 +5,8 @@
 //! helper of this list.
 
 mod ftp;
+#[cfg(test)]
+mod testing;
 mod tftp;
 
 use super::{

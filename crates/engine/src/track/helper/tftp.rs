@@ -30,3 +30,47 @@ fn help(this: &mut Help<'_, '_>) -> Result<(), DropReason> {
     }
     this.expect(expectation).map(|_| ()).map_err(|_| DropReason::Helper)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fate::DropReason;
+    use crate::track::helper::testing::Speech;
+    use crate::track::{Class, Direction};
+
+    const CLIENT: (&str, u16) = ("192.168.1.10", 40000);
+    const SERVER: (&str, u16) = ("198.51.100.5", 69);
+
+    #[test]
+    fn requests_are_answered_from_another_port() {
+        for request in ["\0\x01file\0octet\0", "\0\x02file\0octet\0"] {
+            let mut plain = Speech::new("tftp", [CLIENT, CLIENT, SERVER, SERVER]);
+            assert_eq!(plain.say(Class::New, 0, request).as_deref(), Ok(request));
+            assert_eq!(plain.expected(), ["198.51.100.5 > 192.168.1.10 40000"]);
+            assert_eq!(plain.say(Class::New, 0, request).as_deref(), Ok(request));
+            assert_eq!(plain.expected(), ["198.51.100.5 > 192.168.1.10 40000"]);
+        }
+    }
+
+    #[test]
+    fn a_translated_client_is_answered_where_it_is_seen() {
+        let mut masked = Speech::new("tftp", [CLIENT, ("203.0.113.1", 50000), SERVER, SERVER]);
+        masked.say(Class::New, 0, "\0\x01file\0octet\0").unwrap();
+        assert_eq!(masked.expected(), ["198.51.100.5 > 203.0.113.1 50000, reply to port 40000"]);
+    }
+
+    #[test]
+    fn data_announces_nothing() {
+        let mut plain = Speech::new("tftp", [CLIENT, CLIENT, SERVER, SERVER]);
+        for text in ["", "\0", "\0\x03\0\x01abc", "\x01\0", "x"] {
+            assert_eq!(plain.say(Class::Established(Direction::Reply), 0, text).as_deref(), Ok(text));
+        }
+        assert_eq!(plain.expected(), [""; 0]);
+    }
+
+    #[test]
+    fn a_port_that_another_waits_at_is_refused() {
+        let mut plain = Speech::new("tftp", [CLIENT, CLIENT, SERVER, SERVER]);
+        plain.take(CLIENT);
+        assert_eq!(plain.say(Class::New, 0, "\0\x01file\0octet\0"), Err(DropReason::Helper));
+    }
+}
