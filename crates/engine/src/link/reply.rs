@@ -219,9 +219,10 @@ fn error_v4(about: &Packet, error: IcmpError, length: usize, host: &mut Host<'_>
         return None;
     }
     if about.protocol() == proto::ICMP {
-        // Types that are not known count as errors.
+        // Types that are not known or not used count as errors: 1, 2, 6, 7, and router discovery (9, 10).
         let kind = *about.l4().first()?;
-        if kind > icmp4::ADDRESS_MASK_REPLY || icmp4::is_error(kind) {
+        let is_unused = matches!(kind, 1 | 2 | 6 | 7 | 9 | 10);
+        if kind > icmp4::ADDRESS_MASK_REPLY || is_unused || icmp4::is_error(kind) {
             return None;
         }
     }
