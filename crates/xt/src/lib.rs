@@ -39,7 +39,8 @@ impl Families {
 }
 
 /// One line that must hold: input of the round-trip test, help example, fuzz seed, and input of the comparison with the real
-/// iptables. The text is what follows `-m NAME` or `-j NAME`; text before a `|` stands before that (`-p tcp |--dport 80`).
+/// iptables. The text is what follows `-m NAME` or `-j NAME`; text before a `|` stands before that (`-p tcp|--dport 80`); what
+/// has a `|` itself begins with one.
 #[derive(Clone, Copy, Debug)]
 pub enum Case {
     /// Accepted and saved as written.
@@ -101,6 +102,8 @@ macro_rules! extensions {
 extensions! { MATCHES: MatchSpec in matches {
     addrtype,
     ah,
+    bpf,
+    cluster,
     comment,
     connbytes,
     connlabel,
@@ -135,10 +138,13 @@ extensions! { MATCHES: MatchSpec in matches {
     sctp,
     state,
     statistic,
+    string,
     tcp,
     tcpmss,
+    time,
     tos,
     ttl,
+    u32,
     udp,
 } }
 

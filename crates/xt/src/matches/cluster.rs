@@ -1,0 +1,128 @@
+//! `-m cluster`: the packet's connection falls to this node of a cluster, by a hash of its original source.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::Look;
+use hairpin_engine::jhash::jhash2;
+use hairpin_engine::rule::{Match, Needs, Place, Refused};
+use hairpin_engine::track::Conn;
+use hairpin_wire::Family;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "cluster",
+    aliases: &[],
+    families: Families::Both,
+    about: "the packet's connection falls to this node of a cluster",
+    options: &[
+        Opt::new("cluster-total-nodes", &["n"], "how many nodes there are, 1 to 32").required(),
+        Opt::new("cluster-local-node", &["n"], "the number of this node, from 1")
+            .inverts()
+            .excludes(&["cluster-local-nodemask"]),
+        Opt::new("cluster-local-nodemask", &["mask"], "the numbers of this node as bits")
+            .inverts()
+            .excludes(&["cluster-local-node"]),
+        Opt::new("cluster-hash-seed", &["seed"], "a number that all nodes agree on").required(),
+    ],
+    build,
+    cases: &[
+        Case::Same("--cluster-local-nodemask 0x00000003 --cluster-total-nodes 4 --cluster-hash-seed 0xffffffff"),
+        Case::Saves(
+            "--cluster-total-nodes 2 ! --cluster-local-node 2 --cluster-hash-seed 5",
+            "! --cluster-local-nodemask 0x00000002 --cluster-total-nodes 2 --cluster-hash-seed 0x00000005",
+        ),
+        Case::Fails(
+            "--cluster-total-nodes 2 --cluster-local-node 3 --cluster-hash-seed 1",
+            "`--cluster-local-node' must be <= `--cluster-total-nodes'",
+        ),
+        Case::Fails("--cluster-total-nodes 33 --cluster-local-node 3 --cluster-hash-seed 1", "out of range (1-32)"),
+        Case::Fails("--cluster-total-nodes 2 --cluster-hash-seed 1", "is missing"),
+        Case::Fails("--cluster-total-nodes 2 --cluster-local-node 2", "must be specified"),
+    ],
+};
+
+#[derive(Debug)]
+struct Cluster {
+    nodes: u32,
+    mask: u32,
+    seed: u32,
+    inverted: bool,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let required = |name: &str| {
+        parsed.get(name).ok_or_else(|| parsed.error(format_args!("option \"--{name}\" must be specified")))
+    };
+    let nodes = value::number(parsed, required("cluster-total-nodes")?, 1, MOST_NODES)? as u32;
+    let (mask, inverted) = match (parsed.get("cluster-local-node"), parsed.get("cluster-local-nodemask")) {
+        (Some(given), _) => {
+            let node = value::number(parsed, given, 1, MOST_NODES)? as u32;
+            if node > nodes {
+                let message = "cluster match: `--cluster-local-node' must be <= `--cluster-total-nodes'";
+                return Err(SyntaxError::parameter(message).at(given.value()));
+            }
+            (1 << (node - 1), given.inverted)
+        }
+        // The front end takes no larger mask.
+        (None, Some(given)) => (value::number(parsed, given, 1, MOST_NODES)? as u32, given.inverted),
+        (None, None) => {
+            let message = "cluster match: `--cluster-local-node' or`--cluster-local-nodemask' is missing";
+            return Err(SyntaxError::parameter(message));
+        }
+    };
+    let seed = value::number_u32(parsed, required("cluster-hash-seed")?)?;
+    Ok(Arc::new(Cluster { nodes, mask, seed, inverted }))
+}
+
+impl Match for Cluster {
+    fn name(&self) -> &'static str {
+        "cluster"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        let Some((conn, _)) = look.conn() else { return false };
+        let master = conn.master().and_then(|master| look.other_conn(master));
+        (self.mask & 1 << self.node(master.unwrap_or(conn)) != 0) != self.inverted
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let not = if self.inverted { " !" } else { "" };
+        write!(f, "{not} --cluster-local-nodemask {:#010x}", self.mask)?;
+        write!(f, " --cluster-total-nodes {} --cluster-hash-seed {:#010x}", self.nodes, self.seed)
+    }
+
+    fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
+        if u64::from(self.mask) >= 1 << self.nodes {
+            let message = "xt_cluster: node mask cannot exceed total number of nodes";
+            return Err(Refused::Invalid(message.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::TRACKING
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Cluster {
+    /// The node, from 0. Of an IPv6 address only the first word counts. Linux hashes the bytes in network order as
+    /// numbers of the machine, here little-endian ones.
+    fn node(&self, conn: &Conn) -> u32 {
+        let source = conn.tuples[0].src;
+        let word = match conn.tuples[0].family {
+            Family::V4 => source.as_u32(),
+            Family::V6 => (source.0 >> 96) as u32,
+        };
+        let hash = jhash2(&[word.swap_bytes()], self.seed);
+        ((u64::from(hash) * u64::from(self.nodes)) >> 32) as u32
+    }
+}
+
+const MOST_NODES: u64 = 32;
