@@ -173,7 +173,7 @@ impl Editor {
                 names.iter().try_for_each(|name| self.delete(name))
             }
             Verb::Rename(from, to) => self.rename(from, to),
-            Verb::Policy(name, policy) => self.set_policy(name, policy, command.counters),
+            Verb::Policy(name, policy) => self.set_policy(name, policy, command.counters.unwrap_or_default()),
             Verb::Help { .. } | Verb::Version | Verb::OtherFamily => Ok(()),
         }
     }
@@ -318,8 +318,8 @@ impl Editor {
         Ok(())
     }
 
-    /// `-P`; the policy's counters are set when given.
-    pub(crate) fn set_policy(&mut self, name: &str, policy: &str, counters: Option<Counter>) -> Result<(), Refusal> {
+    /// `-P`; it sets the policy's counters too.
+    pub(crate) fn set_policy(&mut self, name: &str, policy: &str, counters: Counter) -> Result<(), Refusal> {
         if !self.is_built_in(name) {
             return Err(Refusal::table("Bad built-in chain name").hint("only built-in chains have a policy"));
         }
@@ -331,9 +331,7 @@ impl Editor {
         let at = self.find(name)?;
         let (chain, _) = self.chain(at)?;
         chain.policy = Some(policy);
-        if let Some(counters) = counters {
-            chain.counter = counters;
-        }
+        chain.counter = counters;
         Ok(())
     }
 }

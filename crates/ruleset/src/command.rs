@@ -10,6 +10,7 @@ use hairpin_engine::rule::{Action, AddrMatch, Counter, Header, IfMatch, Match, R
 use hairpin_wire::{Addr, Family, proto};
 use hairpin_xt::option::{Given, Names, Opt, Parsed, SyntaxError};
 use hairpin_xt::{MatchSpec, find_match, find_target, value};
+use std::borrow::Cow;
 use std::ptr;
 use std::sync::Arc;
 
@@ -234,15 +235,15 @@ struct Parser<'c, 'w, W> {
     verb_letter: char,
     /// `-Z` beside `-L` or `-S`.
     zero: bool,
-    table: Option<String>,
+    table: Option<&'w str>,
     protocol: Option<(u8, bool)>,
-    protocol_text: String,
+    protocol_text: Cow<'w, str>,
     protocol_used: bool,
-    source: Option<String>,
-    destination: Option<String>,
+    source: Option<&'w str>,
+    destination: Option<&'w str>,
     iif: IfMatch,
     oif: IfMatch,
-    jump: Option<String>,
+    jump: Option<&'w str>,
     is_goto: bool,
     matches: Vec<Use>,
     target: Option<Use>,
@@ -267,7 +268,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             zero: false,
             table: None,
             protocol: None,
-            protocol_text: String::new(),
+            protocol_text: Cow::Borrowed(""),
             protocol_used: false,
             source: None,
             destination: None,
@@ -289,25 +290,26 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
     fn read(&mut self) -> Outcome<Option<Verb>> {
         while let Some(item) = self.reader.next() {
             match item {
-                Item::Word(word) if word == "!" => {
+                Item::Word("!") => {
                     if self.inverted {
                         return Err(self.refuse("multiple consecutive ! not allowed"));
                     }
                     self.inverted = true;
                     continue;
                 }
-                Item::Word(word) => return Err(self.bad_argument(&word)),
+                Item::Word(word) => return Err(self.bad_argument(word)),
                 Item::Base(short, value) => {
                     if let Some(verb) = self.base(short, value)? {
                         return Ok(Some(verb));
                     }
                 }
                 Item::Extension(found, value) => self.extension(found, value)?,
-                Item::Unknown(_) | Item::NoValue(_) if self.load_protocol() => {
+                Item::UnknownShort(_) | Item::Unknown(_) | Item::NoValue(_) if self.load_protocol() => {
                     self.reader.again();
                     continue;
                 }
-                Item::Unknown(word) => return Err(self.unknown_option(&word)),
+                Item::UnknownShort(short) => return Err(self.unknown_option(&format!("-{short}"))),
+                Item::Unknown(word) => return Err(self.unknown_option(word)),
                 Item::NoValue(word) => return Err(self.refuse(format!("option \"{word}\" requires an argument"))),
             }
             self.inverted = false;
@@ -315,26 +317,27 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Ok(None)
     }
 
-    fn base(&mut self, short: char, value: Option<String>) -> Outcome<Option<Verb>> {
+    fn base(&mut self, short: char, value: Option<&'w str>) -> Outcome<Option<Verb>> {
         let text = value.unwrap_or_default();
+        let owned = || text.to_owned();
         match short {
-            'A' => self.set_verb(short, Verb::Append(text))?,
-            'C' => self.set_verb(short, Verb::Check(text))?,
+            'A' => self.set_verb(short, Verb::Append(owned()))?,
+            'C' => self.set_verb(short, Verb::Check(owned()))?,
             'D' => {
-                self.set_verb(short, Verb::Delete(text.clone()))?;
+                self.set_verb(short, Verb::Delete(owned()))?;
                 if let Some(number) = self.rule_number()? {
-                    self.verb = Some(Verb::DeleteNumber(text, number));
+                    self.verb = Some(Verb::DeleteNumber(owned(), number));
                 }
             }
             'R' => {
-                self.set_verb(short, Verb::Replace(text.clone(), 0))?;
+                self.set_verb(short, Verb::Replace(owned(), 0))?;
                 let number = self.rule_number()?.ok_or_else(|| self.refuse("-R requires a rule number"))?;
-                self.verb = Some(Verb::Replace(text, number));
+                self.verb = Some(Verb::Replace(owned(), number));
             }
             'I' => {
-                self.set_verb(short, Verb::Insert(text.clone(), 1))?;
+                self.set_verb(short, Verb::Insert(owned(), 1))?;
                 let number = self.rule_number()?.unwrap_or(1);
-                self.verb = Some(Verb::Insert(text, number));
+                self.verb = Some(Verb::Insert(owned(), number));
             }
             'L' | 'S' => {
                 let verb = |chain, rule, zero| match short {
@@ -352,8 +355,8 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             }
             'Z' => self.zero(text)?,
             'N' => {
-                self.check_new_name(&text)?;
-                self.set_verb(short, Verb::New(text))?;
+                self.check_new_name(text)?;
+                self.set_verb(short, Verb::New(owned()))?;
             }
             'X' => {
                 self.set_verb(short, Verb::DeleteChain(None))?;
@@ -364,19 +367,19 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
                 let Some(new) = self.reader.argument() else {
                     return Err(self.refuse("-E requires old-chain-name and new-chain-name"));
                 };
-                self.check_new_name(&new)?;
-                self.verb = Some(Verb::Rename(text, new));
+                self.check_new_name(new)?;
+                self.verb = Some(Verb::Rename(owned(), new.to_owned()));
             }
             'P' => {
                 self.set_verb(short, Verb::New(String::new()))?;
                 let Some(policy) = self.reader.argument() else {
                     return Err(self.refuse("-P requires a chain and a policy"));
                 };
-                self.verb = Some(Verb::Policy(text, policy));
+                self.verb = Some(Verb::Policy(owned(), policy.to_owned()));
             }
             'h' => return Ok(Some(self.help())),
             'V' => return Ok(Some(Verb::Version)),
-            'p' => self.set_protocol(&text)?,
+            'p' => self.set_protocol(text)?,
             's' => {
                 self.set(Flag::Source)?;
                 self.source = Some(text);
@@ -385,23 +388,23 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
                 self.set(Flag::Destination)?;
                 self.destination = Some(text);
             }
-            'i' => self.iif = self.interface(Flag::InInterface, &text)?,
-            'o' => self.oif = self.interface(Flag::OutInterface, &text)?,
+            'i' => self.iif = self.interface(Flag::InInterface, text)?,
+            'o' => self.oif = self.interface(Flag::OutInterface, text)?,
             'j' => self.set_jump(text)?,
             'g' => {
                 self.set(Flag::Jump)?;
-                self.check_target_name(&text)?;
+                self.check_target_name(text)?;
                 self.is_goto = true;
                 self.jump = Some(text);
             }
-            'm' => self.set_match(&text)?,
+            'm' => self.set_match(text)?,
             'f' => {
                 if self.context.family == Family::V6 {
                     return Err(self.refuse("`-f' is not supported in IPv6, use -m frag instead"));
                 }
                 self.set(Flag::Fragment)?;
             }
-            'c' => self.set_counters(&text)?,
+            'c' => self.set_counters(text)?,
             'n' => self.set(Flag::Numeric)?,
             'x' => self.set(Flag::Exact)?,
             '0' => self.set(Flag::LineNumbers)?,
@@ -445,7 +448,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Ok(())
     }
 
-    fn zero(&mut self, text: String) -> Outcome {
+    fn zero(&mut self, text: &'w str) -> Outcome {
         let listing = match self.verb.take() {
             listing @ Some(Verb::List { .. } | Verb::ListRules { .. }) => listing,
             other => {
@@ -468,16 +471,17 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Ok(())
     }
 
-    fn optional_chain(&mut self, attached: String) -> Option<String> {
-        if attached.is_empty() { self.reader.argument() } else { Some(attached) }
+    fn optional_chain(&mut self, attached: &'w str) -> Option<String> {
+        let chain = if attached.is_empty() { self.reader.argument() } else { Some(attached) };
+        chain.map(str::to_owned)
     }
 
     fn rule_number(&mut self) -> Outcome<Option<u32>> {
         let at = self.reader.position();
         let Some(text) = self.reader.argument() else { return Ok(None) };
-        match value::number_within(&text, 1, i32::MAX as u64) {
+        match value::number_within(text, 1, i32::MAX as u64) {
             Some(number) => Ok(Some(number as u32)),
-            None => Err(refuse_at(at, format!("Invalid rule number `{text}'"), &text)),
+            None => Err(refuse_at(at, format!("Invalid rule number `{text}'"), text)),
         }
     }
 
@@ -541,9 +545,12 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         self.seen(flag).is_some()
     }
 
-    fn set_protocol(&mut self, text: &str) -> Outcome {
+    fn set_protocol(&mut self, text: &'w str) -> Outcome {
         self.set(Flag::Protocol)?;
-        let text = text.to_ascii_lowercase();
+        let mut text = Cow::Borrowed(text);
+        if text.bytes().any(|b| b.is_ascii_uppercase()) {
+            text = Cow::Owned(text.to_ascii_lowercase());
+        }
         let number = value::protocol(self.context.names, &text).map_err(|e| {
             let known = ["tcp", "udp", "icmp", "ipv6-icmp", "sctp", "udplite", "dccp", "esp", "ah", "gre", "all"];
             CommandError { hint: suggest::nearest(&text, known), ..self.value_error(e) }
@@ -575,7 +582,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Ok(IfMatch::new(text, self.inverted).unwrap_or_default())
     }
 
-    fn set_table(&mut self, text: String) -> Outcome {
+    fn set_table(&mut self, text: &'w str) -> Outcome {
         if self.inverted {
             return Err(self.refuse("unexpected ! flag before --table"));
         }
@@ -589,12 +596,12 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Ok(())
     }
 
-    fn set_wait(&mut self, letter: char, text: String) -> Outcome {
+    fn set_wait(&mut self, letter: char, text: &'w str) -> Outcome {
         if self.context.restore {
             return Err(self.refuse(format!("You cannot use `-{letter}' from iptables-restore")));
         }
         let text = if text.is_empty() { self.reader.argument() } else { Some(text) };
-        let seconds = match &text {
+        let seconds = match text {
             None if letter == 'W' => return Err(self.refuse("wait interval value required")),
             None => None,
             Some(text) => match value::split_number(text) {
@@ -611,20 +618,20 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Ok(())
     }
 
-    fn set_counters(&mut self, text: &str) -> Outcome {
+    fn set_counters(&mut self, text: &'w str) -> Outcome {
         self.set(Flag::Counters)?;
         let (packets, bytes) = match text.split_once(',') {
-            Some((packets, bytes)) => (packets.to_owned(), Some(bytes.to_owned())),
-            None => (text.to_owned(), self.reader.argument()),
+            Some((packets, bytes)) => (packets, Some(bytes)),
+            None => (text, self.reader.argument()),
         };
         let name = Flag::Counters.name();
         let Some(bytes) = bytes else {
             return Err(self.refuse(format!("{name} requires packet and byte counter")));
         };
-        let Some(packets) = scan_counter(&packets) else {
+        let Some(packets) = scan_counter(packets) else {
             return Err(self.refuse(format!("{name} packet counter not numeric")));
         };
-        let Some(bytes) = scan_counter(&bytes) else {
+        let Some(bytes) = scan_counter(bytes) else {
             return Err(self.refuse(format!("{name} byte counter not numeric")));
         };
         self.counters = Some(Counter { packets, bytes });
@@ -644,14 +651,14 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Ok(())
     }
 
-    fn set_jump(&mut self, name: String) -> Outcome {
+    fn set_jump(&mut self, name: &'w str) -> Outcome {
         self.set(Flag::Jump)?;
         if name == "CONTINUE" {
             return Ok(());
         }
-        self.check_target_name(&name)?;
-        if standard_action(&name).is_none()
-            && let Some(spec) = find_target(&name, self.context.family)
+        self.check_target_name(name)?;
+        if standard_action(name).is_none()
+            && let Some(spec) = find_target(name, self.context.family)
         {
             let extension = Extension::Target(spec);
             self.target = Some(self.using(extension));
@@ -701,7 +708,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         self.protocol_used = true;
         let name = match value::parse_number(&self.protocol_text) {
             Some(number) => u8::try_from(number).ok().and_then(value::protocol_name).unwrap_or_default(),
-            None => self.protocol_text.as_str(),
+            None => self.protocol_text.as_ref(),
         };
         let Some(spec) = find_match(name, self.context.family) else { return false };
         let extension = Extension::Match(spec);
@@ -710,16 +717,16 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         true
     }
 
-    fn extension(&mut self, found: Found, first: Option<String>) -> Outcome {
+    fn extension(&mut self, found: Found, first: Option<&'w str>) -> Outcome {
         let from = self.reader.current();
-        let mut words: Vec<String> = first.into_iter().collect();
+        let mut words: Vec<String> = first.map(str::to_owned).into_iter().collect();
         let values = found.option.values.len();
         if found.option.optional && words.is_empty() {
-            words.extend(self.reader.argument());
+            words.extend(self.reader.argument().map(str::to_owned));
         }
         while !words.is_empty() && words.len() < values {
             match self.reader.argument() {
-                Some(word) => words.push(word),
+                Some(word) => words.push(word.to_owned()),
                 None if values == 2 => return Err(self.refuse(format!("--{} requires two args.", found.name))),
                 None => return Err(self.refuse(format!("--{} requires {values} args.", found.name))),
             }
@@ -773,8 +780,8 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         if self.inverted {
             return Err(self.refuse("nothing appropriate following !"));
         }
-        let sources = self.addresses(Flag::Source, self.source.as_deref())?;
-        let destinations = self.addresses(Flag::Destination, self.destination.as_deref())?;
+        let sources = self.addresses(Flag::Source, self.source)?;
+        let destinations = self.addresses(Flag::Destination, self.destination)?;
         self.check_unique(&verb, &sources, &destinations)?;
         self.check_flags(&verb)?;
         let table = self.find_table()?;
@@ -808,9 +815,9 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
     }
 
     fn check_nat_drop(&self) -> Outcome {
-        let table = self.table.as_deref().unwrap_or_else(|| self.context.table.name());
+        let table = self.table.unwrap_or_else(|| self.context.table.name());
         let policy = matches!(&self.verb, Some(Verb::Policy(_, policy)) if policy == "DROP");
-        if table == "nat" && (policy || self.jump.as_deref() == Some("DROP")) {
+        if table == "nat" && (policy || self.jump == Some("DROP")) {
             let message =
                 "\nThe \"nat\" table is not intended for filtering, the use of DROP is therefore inhibited.\n";
             let word = self.seen(Flag::Jump).map(|seen| seen.word);
@@ -821,7 +828,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
     }
 
     fn find_table(&self) -> Outcome<TableId> {
-        let Some(name) = &self.table else { return Ok(self.context.table) };
+        let Some(name) = self.table else { return Ok(self.context.table) };
         TableId::from_name(name).ok_or_else(|| {
             let program = program(self.context.family);
             let why = "Table does not exist (do you need to insmod?)";
@@ -840,13 +847,13 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
                 matches.push(self.make(used, spec.build)?);
             }
         }
-        let action = match (self.target.take(), &self.jump) {
+        let action = match (self.target.take(), self.jump) {
             (Some(used), _) => match used.extension {
                 Extension::Target(spec) => Action::Target(self.make(used, spec.build)?),
                 Extension::Match(_) => Action::None,
             },
-            (None, Some(name)) if self.is_goto => Action::Goto(name.clone()),
-            (None, Some(name)) => standard_action(name).unwrap_or_else(|| Action::Jump(name.clone())),
+            (None, Some(name)) if self.is_goto => Action::Goto(name.to_owned()),
+            (None, Some(name)) => standard_action(name).unwrap_or_else(|| Action::Jump(name.to_owned())),
             (None, None) => Action::None,
         };
         Ok((matches, action))
@@ -857,7 +864,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         let parsed = Parsed {
             extension: used.name,
             family: self.context.family,
-            table: self.table.as_deref().and_then(TableId::from_name).unwrap_or(self.context.table),
+            table: self.table.and_then(TableId::from_name).unwrap_or(self.context.table),
             chain: self.verb.as_ref().map_or("", verb_chain),
             protocol: used.protocol,
             names: self.context.names,
@@ -976,7 +983,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
     fn unknown_option(&self, word: &str) -> CommandError {
         let name = word.trim_start_matches('-').split('=').next().unwrap_or_default();
         let no_target = || {
-            let name = self.jump.as_deref().filter(|_| self.target.is_none() && !self.is_goto)?;
+            let name = self.jump.filter(|_| self.target.is_none() && !self.is_goto)?;
             standard_action(name)
                 .is_none()
                 .then(|| format!("-j {name} is no target that is known, so it brings no options"))

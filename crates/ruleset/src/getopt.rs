@@ -97,18 +97,20 @@ pub(crate) struct Found {
 }
 
 /// What stands next on the command line.
-#[derive(Clone, Debug)]
-pub(crate) enum Item {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Item<'w> {
     /// One of iptables' own options, by its short name, and its value.
-    Base(char, Option<String>),
+    Base(char, Option<&'w str>),
     /// An extension's option, and its value.
-    Extension(Found, Option<String>),
+    Extension(Found, Option<&'w str>),
     /// Not an option.
-    Word(String),
-    /// An option that nobody knows, or that could be several; as iptables names it.
-    Unknown(String),
-    /// The value is missing; as iptables names the option.
-    NoValue(String),
+    Word(&'w str),
+    /// A short option that nobody knows.
+    UnknownShort(char),
+    /// A long option that nobody knows, or that could be several, as typed.
+    Unknown(&'w str),
+    /// The value is missing; the option as typed.
+    NoValue(&'w str),
 }
 
 /// The reader of a command line. `known` grows by [`Reader::learn`].
@@ -163,18 +165,18 @@ impl<'w, W: AsRef<str>> Reader<'w, W> {
     }
 
     /// Takes the next word if there is one and it begins with neither `-` nor `!` (`xs_has_arg`).
-    pub(crate) fn argument(&mut self) -> Option<String> {
-        let word = self.words.get(self.at)?.as_ref();
+    pub(crate) fn argument(&mut self) -> Option<&'w str> {
+        let word: &'w str = self.words.get(self.at)?.as_ref();
         if word.starts_with(['-', '!']) {
             return None;
         }
         self.at += 1;
-        Some(word.to_owned())
+        Some(word)
     }
 
     /// The next item; None at the end or after `--`.
-    pub(crate) fn next(&mut self) -> Option<Item> {
-        let word = self.words.get(self.at)?.as_ref();
+    pub(crate) fn next(&mut self) -> Option<Item<'w>> {
+        let word: &'w str = self.words.get(self.at)?.as_ref();
         self.current = self.at;
         if self.cluster > 0 {
             return Some(self.short(word));
@@ -192,48 +194,48 @@ impl<'w, W: AsRef<str>> Reader<'w, W> {
             return Some(self.short(word));
         }
         self.at += 1;
-        Some(Item::Word(word.to_owned()))
+        Some(Item::Word(word))
     }
 
-    fn long(&mut self, word: &str, long: &str) -> Item {
+    fn long(&mut self, word: &'w str, long: &'w str) -> Item<'w> {
         let (name, attached) = match long.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
+            Some((name, value)) => (name, Some(value)),
             None => (long, None),
         };
         match self.lookup(name) {
-            Lookup::None => Item::Unknown(word.to_owned()),
-            Lookup::Base(_, Takes::No) if attached.is_some() => Item::Unknown(word.to_owned()),
+            Lookup::None => Item::Unknown(word),
+            Lookup::Base(_, Takes::No) if attached.is_some() => Item::Unknown(word),
             Lookup::Base(short, Takes::Value) if attached.is_none() => match self.value() {
                 Some(value) => Item::Base(short, Some(value)),
-                None => Item::NoValue(word.to_owned()),
+                None => Item::NoValue(word),
             },
             Lookup::Base(short, _) => Item::Base(short, attached),
             Lookup::Extension(found) if found.option.values.is_empty() => match attached {
-                Some(_) => Item::Unknown(word.to_owned()),
+                Some(_) => Item::Unknown(word),
                 None => Item::Extension(found, None),
             },
             Lookup::Extension(found) if attached.is_some() || found.option.optional => Item::Extension(found, attached),
             Lookup::Extension(found) => match self.value() {
                 Some(value) => Item::Extension(found, Some(value)),
-                None => Item::NoValue(word.to_owned()),
+                None => Item::NoValue(word),
             },
         }
     }
 
     /// The next word whatever it looks like.
-    fn value(&mut self) -> Option<String> {
-        let value = self.words.get(self.at)?.as_ref().to_owned();
+    fn value(&mut self) -> Option<&'w str> {
+        let value: &'w str = self.words.get(self.at)?.as_ref();
         self.at += 1;
         Some(value)
     }
 
-    fn short(&mut self, word: &str) -> Item {
+    fn short(&mut self, word: &'w str) -> Item<'w> {
         let rest = word.get(self.cluster..).unwrap_or_default();
         let mut chars = rest.chars();
         let Some(short) = chars.next() else {
             // Cannot be: a cluster ends with its last option. Going on with the next word is harmless.
             self.leave_cluster();
-            return Item::Unknown(word.to_owned());
+            return Item::Unknown(word);
         };
         let attached = chars.as_str();
         self.cluster = word.len() - attached.len();
@@ -243,15 +245,15 @@ impl<'w, W: AsRef<str>> Reader<'w, W> {
                 if attached.is_empty() {
                     self.leave_cluster();
                 }
-                if takes.is_none() { Item::Unknown(format!("-{short}")) } else { Item::Base(short, None) }
+                if takes.is_none() { Item::UnknownShort(short) } else { Item::Base(short, None) }
             }
             Some(takes) => {
-                let attached = (!attached.is_empty()).then(|| attached.to_owned());
+                let attached = (!attached.is_empty()).then_some(attached);
                 self.leave_cluster();
                 match (attached, takes) {
                     (None, Takes::Value) => match self.value() {
                         Some(value) => Item::Base(short, Some(value)),
-                        None => Item::NoValue(word.to_owned()),
+                        None => Item::NoValue(word),
                     },
                     (attached, _) => Item::Base(short, attached),
                 }
@@ -317,6 +319,7 @@ mod tests {
                 Item::Base(short, value) => format!("{short}={}", value.unwrap_or_default()),
                 Item::Extension(found, value) => format!("{}={}", found.name, value.unwrap_or_default()),
                 Item::Word(word) => format!("word {word}"),
+                Item::UnknownShort(short) => format!("unknown -{short}"),
                 Item::Unknown(word) => format!("unknown {word}"),
                 Item::NoValue(word) => format!("no value {word}"),
             });

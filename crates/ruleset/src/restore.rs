@@ -265,7 +265,7 @@ fn chain_line(editor: &mut Editor, options: &RestoreOptions<'_>, number: usize, 
         };
         counter = given;
     }
-    editor.set_policy(name, policy, Some(counter)).map_err(|refusal| {
+    editor.set_policy(name, policy, counter).map_err(|refusal| {
         let why = refusal.error.message;
         let message = format!("Can't set policy `{policy}' on `{name}' line {number}: {why}");
         Fault { error: SyntaxError::other(message).at(policy), start: place(policy), hint: refusal.hint }

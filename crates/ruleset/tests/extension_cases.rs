@@ -66,7 +66,7 @@ fn check(family: Family, name: &str, case: &Case, wrong: &mut Vec<String>) {
     let saved = saved_as(family, name, &parts(typed)).map(|saved| own_part(name, &saved));
     let expected = match *case {
         Case::Same(_) => Ok(own_part(name, &parts(typed).rule(name))),
-        Case::Saves(_, expected) => Ok(own_part(name, &parts(expected).rule(name))),
+        Case::Saves(_, expected) => Ok(own_part(name, &full_masks(family, &parts(expected).rule(name)))),
         Case::Fails(_, text) => Err(text),
     };
     let what = match (saved, expected) {
@@ -83,6 +83,16 @@ fn check(family: Family, name: &str, case: &Case, wrong: &mut Vec<String>) {
 /// A rule from the extension's name on: what stands before may be saved in other words (`-p 6` as `-p tcp`).
 fn own_part(name: &str, rule: &str) -> String {
     rule.find(name).map_or(rule, |at| &rule[at..]).to_owned()
+}
+
+/// A mask that a case expects by default is that of IPv4; IPv6 has its own full mask in its place.
+fn full_masks(family: Family, rule: &str) -> String {
+    match family {
+        Family::V4 => rule.to_owned(),
+        Family::V6 => rule
+            .replace("mask 255.255.255.255", "mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
+            .replace("mask 32 ", "mask 128 "),
+    }
 }
 
 /// Whether a case has an address or a protocol of the other family and so is not for this one.

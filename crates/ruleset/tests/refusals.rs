@@ -358,6 +358,13 @@ fn counters_come_from_the_line_or_the_live_table() {
         "*filter\n:INPUT ACCEPT [1:2]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [3:4]\n[5:6] -A INPUT -j DROP\nCOMMIT\n";
     let restored = restored_onto(&Ruleset::new(Family::V4), text, true, false).expect("counters").ruleset;
     assert_eq!(saved(&restored), text);
+    let policy = text.replace("COMMIT", "-P INPUT DROP\n-P OUTPUT DROP -c 7 8\nCOMMIT");
+    let policy = restored_onto(&Ruleset::new(Family::V4), &policy, true, false).expect("policies").ruleset;
+    assert_eq!(
+        saved(&policy),
+        text.replace("INPUT ACCEPT [1:2]", "INPUT DROP [0:0]").replace("OUTPUT ACCEPT [3:4]", "OUTPUT DROP [7:8]"),
+        "-P sets the counters too"
+    );
     let without = restored_onto(&Ruleset::new(Family::V4), text, false, false).expect("no counters").ruleset;
     assert_eq!(saved(&without), text.replace("[1:2]", "[0:0]").replace("[3:4]", "[0:0]").replace("[5:6]", "[0:0]"));
     let counter = |packets, bytes| hairpin_engine::rule::Counter { packets, bytes };
