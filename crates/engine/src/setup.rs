@@ -660,11 +660,8 @@ impl Builder {
             return Ok(route);
         }
         if let Some(src) = new.src {
-            let own = |i: &&Interface| i.addresses.iter().any(|a| a.family == family && a.addr == src);
-            // A link-local source is one only on its own link.
-            let by = |i: &Interface| new.hops.iter().any(|h| h.dev.as_deref() == Some(&i.name.to_string()));
-            let is_local_to_link = family == Family::V6 && src.is_link_local(family);
-            let is_own = self.interfaces.iter().filter(own).any(|i| !is_local_to_link || by(i))
+            let own = |i: &Interface| i.addresses.iter().any(|a| a.family == family && a.addr == src);
+            let is_own = self.interfaces.iter().any(own)
                 || family == Family::V4 && ways.is_local(src)
                 || new.kind == RouteType::Local && prefix == src;
             if !is_own {
@@ -676,6 +673,14 @@ impl Builder {
         }
         for hop in &new.hops {
             route.hops.extend(self.make_hop(new, hop, &route, ways)?);
+        }
+        // A link-local source is one only on its own link.
+        if let Some(src) = new.src.filter(|src| family == Family::V6 && src.is_link_local(family)) {
+            let there = |i: &Interface| i.addresses.iter().any(|a| a.family == family && a.addr == src);
+            let has = |hop: &Hop| self.interfaces.iter().any(|i| i.index == hop.dev && there(i));
+            if !route.hops.iter().all(has) {
+                return Err(Problem::ForeignSource(family, src));
+            }
         }
         Ok(route)
     }

@@ -213,3 +213,128 @@ impl<'a> Iterator for Covering<'a> {
         self.table.routes.get(first..first + node.count as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn route(prefix: u128, prefix_len: u8, tos: u8, metric: u32) -> FibRoute {
+        FibRoute {
+            table: TableId::MAIN,
+            kind: RouteType::Unicast,
+            prefix: Addr(prefix),
+            prefix_len,
+            tos,
+            metric,
+            scope: Scope::Global,
+            prefsrc: None,
+            mtu: 0,
+            advmss: 0,
+            hop_limit: 0,
+            derived: false,
+            hops: Vec::new(),
+        }
+    }
+
+    /// Prefix lengths of the prefixes that cover an address, in the order of the search.
+    fn lengths(table: &Table, dst: u128) -> Vec<u8> {
+        table.covering(Addr(dst)).map(|group| group[0].prefix_len).collect()
+    }
+
+    #[test]
+    fn goes_from_the_longest_prefix_to_the_shortest() {
+        let routes = vec![
+            route(0, 0, 0, 0),
+            route(0x0a00_0000, 8, 0, 0),
+            route(0x0a01_0000, 16, 0, 0),
+            route(0x0a01_0200, 24, 0, 0),
+            route(0x0a01_0203, 32, 0, 0),
+            route(0xffff_ffff, 32, 0, 0),
+        ];
+        let table = Table::new(Family::V4, routes);
+        assert_eq!(lengths(&table, 0x0a01_0203), [32, 24, 16, 8, 0]);
+        assert_eq!(lengths(&table, 0x0a01_0204), [24, 16, 8, 0]);
+        assert_eq!(lengths(&table, 0x0a02_0000), [8, 0]);
+        assert_eq!(lengths(&table, 0x0b00_0000), [0]);
+        assert_eq!(lengths(&table, 0), [0]);
+        assert_eq!(lengths(&table, 0xffff_ffff), [32, 0]);
+        assert_eq!(lengths(&Table::default(), 1), [0u8; 0]);
+    }
+
+    #[test]
+    fn without_a_default_route_there_are_gaps() {
+        let table = Table::new(Family::V6, vec![route(1, 128, 0, 0), route(0xff << 120, 8, 0, 0)]);
+        assert_eq!(lengths(&table, 0), [0u8; 0]);
+        assert_eq!(lengths(&table, 1), [128]);
+        assert_eq!(lengths(&table, 2), [0u8; 0]);
+        assert_eq!(lengths(&table, u128::MAX), [8]);
+    }
+
+    #[test]
+    fn of_one_prefix_tos_comes_first_then_the_metric_then_the_order() {
+        let mut routes =
+            vec![route(0, 0, 0, 5), route(0, 0, 0, 0), route(0, 0, 4, 9), route(0, 0, 0, 5), route(0, 0, 8, 7)];
+        for (n, route) in routes.iter_mut().enumerate() {
+            route.mtu = n as u32;
+        }
+        let table = Table::new(Family::V4, routes);
+        let order: Vec<u32> = table.covering(Addr(7)).flatten().map(|r| r.mtu).collect();
+        assert_eq!(order, [4, 2, 1, 0, 3]);
+    }
+
+    #[test]
+    fn tables_have_names() {
+        for (name, id) in [("local", 255), ("main", 254), ("default", 253), ("7", 7), ("4294967295", u32::MAX)] {
+            assert_eq!(TableId::from_name(name), Some(TableId(id)));
+            assert_eq!(TableId(id).to_string(), name);
+        }
+        for name in ["0", "-1", "", "lokal", "4294967296"] {
+            assert_eq!(TableId::from_name(name), None, "{name}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn agrees_with_looking_at_every_route(
+            family in prop_oneof![Just(Family::V4), Just(Family::V6)],
+            prefixes in proptest::collection::vec((any::<u128>(), 0u8..=128, any::<bool>()), 0..100),
+            asked in proptest::collection::vec((any::<u128>(), any::<proptest::sample::Index>(), 0u8..=128), 1..20),
+        ) {
+            let all = family.mask(family.bits()).0;
+            let routes: Vec<FibRoute> = prefixes
+                .iter()
+                .map(|(addr, len, near)| {
+                    let len = len % (family.bits() + 1);
+                    // Half of them crowd together, so that they lie in each other.
+                    let addr = if *near { (addr & 0xff) << (family.bits() - 8) } else { *addr };
+                    route(addr & family.mask(len).0, len, 0, 0)
+                })
+                .collect();
+            let table = Table::new(family, routes.clone());
+            for (random, at, bit) in asked {
+                // Any address, and those around the edges of a prefix.
+                let edge = match routes.is_empty() {
+                    true => random,
+                    false => at.get(&routes).prefix.0,
+                };
+                let flipped = edge ^ (1u128 << (bit % family.bits()));
+                for dst in [random, edge, edge.wrapping_sub(1), edge.wrapping_add(1), flipped] {
+                    let dst = Addr(dst & all);
+                    let mut naive: Vec<(u8, usize)> = Vec::new();
+                    for len in (0..=family.bits()).rev() {
+                        let net = dst.masked(family.mask(len));
+                        let count = routes.iter().filter(|r| r.prefix_len == len && r.prefix == net).count();
+                        if count > 0 {
+                            naive.push((len, count));
+                        }
+                    }
+                    let found: Vec<(u8, usize)> =
+                        table.covering(dst).map(|group| (group[0].prefix_len, group.len())).collect();
+                    prop_assert_eq!(found, naive);
+                }
+            }
+        }
+    }
+}
