@@ -21,7 +21,7 @@ fn published_rule_sets_round_trip() {
         let text = fs::read(root.join(file)).expect("a listed rule set");
         let family = if file.contains(".v6.") { Family::V6 } else { Family::V4 };
         let missing = missing(family, &String::from_utf8_lossy(&text));
-        if !missing.is_empty() {
+        if !missing.is_empty() && expected == "ok" {
             for name in missing {
                 unsupported.entry(name).or_default().push(file.to_owned());
             }
