@@ -3,6 +3,7 @@
 use crate::verbs::replay;
 use std::ffi::OsString;
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Why the program ends without having done what it was asked.
@@ -52,6 +53,12 @@ pub fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Prints on standard output. A reader that went away is no error.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 fn dispatch(words: Vec<OsString>) -> Result<(), Failure> {
     let (first, rest) = match words.split_first() {
         Some((first, rest)) => (first.to_string_lossy().into_owned(), rest.to_vec()),
@@ -60,21 +67,21 @@ fn dispatch(words: Vec<OsString>) -> Result<(), Failure> {
     match first.as_str() {
         "-h" | "--help" | "help" => match rest.first().and_then(|name| find(&name.to_string_lossy())) {
             Some(verb) => {
-                print!("{}", verb.help);
+                say(verb.help);
                 Ok(())
             }
             None => {
-                print!("{}", overview());
+                say(&overview());
                 Ok(())
             }
         },
         "-V" | "--version" => {
-            println!("hairpin {}", env!("CARGO_PKG_VERSION"));
+            say(concat!("hairpin ", env!("CARGO_PKG_VERSION"), "\n"));
             Ok(())
         }
         name => match find(name) {
             Some(verb) if rest.iter().any(|w| w == "-h" || w == "--help") => {
-                print!("{}", verb.help);
+                say(verb.help);
                 Ok(())
             }
             Some(verb) => (verb.run)(rest),

@@ -9,6 +9,8 @@ use hairpin_engine::net::{IfIndex, LinkKind, Net};
 use hairpin_engine::{DropReason, Engine, Event, Fate, Now, Output, Packet};
 use hairpin_wire::{Family, ethernet};
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// A capture and the device its frames arrive by.
@@ -173,6 +175,9 @@ pub trait Sink {
     /// A line of the log.
     fn log(&mut self, line: &str) -> Result<(), Self::Error>;
 
+    /// Another line that the kernel would write to its log: a message of its own, or one about a traced packet.
+    fn message(&mut self, line: &str) -> Result<(), Self::Error>;
+
     /// Everything the engine said about one arrived frame (its number, device and time), before its frames are passed on.
     fn steps(&mut self, arrived: u64, dev: IfIndex, nanos: u64, out: &Output) -> Result<(), Self::Error> {
         let _ = (arrived, dev, nanos, out);
@@ -232,7 +237,7 @@ impl Replay {
                     self.summary.log_lines += 1;
                     sink.log(line.trim_end())?;
                 }
-                Event::Kernel(line) => sink.log(line.trim_end())?,
+                Event::Kernel(line) | Event::Trace(line) => sink.message(line.trim_end())?,
                 Event::Nflog { .. } | Event::ConnNew(_) | Event::ConnGone(_) | Event::Bug(_) => {}
             }
         }
@@ -302,7 +307,9 @@ fn name_of(net: &Net, dev: IfIndex) -> String {
 pub struct Directory {
     path: PathBuf,
     captures: Vec<Option<CaptureWriter>>,
-    log: String,
+    log: BufWriter<File>,
+    /// Made when there is something to write.
+    messages: Option<BufWriter<File>>,
 }
 
 impl Directory {
@@ -317,7 +324,11 @@ impl Directory {
             };
             CaptureWriter::create(&path.join(format!("{}.pcap", device.name)), link).map(Some)
         });
-        Ok(Directory { path: path.to_owned(), captures: captures.collect::<Result<_, _>>()?, log: String::new() })
+        let captures = captures.collect::<Result<_, _>>()?;
+        let log = text_file(&path.join("log"))?;
+        // One of an earlier replay would be taken for this one's.
+        let _ = std::fs::remove_file(path.join("messages"));
+        Ok(Directory { path: path.to_owned(), captures, log, messages: None })
     }
 
     /// Writes a file of text beside the captures.
@@ -326,11 +337,23 @@ impl Directory {
         std::fs::write(&path, text).map_err(|e| CaptureError::of_file(&path, format_args!("cannot be written: {e}")))
     }
 
-    /// Writes the log and closes the captures.
+    /// Closes the log and the captures.
     pub fn finish(mut self) -> Result<(), CaptureError> {
-        self.write("log", &self.log)?;
+        let flush = |file: &mut BufWriter<File>, name: &str| {
+            file.flush()
+                .map_err(|e| CaptureError::of_file(&self.path.join(name), format_args!("cannot be written: {e}")))
+        };
+        flush(&mut self.log, "log")?;
+        if let Some(messages) = &mut self.messages {
+            flush(messages, "messages")?;
+        }
         self.captures.drain(..).flatten().try_for_each(CaptureWriter::finish)
     }
+}
+
+fn text_file(path: &Path) -> Result<BufWriter<File>, CaptureError> {
+    let file = File::create(path);
+    file.map(BufWriter::new).map_err(|e| CaptureError::of_file(path, format_args!("cannot be written: {e}")))
 }
 
 impl Sink for Directory {
@@ -345,9 +368,17 @@ impl Sink for Directory {
     }
 
     fn log(&mut self, line: &str) -> Result<(), CaptureError> {
-        self.log.push_str(line);
-        self.log.push('\n');
-        Ok(())
+        writeln!(self.log, "{line}")
+            .map_err(|e| CaptureError::of_file(&self.path.join("log"), format_args!("cannot be written: {e}")))
+    }
+
+    fn message(&mut self, line: &str) -> Result<(), CaptureError> {
+        let path = self.path.join("messages");
+        let messages = match &mut self.messages {
+            Some(messages) => messages,
+            none => none.insert(text_file(&path)?),
+        };
+        writeln!(messages, "{line}").map_err(|e| CaptureError::of_file(&path, format_args!("cannot be written: {e}")))
     }
 }
 

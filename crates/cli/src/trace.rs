@@ -1,19 +1,54 @@
 //! A packet's way as text: for people, and as JSON.
 
 use hairpin_engine::net::{IfIndex, Net};
-use hairpin_engine::rule::{RejectWith, Verdict};
+use hairpin_engine::rule::{Compiled, RejectWith, TableId, Verdict};
 use hairpin_engine::{Fate, RuleSaid, TraceStep, TraceWhat};
+use hairpin_ruleset::save::rule_text;
+use hairpin_wire::Family;
+use std::collections::HashMap;
+
+/// The text of every rule, to show beside its verdict.
+#[derive(Debug, Default)]
+pub struct RuleTexts(HashMap<(Family, TableId, String), Vec<String>>);
+
+impl RuleTexts {
+    /// The rules of both families.
+    pub fn new(rules: [&Compiled; 2]) -> RuleTexts {
+        let mut texts = HashMap::new();
+        for compiled in rules {
+            for table in compiled.tables() {
+                for chain in &table.chains {
+                    let text = |rule| {
+                        let whole = rule_text(compiled.family, &chain.name, rule);
+                        whole
+                            .split_once(&format!("-A {} ", chain.name))
+                            .map_or(String::new(), |(_, text)| text.to_owned())
+                    };
+                    let key = (compiled.family, table.id, chain.name.clone());
+                    texts.insert(key, chain.rules.iter().map(text).collect());
+                }
+            }
+        }
+        RuleTexts(texts)
+    }
+
+    fn get(&self, family: Family, table: TableId, chain: &str, number: u32) -> &str {
+        let texts = self.0.get(&(family, table, chain.to_owned()));
+        texts.and_then(|rules| rules.get((number as usize).checked_sub(1)?)).map_or("", String::as_str)
+    }
+}
 
 /// The steps of one arrived frame, for people.
-pub fn text(net: &Net, arrived: u64, dev: IfIndex, nanos: u64, steps: &[TraceStep]) -> String {
+pub fn text(net: &Net, rules: &RuleTexts, arrived: u64, dev: IfIndex, nanos: u64, steps: &[TraceStep]) -> String {
     let mut out =
         format!("#{arrived} at {}.{:06} on {}\n", nanos / 1_000_000_000, nanos / 1000 % 1_000_000, name(net, dev));
     for step in steps {
         out += &match &step.what {
             TraceWhat::Packet(text) => format!("  packet {text}\n"),
             TraceWhat::Hook(hook) => format!("    {hook}\n"),
-            TraceWhat::Rule { table, chain, number, said } => {
-                format!("      {table} {chain} rule {number}: {}\n", said_text(said))
+            TraceWhat::Rule { family, table, chain, number, said } => {
+                let rule = rules.get(*family, *table, chain, *number);
+                format!("      {table} {chain} rule {number}: {}    [{rule}]\n", said_text(said))
             }
             TraceWhat::Policy { table, chain, accepted } => {
                 format!("      {table} {chain} policy: {}\n", if *accepted { "ACCEPT" } else { "DROP" })
@@ -26,16 +61,17 @@ pub fn text(net: &Net, arrived: u64, dev: IfIndex, nanos: u64, steps: &[TraceSte
 }
 
 /// The steps of one arrived frame as one line of JSON.
-pub fn json(net: &Net, arrived: u64, dev: IfIndex, nanos: u64, steps: &[TraceStep]) -> String {
+pub fn json(net: &Net, rules: &RuleTexts, arrived: u64, dev: IfIndex, nanos: u64, steps: &[TraceStep]) -> String {
     let steps: Vec<String> = steps
         .iter()
         .map(|step| match &step.what {
             TraceWhat::Packet(text) => format!("{{\"packet\":{}}}", json_string(text)),
             TraceWhat::Hook(hook) => format!("{{\"hook\":\"{hook}\"}}"),
-            TraceWhat::Rule { table, chain, number, said } => format!(
-                "{{\"table\":\"{table}\",\"chain\":{},\"rule\":{number},\"said\":{}}}",
+            TraceWhat::Rule { family, table, chain, number, said } => format!(
+                "{{\"table\":\"{table}\",\"chain\":{},\"rule\":{number},\"said\":{},\"text\":{}}}",
                 json_string(chain),
-                json_string(&said_text(said))
+                json_string(&said_text(said)),
+                json_string(rules.get(*family, *table, chain, *number))
             ),
             TraceWhat::Policy { table, chain, accepted } => format!(
                 "{{\"table\":\"{table}\",\"chain\":{},\"policy\":\"{}\"}}",

@@ -5,18 +5,21 @@ use crate::hook::Hook;
 use crate::packet::Packet;
 use crate::rule::{TableId, Verdict};
 use crate::track::{Conn, ConnId};
+use hairpin_wire::Family;
 use std::sync::Arc;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A line of the LOG or TRACE target, in the kernel log's form, without a time stamp.
+    /// A line of the LOG target, in the kernel log's form, without a time stamp.
     Log {
         /// Syslog level, 0..=7.
         level: u8,
         /// The line.
         line: String,
     },
+    /// A line about a packet that met the TRACE target, in the kernel log's form (its level is 4, warning).
+    Trace(String),
     /// A packet for an NFLOG group.
     Nflog {
         /// The group.
@@ -87,6 +90,8 @@ pub enum TraceWhat {
     Hook(Hook),
     /// A rule was visited.
     Rule {
+        /// Of iptables or of ip6tables.
+        family: Family,
         /// Its table.
         table: TableId,
         /// Its chain.

@@ -2,8 +2,9 @@
 
 use crate::capture::Capture;
 use crate::host_file;
-use crate::program::{Failure, Verb};
+use crate::program::{Failure, Verb, say};
 use crate::replay::{Directory, Input, Merge, Replay, Sink, Summary};
+use crate::trace::RuleTexts;
 use crate::{conntrack, names, trace};
 use hairpin_engine::net::{IfIndex, IfName, Net};
 use hairpin_engine::rule::{Compiled, Ruleset};
@@ -13,7 +14,7 @@ use hairpin_ruleset::save::{SaveOptions, save};
 use hairpin_wire::Family;
 use lexopt::prelude::*;
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Stdout, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ would have made of it. No root, no kernel module. The captures' time stamps are 
   --rules6 FILE       IPv6 rules
   --input DEV=FILE    what arrived on DEV: pcap or pcapng, one for each device
   --output DIR        DIR/DEV.pcap for every device, DIR/rules.v4 (and rules.v6) with counters, DIR/conntrack, DIR/log
+                      (LOG's lines), DIR/messages (TRACE's lines and others of the kernel, if any)
   --trace             print each packet's way through hooks, chains and rules
   --json              print the summary (and the trace) as JSON, one value a line
   -q, --quiet         print nothing
@@ -67,6 +69,7 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
         setup.rules6 = read_rules(path, Family::V6)?;
     }
     let net = Arc::clone(&setup.net);
+    let rules = if options.trace { RuleTexts::new([&setup.rules4, &setup.rules6]) } else { RuleTexts::default() };
     let mut inputs = Vec::new();
     for (name, path) in &options.inputs {
         let dev =
@@ -86,9 +89,12 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
             .map_err(Failure::input)?,
         options: &options,
         net: &net,
+        rules,
+        out: BufWriter::new(std::io::stdout()),
     };
     // A capture that breaks off has been replayed up to there: what came of it is written before it is complained about.
     let played = play(&mut replay, merge, &mut sink, !options.quiet);
+    let _ = sink.out.flush();
     if let Some(directory) = sink.directory.take() {
         write_state(&replay, &directory, &options).map_err(Failure::input)?;
         directory.finish().map_err(Failure::input)?;
@@ -97,11 +103,7 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
         return played;
     }
     let summary = replay.summary();
-    if options.json {
-        println!("{}", summary_json(&summary));
-    } else {
-        print!("{}", summary_text(&summary, options.output.as_deref()));
-    }
+    say(&if options.json { summary_json(&summary) + "\n" } else { summary_text(&summary, options.output.as_deref()) });
     played
 }
 
@@ -248,6 +250,9 @@ struct Report<'a> {
     directory: Option<Directory>,
     options: &'a Options,
     net: &'a Net,
+    rules: RuleTexts,
+    /// For the trace. A reader that went away (`| head`) does not keep the files from being written.
+    out: BufWriter<Stdout>,
 }
 
 impl Sink for Report<'_> {
@@ -261,14 +266,18 @@ impl Sink for Report<'_> {
         self.directory.as_mut().map_or(Ok(()), |d| d.log(line))
     }
 
+    fn message(&mut self, line: &str) -> Result<(), Self::Error> {
+        self.directory.as_mut().map_or(Ok(()), |d| d.message(line))
+    }
+
     fn steps(&mut self, arrived: u64, dev: IfIndex, nanos: u64, out: &Output) -> Result<(), Self::Error> {
         if self.options.trace && !self.options.quiet {
             let text = if self.options.json {
-                trace::json(self.net, arrived, dev, nanos, &out.trace)
+                trace::json(self.net, &self.rules, arrived, dev, nanos, &out.trace)
             } else {
-                trace::text(self.net, arrived, dev, nanos, &out.trace)
+                trace::text(self.net, &self.rules, arrived, dev, nanos, &out.trace)
             };
-            print!("{text}");
+            let _ = self.out.write_all(text.as_bytes());
         }
         Ok(())
     }

@@ -1,19 +1,22 @@
 //! A packet's way through one table at one hook (`ipt_do_table`).
 
 use super::compiled::{FlatAction, FlatRule, FlatTable};
-use super::{HeaderSays, Live, Policy, TableId, Verdict};
+use super::{Header, HeaderSays, Live, Policy, TableId, Verdict};
 use crate::event::{Event, Output, RuleSaid, TraceStep, TraceWhat};
 use crate::fate::DropReason;
 use crate::hook::Hook;
+use crate::log_line::{LogFlags, log_line};
 use crate::look::{Edit, Effects, Ground, Look, in_device, out_device};
 use crate::net::Net;
 use crate::packet::Packet;
 use crate::rng::Rng;
 use crate::time::Now;
 use crate::track::Conns;
+use hairpin_wire::Family;
 
 /// The surroundings of a walk.
 pub(crate) struct Walk<'a> {
+    pub(crate) family: Family,
     pub(crate) table: TableId,
     pub(crate) hook: Hook,
     pub(crate) now: &'a Now,
@@ -74,7 +77,7 @@ pub(crate) fn walk(
         counter.add(packet.length());
         if packet.meta.trace {
             let line = trace_line(flat, rule, &Look::new(packet, conns, ground));
-            effects.events.push(Event::Log { level: 4, line });
+            effects.events.push(Event::Trace(line));
         }
         match &rule.action {
             FlatAction::None => {
@@ -129,7 +132,8 @@ impl Walk<'_> {
             && !is_hidden
         {
             let chain = chain_name(flat, rule.chain);
-            let what = TraceWhat::Rule { table: self.table, chain, number: rule.number, said: said() };
+            let what =
+                TraceWhat::Rule { family: self.family, table: self.table, chain, number: rule.number, said: said() };
             out.trace.push(TraceStep { cause: *cause, what });
         }
     }
@@ -156,16 +160,23 @@ fn chain_name(flat: &FlatTable, chain: u32) -> std::sync::Arc<str> {
 }
 
 /// The line of a traced packet: `TRACE: table:chain:type:number ` and the packet as LOG prints it with everything on.
+///
+/// The kernel takes every rule without conditions that ends a chain's walk (`-j ACCEPT`) for the chain's end, and calls it so.
 fn trace_line(flat: &FlatTable, rule: &FlatRule, look: &Look<'_>) -> String {
-    let kind = match rule.action {
-        FlatAction::Policy(_) => "policy",
-        FlatAction::EndOfChain => "return",
-        _ => "rule",
+    let chain = flat.chains.get(rule.chain as usize).map_or("?", |c| &c.name);
+    let is_end = match rule.action {
+        FlatAction::Policy(_) | FlatAction::EndOfChain => true,
+        FlatAction::Accept | FlatAction::Drop | FlatAction::Return | FlatAction::Queue => {
+            rule.matches.is_empty() && rule.header == Header::default()
+        }
+        _ => false,
     };
-    format!(
-        "TRACE: {}:{}:{kind}:{} ",
-        look.table(),
-        flat.chains.get(rule.chain as usize).map_or("?", |c| &c.name),
-        rule.number
-    )
+    let kind = match is_end {
+        false => "rule",
+        true if chain == look.hook().chain() => "policy",
+        true => "return",
+    };
+    let prefix = format!("TRACE: {}:{chain}:{kind}:{} ", look.table(), rule.number);
+    let flags = LogFlags { tcp_sequence: true, tcp_options: true, ip_options: true, uid: true, macdecode: false };
+    log_line(look, &prefix, flags)
 }

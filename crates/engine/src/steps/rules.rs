@@ -63,9 +63,10 @@ impl Path<'_> {
         let tracing = self.engine.is_tracing();
         let engine = &mut *self.engine;
         let cause = engine.cause;
-        let live = &mut engine.live[usize::from(p.family() == Family::V6)];
+        let family = p.family();
+        let live = &mut engine.live[usize::from(family == Family::V6)];
         let trace = tracing.then_some((&mut *self.out, cause));
-        let surroundings = Walk { table, hook, now: self.now, net: &engine.net, rng: &engine.rng, trace };
+        let surroundings = Walk { family, table, hook, now: self.now, net: &engine.net, rng: &engine.rng, trace };
         let verdict = walk(live, surroundings, p, &mut engine.tracker.conns, &mut engine.effects);
         self.out.events.append(&mut engine.effects.events);
         if !engine.effects.copies.is_empty() {
