@@ -133,29 +133,32 @@ impl Status {
 }
 
 /// A connection.
+///
+/// The order of the fields is that of their use, in memory too: what finding and refreshing a connection needs comes first.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Conn {
-    /// Original and reply tuple. NAT changes only the reply tuple.
-    pub tuples: [Tuple; 2],
-    /// Zones.
-    pub zone: Zone,
-    /// Status bits.
-    pub status: Status,
-    /// Connection mark.
-    pub mark: u32,
     /// When it ends, unless a packet refreshes it. While it is not confirmed: how long it will live from then on, as an instant
     /// counted from 0.
     pub expires: Instant,
+    /// Status bits.
+    pub status: Status,
+    /// Zones.
+    pub zone: Zone,
+    /// Original and reply tuple. NAT changes only the reply tuple.
+    pub tuples: [Tuple; 2],
     /// When it was made (UDP's two-second rule counts from here).
     pub started: Instant,
     /// Packets and bytes by direction, if they are counted: that was decided when it was made.
     pub counters: Option<Box<[Counter; 2]>>,
+    /// What few connections have.
+    pub extra: Option<Box<Extra>>,
+    /// Connection mark.
+    pub mark: u32,
     /// The device a MASQUERADE bound it to.
     pub masquerade: Option<IfIndex>,
     /// The protocol's own state.
     pub proto: ProtoState,
-    /// What few connections have.
-    pub extra: Option<Box<Extra>>,
 }
 
 impl Conn {
@@ -219,10 +222,12 @@ impl Conn {
         self.expires = Instant::from_jiffies(start.saturating_add(u64::from(secs) * HZ));
     }
 
-    /// Whole seconds until it ends; 0 when it has. Before it is confirmed: the seconds it will have.
+    /// Whole seconds until it ends; 0 when it has, and before it is confirmed (as `-m conntrack --ctexpire` sees a first packet).
     pub fn seconds_left(&self, now: Instant) -> u64 {
-        let now = if self.status.has(Status::CONFIRMED) { now.jiffies() } else { 0 };
-        self.expires.jiffies().saturating_sub(now) / HZ
+        if !self.status.has(Status::CONFIRMED) {
+            return 0;
+        }
+        self.expires.jiffies().saturating_sub(now.jiffies()) / HZ
     }
 
     /// Whether a confirmed connection has ended at this jiffy.

@@ -19,8 +19,6 @@ pub struct Conns {
     /// Original sources of connections whose source side is settled, to the newest connection with that source.
     sources: Index,
     wheel: Wheel,
-    /// Removed, but a packet still carries them.
-    lingering: Vec<u32>,
 }
 
 impl Default for Conns {
@@ -39,7 +37,6 @@ impl Conns {
             tuples: Index::default(),
             sources: Index::default(),
             wheel: Wheel::default(),
-            lingering: Vec::new(),
         }
     }
 
@@ -160,9 +157,6 @@ impl Conns {
     pub fn remove(&mut self, id: ConnId) -> Option<Conn> {
         self.get(id)?;
         self.unlink(id);
-        if self.get(id).is_some_and(|conn| conn.status.has(Status::DYING)) {
-            self.lingering.retain(|slot| *slot != id.slot);
-        }
         self.slab.remove(id.slot)
     }
 
@@ -176,7 +170,6 @@ impl Conns {
         if let Some(conn) = self.get_mut(id) {
             conn.status.set(Status::DYING);
         }
-        self.lingering.push(id.slot);
         true
     }
 
@@ -418,13 +411,15 @@ struct Slab {
     len: usize,
 }
 
+/// A place. As in [`Conn`], the order is that of use.
 #[derive(Debug)]
+#[repr(C)]
 struct Entry {
-    conn: Option<Conn>,
     generation: u32,
     /// Lower half of the jiffy the wheel was told. In a free place: the next free one plus one, or 0.
     armed: u32,
     links: Links,
+    conn: Option<Conn>,
 }
 
 /// The neighbors among the connections with the same source: places, [`END`], or both [`OUT`].
