@@ -11,7 +11,7 @@ pub use policy::{PolicyRule, RuleAction};
 
 pub(crate) use decide::select4;
 
-use crate::net::{IfIndex, LO, Scope};
+use crate::net::{IfIndex, IfName, LO, Scope};
 use hairpin_wire::{Addr, Family};
 
 /// The type of a route (`ip route add TYPE`).
@@ -110,8 +110,8 @@ pub struct ReversePath {
 }
 
 impl Route {
-    /// The route in a few words, for traces: `unicast by device 2 via 10.0.0.1`.
-    pub fn describe(&self, family: hairpin_wire::Family) -> String {
+    /// The route in a few words, for traces: `unicast by eth0 via 10.0.0.1`.
+    pub fn describe(&self, family: hairpin_wire::Family, dev: IfName) -> String {
         let kind = match self.kind {
             RouteType::Unicast => "unicast",
             RouteType::Local => "local",
@@ -124,8 +124,8 @@ impl Route {
             RouteType::Throw => "throw",
         };
         match self.gateway {
-            Some(gateway) => format!("{kind} by device {} via {}", self.oif.0, gateway.display(family)),
-            None => format!("{kind} by device {}", self.oif.0),
+            Some(gateway) => format!("{kind} by {dev} via {}", gateway.display(family)),
+            None => format!("{kind} by {dev}"),
         }
     }
 }

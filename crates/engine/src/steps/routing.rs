@@ -2,6 +2,7 @@
 
 use crate::fate::{DropReason, Fate};
 use crate::link::{self, IcmpError};
+use crate::net::{IfIndex, IfName};
 use crate::packet::{LinkType, Origin, Packet, Sender};
 use crate::path::{Onward, Path};
 use crate::route::{OutputKey, RouteType};
@@ -16,7 +17,8 @@ impl Path<'_> {
         match self.engine.net.route_input(p) {
             Ok(route) => {
                 p.meta.route = Some(route);
-                self.note(|| format!("route: {}", route.describe(p.family())));
+                let dev = self.device_name(route.oif);
+                self.note(|| format!("route: {}", route.describe(p.family(), dev)));
                 if p.meta.link_type != LinkType::Host && route.kind == RouteType::Unicast {
                     return Break(Fate::Drop(DropReason::LinkBroadcast));
                 }
@@ -65,7 +67,8 @@ impl Path<'_> {
         match self.engine.net.reroute(p) {
             Ok(route) => {
                 p.meta.route = Some(route);
-                self.note(|| format!("rerouted: {}", route.describe(p.family())));
+                let dev = self.device_name(route.oif);
+                self.note(|| format!("rerouted: {}", route.describe(p.family(), dev)));
                 Continue(())
             }
             Err(_) => Break(Fate::Drop(DropReason::Reroute)),
@@ -112,5 +115,9 @@ impl Path<'_> {
     pub(crate) fn spend_ttl(&mut self, p: &mut Packet) -> Onward {
         p.set_ttl(p.ttl().saturating_sub(1));
         self.take_out_device(p)
+    }
+
+    fn device_name(&self, dev: IfIndex) -> IfName {
+        self.engine.net.interface(dev).map(|device| device.name).unwrap_or_default()
     }
 }
