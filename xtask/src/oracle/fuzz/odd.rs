@@ -156,7 +156,8 @@ fn odd4(stage: &Stage<'_>, world: &World, src: Ipv4Addr, dst: Ipv4Addr, port: u1
                 1 => with(&[0x94, 4, 0, 0]),
                 2 => with(&[0x83, 7, 4, a, b, c, e, 0]),
                 3 => with(&[0x89, 7, 4, a, b, c, e, 0]),
-                4 => with(&[0x44, 12, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                // A full one: into one with room routers write the time of day.
+                4 => with(&[0x44, 12, 13, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
                 5 => with(&[1, 1, 0x44, 3, 5]),
                 _ => with(&[0x88, 4, 0, 1]),
             }
