@@ -117,7 +117,7 @@ fn odd4(stage: &Stage<'_>, world: &World, src: Ipv4Addr, dst: Ipv4Addr, port: u1
             let quote = stage.pick(&[28, 28, 20, 8]).min(never.len());
             build::icmp(s, d, kind, [0; 4], &never[..quote], false, &head)
         }
-        7 => build::icmp(s, d, (stage.pick(&[15, 13, 17, 9, 10, 30, 42]), 0), [0, 7, 0, 1], &[b'z'; 12], false, &head),
+        7 => build::icmp(s, d, (stage.pick(&[15, 17, 9, 10, 30, 42]), 0), [0, 7, 0, 1], &[b'z'; 12], false, &head),
         8 => build::icmp(s, d, (stage.pick(&[0, 14, 16, 18]), 0), [0, 7, 0, 1], &[b'z'; 12], false, &head),
         9 => build::icmp(s, d, (8, stage.pick(&[0, 1])), [0, 9, 0, 1], b"echo", stage.chance(50), &head),
         10 => build::gre(s, d, &udp(s, d, b"in a tunnel"), &head),
