@@ -4,7 +4,9 @@
 //! tests. Whoever needs to know an extension (parser, `--help`, completion, documentation, tests, fuzz seeds) walks
 //! [`MATCHES`] and [`TARGETS`].
 
+mod ext6;
 mod nat_range;
+mod opts6;
 mod ports;
 mod spi;
 #[cfg(test)]
@@ -102,6 +104,7 @@ macro_rules! extensions {
 extensions! { MATCHES: MatchSpec in matches {
     addrtype,
     ah,
+    ah6,
     bpf,
     cluster,
     comment,
@@ -114,19 +117,25 @@ extensions! { MATCHES: MatchSpec in matches {
     dccp,
     devgroup,
     dscp,
+    dst,
     ecn,
     esp,
+    eui64,
+    frag,
     hashlimit,
+    hbh,
     helper,
     hl,
     icmp,
     icmp6,
     ipcomp,
     iprange,
+    ipv6header,
     length,
     limit,
     mac,
     mark,
+    mh,
     multiport,
     owner,
     physdev,
@@ -135,7 +144,9 @@ extensions! { MATCHES: MatchSpec in matches {
     realm,
     recent,
     rpfilter,
+    rt,
     sctp,
+    srh,
     state,
     statistic,
     string,

@@ -1,0 +1,95 @@
+//! Finding an IPv6 extension header, for the matches on them.
+
+use crate::option::{Parsed, SyntaxError};
+use crate::value;
+use hairpin_engine::Look;
+use hairpin_wire::ipv6::Ipv6;
+use std::fmt;
+
+/// The answer of [`find`].
+pub(crate) enum Found<'a> {
+    /// From the header on to the end of the packet.
+    At(&'a [u8]),
+    /// The packet has none.
+    Absent,
+    /// The packet ends within its extension headers.
+    Broken,
+}
+
+/// The first extension header of this kind (`ipv6_find_hdr`).
+pub(crate) fn find<'a>(look: &Look<'a>, kind: u8) -> Found<'a> {
+    let packet = look.bytes();
+    let Some(ip) = Ipv6::new(packet) else { return Found::Broken };
+    let mut walk = ip.extensions();
+    match walk.by_ref().find(|header| header.kind == kind) {
+        Some(header) => packet.get(header.offset..).map_or(Found::Broken, Found::At),
+        None if walk.is_truncated() => Found::Broken,
+        None => Found::Absent,
+    }
+}
+
+/// The length in bytes that the second byte of an options or routing header says; 0 when there is none.
+pub(crate) fn length(header: &[u8]) -> usize {
+    header.get(1).map_or(0, |units| (usize::from(*units) + 1) * 8)
+}
+
+/// An inclusive range of 32-bit numbers, perhaps inverted; every number when its option was not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    from: u32,
+    to: u32,
+    inverted: bool,
+}
+
+impl Numbers {
+    const ALL: Numbers = Numbers { from: 0, to: u32::MAX, inverted: false };
+
+    pub(crate) fn option(parsed: &Parsed<'_>, name: &str) -> Result<Numbers, SyntaxError> {
+        let Some(given) = parsed.get(name) else { return Ok(Numbers::ALL) };
+        let range = value::number_range(parsed, given, 0, u64::from(u32::MAX))?;
+        Ok(Numbers { from: range.from as u32, to: range.to as u32, inverted: given.inverted })
+    }
+
+    pub(crate) fn contains(self, number: u32) -> bool {
+        (self.from..=self.to).contains(&number) != self.inverted
+    }
+
+    /// Prints ` [!] --NAME a[:b]`, and nothing for every number.
+    pub(crate) fn save(self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        if self == Numbers::ALL {
+            return Ok(());
+        }
+        write!(f, "{} --{name} {}", if self.inverted { " !" } else { "" }, self.from)?;
+        if self.from == self.to { Ok(()) } else { write!(f, ":{}", self.to) }
+    }
+}
+
+/// One number, perhaps inverted; any when its option was not given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Number(Option<(u32, bool)>);
+
+impl Number {
+    pub(crate) fn option(parsed: &Parsed<'_>, name: &str) -> Result<Number, SyntaxError> {
+        match parsed.get(name) {
+            Some(given) => Ok(Number(Some((value::number_u32(parsed, given)?, given.inverted)))),
+            None => Ok(Number(None)),
+        }
+    }
+
+    pub(crate) fn is(self, number: usize) -> bool {
+        self.0.is_none_or(|(wanted, inverted)| (wanted as usize == number) != inverted)
+    }
+
+    /// The number when it was given and not inverted.
+    pub(crate) fn plain(self) -> Option<u32> {
+        self.0.and_then(|(number, inverted)| (!inverted).then_some(number))
+    }
+
+    /// Prints ` [!] --NAME n`.
+    pub(crate) fn save(self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        match self.0 {
+            Some((number, inverted)) => write!(f, "{} --{name} {number}", if inverted { " !" } else { "" }),
+            None => Ok(()),
+        }
+    }
+}
