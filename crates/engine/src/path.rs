@@ -14,6 +14,7 @@ use crate::hook::{Hook, Step};
 use crate::packet::{Origin, Packet};
 use crate::route::RouteType;
 use crate::time::Now;
+use hairpin_wire::Family;
 use std::ops::ControlFlow;
 
 /// Break: the packet's story ends here, with this fate.
@@ -57,7 +58,10 @@ impl Path<'_> {
 
     /// For this host.
     fn deliver(&mut self, p: &mut Packet) -> Onward<Fate> {
-        self.collect_local(p)?;
+        // IPv4 fragments are collected before INPUT. In IPv6 that is one of the headers for the last host.
+        if p.family() == Family::V4 {
+            self.collect_local(p)?;
+        }
         self.hook(Hook::Input, p)?;
         self.hand_to_host(p)
     }

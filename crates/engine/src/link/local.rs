@@ -21,6 +21,8 @@ pub enum Local {
     Answer(Answer),
     /// Gone, silently.
     Drop(DropReason),
+    /// IPv6: a fragment, to be collected for [`super::FragUser::Deliver`]. The whole packet is to be asked about again.
+    Fragment,
 }
 
 /// An answer of this host; made by [`super::reply`].
@@ -186,6 +188,8 @@ fn upper_layer(packet: &Packet, net: &Net) -> Result<u8, Local> {
     let Some(ip) = Ipv6::new(bytes) else { return Err(bad) };
     let told = |code, at: usize| Err(Local::Answer(Answer::Error(IcmpError::bad_header6(code, at as u32))));
     let (mut next, mut at, mut named_at) = (ip.next_header(), ipv6::HEADER_LEN, 6);
+    // A packet is cut once: a second fragment header is an error, also in what was put together.
+    let mut was_cut = packet.meta.max_fragment != 0;
     loop {
         let rest = bytes.get(at..).unwrap_or_default();
         let (following, len) = match *rest {
@@ -226,16 +230,19 @@ fn upper_layer(packet: &Packet, net: &Net) -> Result<u8, Local> {
                     return told(HEADER_FIELD, at + 2);
                 }
             }
-            // What was one of several was put together before; a fragment on its own is whole.
-            proto::FRAGMENT if rest.len() >= 8 => {
-                if packet.is_fragment() {
-                    return Err(Local::Drop(DropReason::BadFragment));
+            proto::FRAGMENT => match *rest {
+                [_, _, high, low, _, _, _, _, ..] if ip.payload_len() != 0 && !was_cut => {
+                    if u16::from_be_bytes([high, low]) & 0xfff9 != 0 {
+                        return Err(Local::Fragment);
+                    }
+                    was_cut = true;
+                    named_at = at;
+                    at += ipv6::FRAGMENT_LEN;
+                    next = following;
+                    continue;
                 }
-                named_at = at;
-                at += ipv6::FRAGMENT_LEN;
-                next = following;
-                continue;
-            }
+                _ => return told(HEADER_FIELD, at),
+            },
             _ => return told(NEXT_HEADER, named_at),
         }
         named_at = at;
@@ -354,6 +361,14 @@ mod tests {
         }
         assert_eq!(ask(behind(proto::ROUTING, &[17, 0, 4, 0, 0, 0, 0, 0])), Local::Drop(DropReason::BadOptions));
         assert_eq!(told(behind(proto::FRAGMENT, &[17, 0, 0, 0, 0, 0, 0, 1])), refused);
+        let first = behind(proto::FRAGMENT, &[17, 0, 0, 1, 0, 0, 0, 1]);
+        assert_eq!(ask(first), Local::Fragment);
+        assert_eq!(ask(behind(proto::FRAGMENT, &[60, 0, 0, 8, 0, 0, 0, 1])), Local::Fragment);
+        assert_eq!(
+            told(behind(proto::FRAGMENT, &[44, 0, 0, 0, 0, 0, 0, 1, 17, 0, 0, 0, 0, 0, 0, 2])),
+            Some(IcmpError::new(4, 0, 48))
+        );
+        assert_eq!(told(v6_packet(proto::FRAGMENT, &[17, 0, 0])), Some(IcmpError::new(4, 0, 40)));
         assert_eq!(told(behind(51, &[17, 0, 0, 0, 0, 0, 0, 1])), Some(IcmpError::new(4, 1, 6)));
     }
 

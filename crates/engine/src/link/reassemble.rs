@@ -585,7 +585,8 @@ impl FragmentHeader {
     fn find(packet: &[u8]) -> Result<Option<FragmentHeader>, Cut> {
         let Some(ip) = Ipv6::new(packet) else { return Ok(None) };
         let mut named_at = 6;
-        for header in ip.extensions() {
+        let mut walk = ip.extensions();
+        for header in walk.by_ref() {
             if header.kind == proto::FRAGMENT {
                 let at = header.offset;
                 let &[next, _, a, b, c, d, e, f, ..] = packet.get(at..).unwrap_or_default() else { return Err(Cut) };
@@ -602,7 +603,8 @@ impl FragmentHeader {
             }
             named_at = header.offset;
         }
-        Ok(None)
+        let cut = walk.is_truncated() && walk.protocol() == proto::FRAGMENT && ip.payload_len() != 0;
+        if cut { Err(Cut) } else { Ok(None) }
     }
 
     fn data_at(&self) -> usize {
@@ -874,6 +876,8 @@ mod tests {
         assert_eq!(deliver(&mut r, part6(1, 16, true, &[0; 12])), told(0, 4));
         assert_eq!(push(&mut r, part6(1, 65528, false, &[0; 12])).0, BAD);
         assert_eq!(deliver(&mut r, part6(1, 65528, false, &[0; 12])), told(0, 42));
+        let mut cut = Packet::from_ip(&build::ip(Family::V6, Addr(1), Addr(2), proto::FRAGMENT, &[17, 0, 0])).unwrap();
+        assert_eq!(r.push(&mut cut, USER, Instant(0), &LIMITS), BAD);
     }
 
     proptest! {

@@ -23,9 +23,15 @@ const DAY_MS: u64 = 86_400_000;
 impl Path<'_> {
     /// The packet reached this host: a socket takes it, it is answered, or it is nobody's.
     pub(crate) fn hand_to_host(&mut self, p: &mut Packet) -> Onward<Fate> {
-        let answer = match classify(p, &self.engine.open_ports, &self.engine.net) {
+        let mut local = classify(p, &self.engine.open_ports, &self.engine.net);
+        if local == Local::Fragment {
+            self.collect_local(p)?;
+            local = classify(p, &self.engine.open_ports, &self.engine.net);
+        }
+        let answer = match local {
             Local::Deliver => return Continue(Fate::Deliver),
             Local::Drop(reason) => return Break(Fate::Drop(reason)),
+            Local::Fragment => return Break(Fate::Drop(DropReason::BadFragment)),
             Local::Answer(answer) => answer,
         };
         match answer {

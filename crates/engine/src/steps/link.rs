@@ -8,7 +8,7 @@ use crate::packet::{LinkType, NotAPacket, Packet};
 use crate::path::{Onward, Path};
 use crate::route::{LinkAddress, RouteType};
 use crate::rule::Needs;
-use hairpin_wire::{Mac, ethernet};
+use hairpin_wire::{Family, Mac, ethernet};
 use std::ops::ControlFlow::{Break, Continue};
 
 impl Path<'_> {
@@ -27,7 +27,8 @@ impl Path<'_> {
 
     /// While tracking is needed, no rule sees a fragment.
     pub(crate) fn collect_fragments(&mut self, hook: Hook, p: &mut Packet) -> Onward {
-        if p.head().fragment_header.is_none() && !p.is_fragment() {
+        // A later fragment may hide its protocol, so that its headers cannot be walked.
+        if p.head().fragment_header.is_none() && !p.is_fragment() && !p.head().broken {
             return Continue(());
         }
         let family = p.family();
@@ -41,7 +42,7 @@ impl Path<'_> {
 
     /// Without tracking, fragments for this host are put together on the way to it.
     pub(crate) fn collect_local(&mut self, p: &mut Packet) -> Onward {
-        if p.is_fragment() { self.collect(p, FragUser::Deliver) } else { Continue(()) }
+        if p.is_fragment() || p.head().broken { self.collect(p, FragUser::Deliver) } else { Continue(()) }
     }
 
     fn collect(&mut self, p: &mut Packet, user: FragUser) -> Onward {
@@ -58,15 +59,19 @@ impl Path<'_> {
         }
     }
 
-    /// The fragments of a packet did not all come in time. Its sender is told if the packet was for this host.
+    /// The fragments of a packet did not all come in time. IPv4 tells its sender if it was for this host, IPv6 in any case.
     pub(crate) fn fragment_expired(&mut self, first: &mut Packet, user: FragUser) {
-        let routed = self.engine.net.route_input(first);
-        let is_ours = routed.is_ok_and(|route| route.kind != RouteType::Unicast);
-        // What tracking collected at the entrance is reported only when it was on its way to this host.
-        if is_ours && !matches!(user, FragUser::TrackOut(_)) {
-            first.meta.route = routed.ok();
-            self.send_error(first, link::IcmpError::reassembly_expired(first.family()));
+        let family = first.family();
+        if matches!(user, FragUser::TrackOut(_)) {
+            return;
         }
+        if family == Family::V4 {
+            match self.engine.net.route_input(first) {
+                Ok(route) if route.kind != RouteType::Unicast => first.meta.route = Some(route),
+                _ => return,
+            }
+        }
+        self.send_error(first, link::IcmpError::reassembly_expired(family));
     }
 
     /// Cuts a packet that the way out does not take whole.
