@@ -5,6 +5,8 @@ pub mod fib;
 mod multipath;
 pub(crate) mod policy;
 mod source6;
+#[cfg(test)]
+mod tests;
 
 pub use decide::{Errno, InputError, LinkAddress, OutputError, OutputKey};
 pub use policy::{PolicyRule, RuleAction};
