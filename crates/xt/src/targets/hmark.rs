@@ -246,25 +246,42 @@ fn of_ipv6(bytes: &[u8]) -> Option<Flow> {
     let mut bytes = bytes;
     let mut ip = Ipv6::new(bytes)?;
     // Without a transport header nothing is set, and the hash of nothing is the mark.
-    let Ok(mut transport) = ip.transport() else {
+    let Some(mut upper) = upper_layer(&ip) else {
         return Some(Flow { src: Addr::UNSPECIFIED, dst: Addr::UNSPECIFIED, protocol: 0, ports: None });
     };
-    if transport.fragment.is_none() && transport.protocol == proto::ICMPV6 {
-        let message = bytes.get(transport.offset..).unwrap_or_default();
+    if !upper.is_fragment && upper.protocol == proto::ICMPV6 {
+        let message = bytes.get(upper.offset..).unwrap_or_default();
         if message.len() >= 8 && message.first().is_some_and(|kind| *kind != 0 && *kind < 128) {
             bytes = message.get(8..)?;
             ip = Ipv6::new(bytes)?;
-            transport = ip.transport().ok()?;
+            upper = upper_layer(&ip)?;
         }
     }
-    let has_ports = transport.protocol != proto::ICMPV6 && transport.fragment.is_none();
-    let rest = bytes.get(transport.offset..).unwrap_or_default();
+    let has_ports = upper.protocol != proto::ICMPV6 && !upper.is_fragment;
+    let rest = bytes.get(upper.offset..).unwrap_or_default();
     Some(Flow {
         src: ip.src(),
         dst: ip.dst(),
-        protocol: transport.protocol,
-        ports: if has_ports { ports_at(transport.protocol, rest) } else { None },
+        protocol: upper.protocol,
+        ports: if has_ports { ports_at(upper.protocol, rest) } else { None },
     })
+}
+
+struct Upper {
+    protocol: u8,
+    offset: usize,
+    is_fragment: bool,
+}
+
+/// The transport header, or the authentication header before it: its security parameter index stands for ports.
+fn upper_layer(ip: &Ipv6<&[u8]>) -> Option<Upper> {
+    let mut walk = ip.extensions();
+    if let Some(header) = walk.find(|header| header.kind == proto::AH) {
+        return Some(Upper { protocol: proto::AH, offset: header.offset, is_fragment: walk.fragment().is_some() });
+    }
+    let transport = ip.transport().ok()?;
+    let is_fragment = transport.fragment.is_some();
+    Some(Upper { protocol: transport.protocol, offset: transport.offset, is_fragment })
 }
 
 fn ports_at(protocol: u8, transport: &[u8]) -> Option<u32> {
@@ -415,10 +432,15 @@ mod tests {
         assert_eq!(mark(segment.packet(Family::V6, src, dst)), 0x853b_2f5f);
         let datagram = build::Udp { src_port: 7, dst_port: 8, payload: b"x" }.to_vec(Family::V6, src, dst);
         let mut extended = vec![proto::UDP, 0, 1, 4, 0, 0, 0, 0];
-        extended.extend(datagram);
+        extended.extend(&datagram);
         let next_header = proto::DSTOPTS;
         let packet = build::Ipv6 { src, dst, next_header, payload: &extended, ..Default::default() };
         assert_eq!(mark(packet.to_vec()), 0xa81f_72c7);
+        let mut authenticated = vec![proto::UDP, 4, 0, 0, 0, 0, 0xca, 0xfe];
+        authenticated.extend([0; 16]);
+        authenticated.extend(datagram);
+        let packet = build::Ipv6 { src, dst, next_header: proto::AH, payload: &authenticated, ..Default::default() };
+        assert_eq!(mark(packet.to_vec()), 0xd121_edf4);
         let nothing = build::Ipv6 { src, dst, next_header: proto::NONE, ..Default::default() };
         assert_eq!(mark(nothing.to_vec()), 0xefc6_7157);
     }
