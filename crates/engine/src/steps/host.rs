@@ -14,7 +14,7 @@ use crate::route::OutputKey;
 use crate::rule::RejectWith;
 use crate::track::{Class, Direction, ProtoState, Status, TcpState, Tracked};
 use hairpin_wire::ipv4::Ipv4;
-use hairpin_wire::{Family, icmp4, icmp6};
+use hairpin_wire::{Family, icmp4, icmp6, proto};
 use std::ops::ControlFlow::{Break, Continue};
 
 /// Milliseconds in a day: ICMP and IP time stamps count them from midnight UTC.
@@ -41,6 +41,11 @@ impl Path<'_> {
                 if let Some(reset) = reply::tcp_reset(p, &mut self.host()) {
                     self.say(reset);
                 }
+            }
+            // The kernel's UDP forgets the connection before it looks for a socket (`nf_reset_ct`), so that its error is
+            // tracked by what it quotes like any other.
+            Answer::Error(error) if matches!(p.protocol(), proto::UDP | proto::UDPLITE) => {
+                self.say_icmp(|host| reply::icmp_error(p, error, host));
             }
             Answer::Error(error) => self.send_error(p, error),
         }
