@@ -11,7 +11,8 @@ use hairpin_wire::{Addr, Family, proto};
 use std::fmt::Write;
 use std::net::Ipv6Addr;
 
-pub(super) const HELPER: Helper = Helper { name: "ftp", protocols: &[proto::TCP], max_expected: 1, timeout: 300, help };
+pub(super) const HELPER: Helper =
+    Helper { name: "ftp", protocols: &[proto::TCP], max_expected: 1, timeout: 300, read: Some(help) };
 
 fn help(this: &mut Help<'_, '_>) -> Result<(), DropReason> {
     // Nothing is announced before there was an answer.
@@ -473,7 +474,7 @@ mod tests {
             text in prop::collection::vec(prop_oneof![any::<u8>(), Just(b','), Just(b'|'), Just(b'('), 48u8..58], 0..60),
             begin in 0usize..5, reply in any::<bool>(), cut in 0usize..30,
         ) {
-            let text = [&[&b"PORT "[..], b"EPRT |", b"227 ", b"229 (", b""][begin], &text[..]].concat();
+            let text = [[&b"PORT "[..], b"EPRT |", b"227 ", b"229 (", b""][begin], &text[..]].concat();
             let dir = if reply { Direction::Reply } else { Direction::Original };
             let mut masked = masked();
             masked.say(Class::Established(dir), 1001, "USER me\r\n").unwrap();

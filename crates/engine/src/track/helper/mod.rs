@@ -1,10 +1,11 @@
 //! Helpers: they read what a connection says to announce the next one, and change what it says when it is translated.
 //!
 //! A helper is attached by `-j CT --helper` to connections of its protocol; it sees every packet of them on its way out, before
-//! sequence numbers are adjusted and the connection is confirmed. One file per helper; [`HELPERS`] is the list. A rule may name only a
-//! helper of this list.
+//! sequence numbers are adjusted and the connection is confirmed. One file per helper; [`HELPERS`] is the list. Those of Linux's helpers
+//! that are not evaluated are on it too, for rules may name and match them; they read nothing ([`exists`] tells).
 
 mod ftp;
+mod irc;
 #[cfg(test)]
 mod testing;
 mod tftp;
@@ -23,12 +24,12 @@ use hairpin_wire::{Addr, checksum, proto};
 
 /// Whether a helper of this name for connections of this transport protocol is evaluated.
 pub fn exists(name: &str, protocol: u8) -> bool {
-    find(name).is_some_and(|helper| helper.protocols.contains(&protocol))
+    find(name).is_some_and(|helper| helper.protocols.contains(&protocol) && helper.read.is_some())
 }
 
-/// The names of the helpers there are, and the transport protocols of the connections that each reads.
-pub fn all() -> impl Iterator<Item = (&'static str, &'static [u8])> {
-    HELPERS.iter().map(|helper| (helper.name, helper.protocols))
+/// The helpers that rules may name: name, transport protocols of its connections, and whether it is evaluated.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static [u8], bool)> {
+    HELPERS.iter().map(|helper| (helper.name, helper.protocols, helper.read.is_some()))
 }
 
 /// Lets the helper of the packet's connection, if it has one, read and change the packet.
@@ -48,7 +49,8 @@ pub(crate) fn run(
     if class == Class::Related(Direction::Reply) || !helper.protocols.contains(&packet.protocol()) {
         return Ok(());
     }
-    (helper.help)(&mut Help { tracker, packet, id, class, helper, surroundings })
+    let Some(read) = helper.read else { return Ok(()) };
+    read(&mut Help { tracker, packet, id, class, helper, surroundings })
 }
 
 /// What helpers need of the world.
@@ -69,7 +71,20 @@ pub(crate) fn name(name: &str) -> Option<&'static str> {
 }
 
 /// All helpers.
-static HELPERS: [Helper; 2] = [ftp::HELPER, tftp::HELPER];
+static HELPERS: [Helper; 12] = [
+    ftp::HELPER,
+    irc::HELPER,
+    tftp::HELPER,
+    Helper::unread("amanda", &[proto::UDP]),
+    Helper::unread("netbios-ns", &[proto::UDP]),
+    Helper::unread("pptp", &[proto::TCP]),
+    Helper::unread("Q.931", &[proto::TCP]),
+    Helper::unread("RAS", &[proto::UDP]),
+    Helper::unread("sane", &[proto::TCP]),
+    Helper::unread("sip", &[proto::TCP, proto::UDP]),
+    Helper::unread("snmp", &[proto::UDP]),
+    Helper::unread("snmp_trap", &[proto::UDP]),
+];
 
 fn find(name: &str) -> Option<&'static Helper> {
     HELPERS.iter().find(|helper| helper.name == name)
@@ -84,7 +99,15 @@ struct Helper {
     max_expected: usize,
     /// Seconds that an announced connection is waited for.
     timeout: u32,
-    help: fn(&mut Help<'_, '_>) -> Result<(), DropReason>,
+    /// What it does with a packet; None when it is known by name only.
+    read: Option<fn(&mut Help<'_, '_>) -> Result<(), DropReason>>,
+}
+
+impl Helper {
+    /// One that is known by name only.
+    const fn unread(name: &'static str, protocols: &'static [u8]) -> Helper {
+        Helper { name, protocols, max_expected: 1, timeout: 300, read: None }
+    }
 }
 
 /// A packet before its connection's helper.
@@ -205,6 +228,8 @@ mod tests {
         assert!(!exists("ftp", proto::UDP));
         assert!(exists("tftp", proto::UDP));
         assert!(!exists("FTP", proto::TCP));
+        assert!(!exists("sip", proto::UDP));
+        assert_eq!(name("sip"), Some("sip"));
         assert_eq!(name("tftp"), Some("tftp"));
         assert_eq!(name("gopher"), None);
     }
