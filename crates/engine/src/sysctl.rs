@@ -918,6 +918,7 @@ type KnobPlace = fn(&mut Knobs) -> Knob<'_>;
 const KNOBS: &[(&str, KnobPlace)] = &[
     ("nf_conntrack_checksum", |k| Knob::Flag(&mut k.checksum)),
     ("nf_conntrack_max", |k| Knob::Word(&mut k.max)),
+    ("nf_conntrack_buckets", |k| Knob::Word(&mut k.buckets)),
     ("nf_conntrack_expect_max", |k| Knob::Word(&mut k.expect_max)),
     ("nf_conntrack_acct", |k| Knob::Flag(&mut k.accounting)),
     ("nf_conntrack_timestamp", |k| Knob::Flag(&mut k.timestamp)),
@@ -953,11 +954,7 @@ const KNOBS: &[(&str, KnobPlace)] = &[
 ];
 
 /// Known to Linux and to be read only.
-const READ_ONLY: &[&str] = &[
-    "net.netfilter.nf_conntrack_count",
-    "net.netfilter.nf_conntrack_buckets",
-    "net.ipv4.tcp_available_congestion_control",
-];
+const READ_ONLY: &[&str] = &["net.netfilter.nf_conntrack_count", "net.ipv4.tcp_available_congestion_control"];
 
 /// Known to Linux and without effect here: sockets, neighbor discovery, queues.
 const INERT: &[&str] = &[

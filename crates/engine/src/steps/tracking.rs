@@ -23,13 +23,14 @@ impl Path<'_> {
         if let Err(reason) = track::enter(tracker, p, hook, self.now, knobs, &mut self.out.events) {
             return Break(Fate::Drop(reason));
         }
-        if known == p.meta.tracked {
+        if known != Tracked::No {
             return Continue(());
         }
         if let Tracked::Conn(id, Class::New | Class::Related(Direction::Original)) = p.meta.tracked {
             self.meet_new(id)?;
         }
-        self.note(|| format!("conntrack: {}", self_text(p)));
+        let why = self.engine.tracker.why_invalid;
+        self.note(|| format!("conntrack: {}{}", self_text(p), reason_text(p, why)));
         Continue(())
     }
 
@@ -85,6 +86,11 @@ impl Path<'_> {
         }
         Continue(())
     }
+}
+
+/// Why the packet is INVALID, in parentheses; nothing for others.
+fn reason_text(p: &Packet, why: &'static str) -> String {
+    if p.meta.tracked == Tracked::No { format!(" ({why})") } else { String::new() }
 }
 
 fn self_text(p: &Packet) -> &'static str {

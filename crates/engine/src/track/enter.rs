@@ -13,10 +13,10 @@ use crate::time::{Now, Wall};
 use hairpin_wire::{Family, proto};
 
 /// Finds or makes the packet's connection and lets its protocol's tracker see the packet. Afterwards `packet.meta.tracked` says what
-/// came of it; [`Tracked::No`] means INVALID, which is no reason to drop a packet.
+/// came of it; [`Tracked::No`] means INVALID, which is no reason to drop a packet; [`Tracker::why_invalid`] has the reason then.
 ///
 /// # Errors
-/// The table is full, or the protocol's tracker refuses the packet.
+/// The table is full.
 pub(crate) fn enter(
     tracker: &mut Tracker,
     packet: &mut Packet,
@@ -34,8 +34,7 @@ pub(crate) fn enter(
         .map_or(Zone::default(), |template| Zone { original: template.zone_original, reply: template.zone_reply });
     tracker.expire(now.mono, knobs, events);
     if has_no_transport(packet) {
-        tracker.stats.invalid += 1;
-        return Ok(());
+        return tracker.invalid("no transport header");
     }
     if is_own_icmp(packet) {
         match icmp::classify(packet, &tracker.conns, zone, hook, now.mono, knobs) {
@@ -48,18 +47,27 @@ pub(crate) fn enter(
                 packet.meta.tracked = Tracked::Conn(id, Class::Related(direction));
                 return Ok(());
             }
-            Message::Invalid(_) => {
+            Message::Invalid(reason) => {
                 tracker.stats.error += 1;
+                tracker.why_invalid = reason;
                 return Ok(());
             }
         }
     }
     let Some(tuple) = Tuple::of_packet(packet) else {
-        tracker.stats.invalid += 1;
-        return Ok(());
+        return tracker.invalid("transport header too short, or not one of a connection");
     };
     let visit = Visit { tuple, zone, template: template.as_deref(), hook, now, knobs };
     visit.resolve(tracker, packet, events)
+}
+
+impl Tracker {
+    /// The packet is INVALID and goes on so.
+    fn invalid(&mut self, reason: &'static str) -> Result<(), DropReason> {
+        self.stats.invalid += 1;
+        self.why_invalid = reason;
+        Ok(())
+    }
 }
 
 /// A packet with a tuple, and what is known around it.
@@ -84,8 +92,7 @@ impl Visit<'_> {
                 let conn = tracker.conns.get(id)?;
                 Some((id, class(conn.status, direction)))
             }) else {
-                tracker.stats.invalid += 1;
-                return Ok(());
+                return tracker.invalid("no connection begins with this type");
             };
             match self.show(tracker, id, class, packet) {
                 Seen::Repeat => {
@@ -98,16 +105,9 @@ impl Visit<'_> {
                     packet.meta.tracked = Tracked::Conn(id, class);
                     tracker.kill(id, events);
                 }
-                Seen::Invalid(_) => {
-                    tracker.stats.invalid += 1;
+                Seen::Invalid(reason) => {
                     tracker.conns.let_go(id);
-                    return Ok(());
-                }
-                Seen::Drop => {
-                    tracker.stats.invalid += 1;
-                    tracker.stats.drop += 1;
-                    tracker.conns.let_go(id);
-                    return Err(DropReason::BadTransport);
+                    return tracker.invalid(reason);
                 }
             }
             if class == Class::Established(Direction::Reply)
@@ -122,7 +122,7 @@ impl Visit<'_> {
     /// Lets the protocol's tracker see the packet.
     fn show(&self, tracker: &mut Tracker, id: ConnId, class: Class, packet: &Packet) -> Seen {
         let Some(conn) = tracker.conns.get_mut(id) else { return Seen::Invalid("connection gone") };
-        let context = Observe { now: self.now, knobs: self.knobs, hook: self.hook, class };
+        let context = Observe { now: self.now, knobs: self.knobs, hook: self.hook };
         let is_new = !conn.status.has(Status::CONFIRMED);
         let seen = super::observe(conn, class.direction(), packet, is_new, &context);
         if matches!(seen, Seen::Accept | Seen::AcceptAndDelete) {
@@ -324,6 +324,7 @@ mod tests {
         let mut lab = Lab::new();
         assert_eq!(lab.class(&segment((2, 1), (3, 80), 1, 1, tcp::SYN | tcp::ACK)), None);
         assert_eq!((lab.tracker.conns.count(), lab.tracker.stats.invalid), (0, 1));
+        assert_eq!(lab.tracker.why_invalid, "no connection begins so");
         assert!(lab.events.is_empty());
     }
 

@@ -52,8 +52,6 @@ pub(crate) enum Seen {
     AcceptAndDelete,
     /// It is INVALID, for this reason; it passes without a connection.
     Invalid(&'static str),
-    /// It is dropped.
-    Drop,
     /// Remove the connection and look the packet up again.
     Repeat,
 }
@@ -67,8 +65,6 @@ pub(crate) struct Observe<'a> {
     pub knobs: &'a Knobs,
     /// Where the packet is.
     pub hook: Hook,
-    /// What it is to its connection.
-    pub class: Class,
 }
 
 /// Connections, expectations, and what happened to them.
@@ -82,6 +78,8 @@ pub struct Tracker {
     pub stats: TrackStats,
     /// Whether new connections have labels: a rule uses `-m connlabel`.
     pub labels: bool,
+    /// Why the last INVALID packet was; empty until there is one.
+    pub why_invalid: &'static str,
     /// Since when the table was too full for a new connection; None when it has not been lately.
     pressed_since: Option<Instant>,
     warnings: Ratelimit,

@@ -784,7 +784,6 @@ fn note_invalid(conn: &mut Conn, track: &mut TcpTrack, segment: &Segment<'_>, di
 mod tests {
     use super::*;
     use crate::time::Now;
-    use crate::track::Class;
     use crate::track::testing::{self, Follow};
     use hairpin_wire::{Addr, Family, build};
     use proptest::prelude::*;
@@ -981,7 +980,7 @@ mod tests {
         let bad = Packet::from_ip(&bytes).unwrap();
         let observe = |packet: &Packet, hook, checksum| {
             let knobs = Knobs { checksum, ..Knobs::default() };
-            let context = Observe { now: &Now::default(), knobs: &knobs, hook, class: Class::New };
+            let context = Observe { now: &Now::default(), knobs: &knobs, hook };
             super::observe(&mut testing::conn(proto::TCP), Direction::Original, packet, true, &context)
         };
         assert_eq!(observe(&good, Hook::Prerouting, true), Seen::Accept);

@@ -1,6 +1,6 @@
 //! What the tests of the trackers share: a table of one connection, and conversations in text.
 
-use super::{Class, Conn, Direction, Knobs, Observe, ProtoState, Seen, Status, Tuple, Zone, sctp};
+use super::{Conn, Direction, Knobs, Observe, ProtoState, Seen, Status, Tuple, Zone, sctp};
 use crate::hook::Hook;
 use crate::packet::Packet;
 use crate::time::{Instant, Now};
@@ -70,7 +70,7 @@ impl Follow {
         if is_new {
             self.packets = [0; 2];
         }
-        let context = Observe { now: &self.now, knobs: &self.knobs, hook: Hook::Prerouting, class: Class::New };
+        let context = Observe { now: &self.now, knobs: &self.knobs, hook: Hook::Prerouting };
         let seen = (self.tracker)(&mut conn, dir, packet, is_new, &context);
         if is_new && seen == Seen::Accept {
             conn.status.set(Status::CONFIRMED);
@@ -84,7 +84,7 @@ impl Follow {
                 self.conn = (!is_new).then_some((conn, turned));
                 return "INVALID";
             }
-            Seen::Ignore | Seen::AcceptAndDelete | Seen::Drop => {}
+            Seen::Ignore | Seen::AcceptAndDelete => {}
         }
         if dir == Direction::Reply {
             conn.status.set(Status::SEEN_REPLY);
