@@ -4,8 +4,8 @@ use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
 use hairpin_engine::packet::Template;
 use hairpin_engine::rule::{Needs, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::track::helper;
 use hairpin_engine::{Edit, Hooks};
-use hairpin_wire::proto;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -16,23 +16,6 @@ const CT_EVENTS: &[&str] = &[
 ];
 /// The events of an expectation.
 const EXP_EVENTS: &[&str] = &["new"];
-
-/// The helpers that Linux comes with, and the protocol whose connections each reads.
-const HELPERS: &[(&str, u8)] = &[
-    ("amanda", proto::UDP),
-    ("ftp", proto::TCP),
-    ("irc", proto::TCP),
-    ("netbios-ns", proto::UDP),
-    ("pptp", proto::TCP),
-    ("Q.931", proto::TCP),
-    ("RAS", proto::UDP),
-    ("sane", proto::TCP),
-    ("sip", proto::TCP),
-    ("sip", proto::UDP),
-    ("snmp", proto::UDP),
-    ("snmp_trap", proto::UDP),
-    ("tftp", proto::UDP),
-];
 
 /// The longest name of a helper in bytes; the rest is cut off.
 const HELPER_MAX: usize = 15;
@@ -201,7 +184,7 @@ impl Target for Ct {
                     "xt_CT: You must specify a L4 protocol and not use inversions on it".to_owned(),
                 ));
             };
-            if !HELPERS.contains(&(self.helper.as_str(), protocol)) {
+            if !helper::is_known(&self.helper, place.family, protocol) {
                 return Err(Refused::Missing(format!("xt_CT: No such helper \"{}\"", self.helper)));
             }
         }

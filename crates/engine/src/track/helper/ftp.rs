@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::net::Ipv6Addr;
 
 pub(super) const HELPER: Helper =
-    Helper { name: "ftp", protocols: &[proto::TCP], max_expected: 1, timeout: 300, read: Some(help) };
+    Helper { name: "ftp", protocols: &[proto::TCP], ipv4_only: false, max_expected: 1, timeout: 300, read: Some(help) };
 
 fn help(this: &mut Help<'_, '_>) -> Result<(), DropReason> {
     // Nothing is announced before there was an answer.

@@ -8,7 +8,7 @@ use hairpin_wire::tcp::Tcp;
 use hairpin_wire::{Addr, Family, proto};
 
 pub(super) const HELPER: Helper =
-    Helper { name: "irc", protocols: &[proto::TCP], max_expected: 8, timeout: 300, read: Some(help) };
+    Helper { name: "irc", protocols: &[proto::TCP], ipv4_only: true, max_expected: 8, timeout: 300, read: Some(help) };
 
 /// How much of a segment is read, in bytes.
 const READ: usize = 4095;

@@ -20,16 +20,16 @@ use crate::packet::Packet;
 use crate::rng::Rng;
 use crate::time::Now;
 use hairpin_wire::tcp::Tcp;
-use hairpin_wire::{Addr, checksum, proto};
+use hairpin_wire::{Addr, Family, checksum, proto};
 
-/// Whether a helper of this name for connections of this transport protocol is evaluated.
-pub fn exists(name: &str, protocol: u8) -> bool {
-    find(name).is_some_and(|helper| helper.protocols.contains(&protocol) && helper.read.is_some())
+/// Whether Linux has a helper of this name for connections of this family and transport protocol, so that a rule may name it.
+pub fn is_known(name: &str, family: Family, protocol: u8) -> bool {
+    find(name).is_some_and(|helper| helper.protocols.contains(&protocol) && (family == Family::V4 || !helper.ipv4_only))
 }
 
-/// The helpers that rules may name: name, transport protocols of its connections, and whether it is evaluated.
-pub fn all() -> impl Iterator<Item = (&'static str, &'static [u8], bool)> {
-    HELPERS.iter().map(|helper| (helper.name, helper.protocols, helper.read.is_some()))
+/// Whether the helper of this name is evaluated for connections of this transport protocol.
+pub fn exists(name: &str, protocol: u8) -> bool {
+    find(name).is_some_and(|helper| helper.protocols.contains(&protocol) && helper.read.is_some())
 }
 
 /// Lets the helper of the packet's connection, if it has one, read and change the packet.
@@ -71,19 +71,20 @@ pub(crate) fn name(name: &str) -> Option<&'static str> {
 }
 
 /// All helpers.
-static HELPERS: [Helper; 12] = [
+static HELPERS: [Helper; 13] = [
     ftp::HELPER,
     irc::HELPER,
     tftp::HELPER,
     Helper::unread("amanda", &[proto::UDP]),
-    Helper::unread("netbios-ns", &[proto::UDP]),
-    Helper::unread("pptp", &[proto::TCP]),
+    Helper::unread("H.245", &[proto::UDP]),
+    Helper::unread("netbios-ns", &[proto::UDP]).ipv4_only(),
+    Helper::unread("pptp", &[proto::TCP]).ipv4_only(),
     Helper::unread("Q.931", &[proto::TCP]),
     Helper::unread("RAS", &[proto::UDP]),
     Helper::unread("sane", &[proto::TCP]),
     Helper::unread("sip", &[proto::TCP, proto::UDP]),
-    Helper::unread("snmp", &[proto::UDP]),
-    Helper::unread("snmp_trap", &[proto::UDP]),
+    Helper::unread("snmp", &[proto::UDP]).ipv4_only(),
+    Helper::unread("snmp_trap", &[proto::UDP]).ipv4_only(),
 ];
 
 fn find(name: &str) -> Option<&'static Helper> {
@@ -95,18 +96,26 @@ struct Helper {
     name: &'static str,
     /// Transport protocols of the connections that it reads.
     protocols: &'static [u8],
+    ipv4_only: bool,
     /// How many connections one connection may announce at a time.
     max_expected: usize,
     /// Seconds that an announced connection is waited for.
     timeout: u32,
     /// What it does with a packet; None when it is known by name only.
-    read: Option<fn(&mut Help<'_, '_>) -> Result<(), DropReason>>,
+    read: Option<Read>,
 }
+
+/// Reads a packet, changes it, announces connections.
+type Read = fn(&mut Help<'_, '_>) -> Result<(), DropReason>;
 
 impl Helper {
     /// One that is known by name only.
     const fn unread(name: &'static str, protocols: &'static [u8]) -> Helper {
-        Helper { name, protocols, max_expected: 1, timeout: 300, read: None }
+        Helper { name, protocols, ipv4_only: false, max_expected: 1, timeout: 300, read: None }
+    }
+
+    const fn ipv4_only(self) -> Helper {
+        Helper { ipv4_only: true, ..self }
     }
 }
 
@@ -229,6 +238,10 @@ mod tests {
         assert!(exists("tftp", proto::UDP));
         assert!(!exists("FTP", proto::TCP));
         assert!(!exists("sip", proto::UDP));
+        assert!(is_known("sip", Family::V6, proto::UDP));
+        assert!(is_known("irc", Family::V4, proto::TCP));
+        assert!(!is_known("irc", Family::V6, proto::TCP));
+        assert!(!is_known("irc", Family::V4, proto::UDP));
         assert_eq!(name("sip"), Some("sip"));
         assert_eq!(name("tftp"), Some("tftp"));
         assert_eq!(name("gopher"), None);

@@ -6,8 +6,14 @@ use crate::track::{Direction, ExpectNat};
 use hairpin_wire::proto;
 use hairpin_wire::udp;
 
-pub(super) const HELPER: Helper =
-    Helper { name: "tftp", protocols: &[proto::UDP], max_expected: 1, timeout: 300, read: Some(help) };
+pub(super) const HELPER: Helper = Helper {
+    name: "tftp",
+    protocols: &[proto::UDP],
+    ipv4_only: false,
+    max_expected: 1,
+    timeout: 300,
+    read: Some(help),
+};
 
 /// Opcodes of the two requests.
 const READ: [u8; 2] = [0, 1];
