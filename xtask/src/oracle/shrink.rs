@@ -48,8 +48,12 @@ pub fn shrink(path: &Path, out: &Path, program: &Program, switch: &Switch) -> Re
             without(&mut best, |c| c.rules6.get_or_insert_default(), |l| is_rule(l), &mut differs);
         }
     }
-    without(&mut best, |c| &mut c.rules4, |l| l.ends_with(']') && l.contains(" - "), &mut differs);
-    without_empty_tables(&mut best, &mut differs);
+    without(&mut best, |c| &mut c.rules4, |l| is_chain(l), &mut differs);
+    without_empty_tables(&mut best, |c| &mut c.rules4, &mut differs);
+    if best.rules6.is_some() {
+        without(&mut best, |c| c.rules6.get_or_insert_default(), |l| is_chain(l), &mut differs);
+        without_empty_tables(&mut best, |c| c.rules6.get_or_insert_default(), &mut differs);
+    }
     let keys: Vec<String> = best.host.sysctl.keys().cloned().collect();
     for key in keys {
         let mut less = best.clone();
@@ -90,6 +94,11 @@ fn is_rule(line: &str) -> bool {
     line.starts_with("-A") || line.starts_with('[')
 }
 
+/// Whether a line makes a user's chain.
+fn is_chain(line: &str) -> bool {
+    line.starts_with(':') && line.contains(" - ")
+}
+
 /// Drops items of a list that may be dropped, in halves, quarters and so on down to single ones, as long as the program
 /// still differs.
 fn without<T: Clone>(
@@ -118,14 +127,19 @@ fn without<T: Clone>(
 }
 
 /// Drops tables that have no rules.
-fn without_empty_tables(best: &mut Cut, differs: &mut impl FnMut(&Cut) -> bool) {
-    let tables: Vec<String> = best.rules4.iter().filter(|l| l.starts_with('*')).cloned().collect();
+fn without_empty_tables(
+    best: &mut Cut,
+    lines: impl Fn(&mut Cut) -> &mut Vec<String>,
+    differs: &mut impl FnMut(&Cut) -> bool,
+) {
+    let tables: Vec<String> = lines(best).iter().filter(|l| l.starts_with('*')).cloned().collect();
     for table in tables {
         let mut less = best.clone();
-        let Some(start) = less.rules4.iter().position(|l| *l == table) else { continue };
-        let Some(length) = less.rules4[start..].iter().position(|l| l == "COMMIT") else { continue };
-        if !less.rules4[start..start + length].iter().any(|l| is_rule(l)) {
-            less.rules4.drain(start..=start + length);
+        let list = lines(&mut less);
+        let Some(start) = list.iter().position(|l| *l == table) else { continue };
+        let Some(length) = list[start..].iter().position(|l| l == "COMMIT") else { continue };
+        if !list[start..start + length].iter().any(|l| is_rule(l)) {
+            list.drain(start..=start + length);
             if differs(&less) {
                 *best = less;
             }
@@ -157,7 +171,7 @@ mod tests {
         };
         without(&mut cut, |c| &mut c.arrivals, |_| true, &mut differs);
         without(&mut cut, |c| &mut c.rules4, |l| is_rule(l), &mut differs);
-        without_empty_tables(&mut cut, &mut differs);
+        without_empty_tables(&mut cut, |c| &mut c.rules4, &mut differs);
         assert_eq!(cut.arrivals.iter().map(|a| a.micros).collect::<Vec<_>>(), [5, 6, 30]);
         assert_eq!(cut.rules4, ["*filter", ":INPUT ACCEPT [0:0]", "-A INPUT -j b", "COMMIT"]);
     }
