@@ -429,3 +429,80 @@ fn agree(family: &mut Option<Family>, own: Family, text: &str) -> Result<(), Bad
         known => bad(format!("{text} is an {own} address among {known} ones")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_read_as_ip_writes_them() {
+        let route: NewRoute = "prohibit 10.0.0.0/8 table 7 metric 0x10".parse().unwrap();
+        assert_eq!(
+            (route.kind, route.to, route.table),
+            (RouteType::Prohibit, (Addr::v4(0x0a00_0000), 8), Some(TableId(7)))
+        );
+        assert_eq!((route.metric, route.hops.len()), (Some(16), 0));
+        let route: NewRoute = "default via 2001:db8::1 dev eth0 proto static onlink mtu 1300".parse().unwrap();
+        assert_eq!((route.family, route.to, route.mtu), (Family::V6, (Addr(0), 0), 1300));
+        assert_eq!(route.hops[0].dev.as_deref(), Some("eth0"));
+        assert!(route.hops[0].onlink);
+        let route: NewRoute =
+            "10.1.0.0/16 tos 10 src 10.0.0.1 nexthop via 10.0.0.2 weight 3 nexthop dev eth1".parse().unwrap();
+        assert_eq!((route.tos, route.src, route.hops.len()), (0x10, Some(Addr::v4(0x0a00_0001)), 2));
+        assert_eq!((route.hops[0].weight, route.hops[1].via), (3, None));
+    }
+
+    #[test]
+    fn rules_are_read_as_ip_writes_them() {
+        let rule: NewRule =
+            "not from 10.0.0.0/8 fwmark 0x1/0xff iif eth0 dport 80-90 ipproto tcp lookup main priority 5"
+                .parse()
+                .unwrap();
+        assert!(rule.not && rule.mark == Some((1, 255)) && rule.dport == Some(80..=90) && rule.protocol == 6);
+        assert_eq!((rule.action, rule.priority, rule.family), (RuleAction::Table(TableId::MAIN), Some(5), Family::V4));
+        let rule: NewRule = "from all to 2001:db8::/32 goto 77 suppress_prefixlength 0 realms 3/5".parse().unwrap();
+        assert_eq!((rule.family, rule.from, rule.action), (Family::V6, None, RuleAction::Goto(77)));
+        assert_eq!((rule.suppress_prefixlength, rule.realm), (Some(0), 3 << 16 | 5));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        for (text, words) in [
+            ("", "a destination is missing"),
+            ("10.0.0.0/33 dev eth0", "0 to 32"),
+            ("10.0.0.0/8 dve eth0", "did you mean dev?"),
+            ("10.0.0.0/8 via", "an address is missing"),
+            ("10.0.0.0/8 via fe80::1", "IPv6 address among IPv4 ones"),
+            ("10.0.0.0/8 dev eth0 metric -1", "metric -1"),
+            ("10.0.0.0/8 dev eth0 mtu 0", "expected 1 to 65535"),
+            ("10.0.0.0/8 dev eth0 scope lnk", "is not a scope"),
+            ("10.0.0.0/8 via 10.0.0.1 nexthop via 10.0.0.2", "belong behind nexthop"),
+        ] {
+            let error = text.parse::<NewRoute>().unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+        for (text, words) in [
+            ("fwmark x", "is not a mark"),
+            ("fwmark 1/+2", "is not a mark"),
+            ("tos zz", "is not a TOS"),
+            ("dport 9-1", "is not a port"),
+            ("table 0", "is not a table"),
+            ("ipproto bgp", "is not a protocol"),
+            ("realms 70000", "is not a realm"),
+            ("form 10.0.0.0/8", "did you mean from?"),
+        ] {
+            let error = text.parse::<NewRule>().unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_decimal_or_hexadecimal() {
+        assert_eq!(number::<u8>("255"), Some(255));
+        assert_eq!(number::<u8>("256"), None);
+        assert_eq!(number::<u32>("0xff"), Some(255));
+        for text in ["", "+1", "0x+1", "-1", "1 ", "0x"] {
+            assert_eq!(number::<u32>(text), None, "{text:?}");
+        }
+    }
+}
