@@ -79,7 +79,8 @@ pub fn classify(packet: &Packet, ports: &OpenPorts, net: &Net) -> Local {
         (Family::V6, proto::ICMPV6) => icmp_v6(packet, net),
         (_, proto::TCP) => tcp(packet, ports),
         (_, proto::UDP | proto::UDPLITE) => udp(packet, protocol, ports),
-        (Family::V4, proto::IGMP) => Local::Deliver,
+        // The kernel itself takes them.
+        (Family::V4, proto::IGMP | PIM) => Local::Deliver,
         (Family::V4, _) => {
             Local::Answer(Answer::Error(IcmpError::new(icmp4::UNREACHABLE, icmp4::unreachable::PROTOCOL, 0)))
         }
@@ -87,6 +88,9 @@ pub fn classify(packet: &Packet, ports: &OpenPorts, net: &Net) -> Local {
         (Family::V6, _) => Local::Drop(DropReason::NoSocket),
     }
 }
+
+/// Protocol independent multicast (RFC 7761), for multicast routing.
+const PIM: u8 = 103;
 
 const BAD: Local = Local::Drop(DropReason::BadTransport);
 const NOBODY: Local = Local::Drop(DropReason::NoSocket);
@@ -320,6 +324,7 @@ mod tests {
     #[test]
     fn unknown_protocols() {
         assert_eq!(told(v4_packet(200, b"x")), Some(IcmpError::new(3, 2, 0)));
+        assert_eq!(ask(v4_packet(PIM, b"x")), Local::Deliver);
         assert_eq!(told(v6_packet(200, b"x")), Some(IcmpError::new(4, 1, 6)));
         assert_eq!(ask(v6_packet(proto::NONE, b"x")), NOBODY);
     }

@@ -23,6 +23,7 @@ pub struct Found {
     record_route: u8,
     timestamp: u8,
     source_route: u8,
+    cipso: u8,
     /// The record route option has room for an address of this host, and its pointer already counts it.
     route_wants_address: bool,
     /// The same of the timestamp option, with an address and with a time.
@@ -131,6 +132,7 @@ impl Echo {
         echo.record_route(&header, found)?;
         echo.timestamp(&header, found, net)?;
         echo.source_route(&header, found, packet.src());
+        echo.append(&header, found.cipso);
         while !echo.bytes.len().is_multiple_of(4) {
             echo.bytes.push(option::END);
         }
@@ -212,30 +214,39 @@ impl Echo {
         Some(())
     }
 
-    /// The source route back: the hops travelled, in reverse.
+    /// The source route back: the hops travelled, in reverse. What the pointer says is taken as it is.
     fn source_route(&mut self, header: &[u8], found: Found, sender: Addr) {
         let at = usize::from(found.source_route);
         if at == 0 {
             return;
         }
         let (len, pointer) = (byte(header, at + 1), byte(header, at + 2));
-        let travelled = pointer.min(len + 1).saturating_sub(4) / 4;
-        let hop = |n: usize| read_addr(header, at + 3 + n * 4);
-        let Some(last) = travelled.checked_sub(1) else { return };
-        let mut back: Vec<Addr> = (0..last).rev().map(hop).collect();
-        // RFC 1812: a route that begins with the sender itself is illegal, and mended.
-        if hop(0) == sender && back.pop().is_none() {
+        let hop = |offset: usize| read_addr(header, at + offset - 1);
+        let mut offset = pointer.min(len + 1).saturating_sub(4);
+        if offset <= 3 {
             return;
         }
-        // The first hop back is where the answer is sent; the last place is the sender's own address.
+        // The last one travelled is where the answer goes first.
+        let first_hop = hop(offset);
+        let mut back = Vec::new();
+        offset -= 4;
+        while offset > 3 {
+            back.push(hop(offset));
+            offset -= 4;
+        }
+        // RFC 1812: a route that begins with the sender itself is illegal, and mended.
+        if hop(offset + 4) == sender && back.pop().is_none() {
+            return;
+        }
         let place = self.bytes.len();
         let len = back.len() * 4 + 7;
         self.bytes.extend([byte(header, at) as u8, len as u8, 4]);
         for hop in back {
             self.bytes.extend(hop.as_u32().to_be_bytes());
         }
+        // The last place is for the sender's own address.
         self.bytes.extend([0; 4]);
-        self.first_hop = Some(hop(last));
+        self.first_hop = Some(first_hop);
         self.source_route = Some(place);
     }
 }
@@ -325,7 +336,11 @@ fn read_one(packet: &mut Packet, net: &Net, wall_ms: u32, at: usize, found: &mut
         }
         option::ROUTER_ALERT => need(len >= 4, 1)?,
         // Understood only where a labelling domain is set up, which this host has none of: its number is refused.
-        option::CIPSO => return Err(if len < 8 { 1 } else { 2 }),
+        option::CIPSO => {
+            need(found.cipso == 0, 0)?;
+            found.cipso = at as u8;
+            return Err(if len < 8 { 1 } else { 2 });
+        }
         _ => {}
     }
     Ok(())

@@ -123,7 +123,8 @@ pub fn tcp_reset(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
             };
             let route = host.net.route_output(&key).ok()?;
             let options = options.finish(src, dst, wall_ms(host.now));
-            let payload = reset.to_vec(Family::V4, src, first_hop);
+            // The checksum counts the sender, not the first hop back to it.
+            let payload = reset.to_vec(Family::V4, src, dst);
             let header = Header { src, dst: first_hop, tos, id: Id::DontFragment, options: &options, flow_label: 0 };
             finish_v4(header, proto::TCP, &payload, route, mark, host)
         }
@@ -158,7 +159,7 @@ pub fn reject_reset(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
     if segment.protocol() != proto::TCP || segment.is_later_fragment() || segment.head().broken {
         return None;
     }
-    if !checksum_ok(segment, proto::TCP) {
+    if !adds_up(segment, proto::TCP) {
         return None;
     }
     let reset = reset_of(segment)?;
@@ -640,19 +641,27 @@ fn is_intact(packet: &Packet) -> bool {
     match head.protocol {
         proto::UDP if matches!(packet.l4(), [_, _, _, _, _, _, 0, 0, ..]) => true,
         proto::GRE | proto::AH | proto::ESP | proto::SCTP | proto::UDPLITE | proto::DCCP => true,
-        protocol => checksum_ok(packet, protocol),
+        protocol => adds_up(packet, protocol),
     }
 }
 
-/// Whether the 16-bit checksum over all of the transport layer is right; with a pseudo header in IPv6, and for TCP and UDP.
-pub(super) fn checksum_ok(packet: &Packet, protocol: u8) -> bool {
-    let data = packet.l4();
+/// Whether the sums of a packet come out right, as REJECT adds them. IPv4's takes in the header, whose own sum is wrong after
+/// options were filled in.
+fn adds_up(packet: &Packet, protocol: u8) -> bool {
     match (packet.family(), protocol) {
-        (Family::V4, proto::TCP | proto::UDP) | (Family::V6, _) => {
-            checksum::transport(packet.family(), packet.src(), packet.dst(), protocol, data) == 0
+        (Family::V6, _) => checksum_ok(packet, protocol),
+        (Family::V4, proto::TCP | proto::UDP) => {
+            let len = packet.l4().len() as u32;
+            let pseudo = checksum::pseudo_header(Family::V4, packet.src(), packet.dst(), protocol, len);
+            checksum::finish(checksum::combine(pseudo, checksum::sum(packet.ip()))) == 0
         }
-        (Family::V4, _) => checksum::checksum(data) == 0,
+        (Family::V4, _) => checksum::checksum(packet.ip()) == 0,
     }
+}
+
+/// Whether the checksum over all of the transport layer with its pseudo header is right.
+pub(super) fn checksum_ok(packet: &Packet, protocol: u8) -> bool {
+    checksum::transport(packet.family(), packet.src(), packet.dst(), protocol, packet.l4()) == 0
 }
 
 #[cfg(test)]

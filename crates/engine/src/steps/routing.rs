@@ -92,6 +92,10 @@ impl Path<'_> {
             }
             return Break(Fate::Drop(error.reason));
         }
+        if link::options::strict_route_fails(p, &route) {
+            self.send_error(p, link::options::source_route_failed());
+            return Break(Fate::Drop(DropReason::BadOptions));
+        }
         if link::exceeds(p, route.mtu) {
             self.send_error(p, IcmpError::too_big(family, route.mtu));
             return Break(Fate::Drop(DropReason::TooBig));
