@@ -7,7 +7,8 @@ use hairpin_engine::net::{IfIndex, IfName, Interface, LinkKind};
 pub(crate) use hairpin_engine::probe::Answer;
 use hairpin_engine::probe::{Loaded, Probe};
 use hairpin_engine::rule::{Action, Counter, Header, Match, Place, Refused, Rule, TableId};
-use hairpin_engine::{Hook, Hooks};
+use hairpin_engine::track::{Class, Conn, ConnId, Tracked, Tuple, Zone};
+use hairpin_engine::{Hook, Hooks, Instant};
 use hairpin_wire::{Addr, Family, Mac, build};
 use std::fmt;
 use std::sync::Arc;
@@ -41,6 +42,24 @@ pub(crate) fn loads(built: Arc<dyn Match>) -> Result<(), Refused> {
     let rule = Rule { header, matches: vec![Arc::clone(&built)], action: Action::None, counter };
     let hooks = Hooks::of(&[Hook::Forward]);
     built.check(&Place { family: Family::V4, table: TableId::Filter, hooks, rule: &rule })
+}
+
+/// A confirmed connection from port `port` of [`SRC`] to port 80 of [`DST`], from now on for 60 seconds.
+pub(crate) fn connection(probe: &mut Probe, protocol: u8, port: u16, change: impl FnOnce(&mut Conn)) -> ConnId {
+    let family = Family::V4;
+    let original = Tuple { src: SRC, dst: DST, src_id: port, dst_id: 80, protocol, family };
+    let reply = Tuple { src: DST, dst: SRC, src_id: 80, dst_id: port, protocol, family };
+    let mut conn = Conn::new(original, reply, Zone::default(), probe.now.mono);
+    conn.expires = Instant::from_secs(60);
+    change(&mut conn);
+    let id = probe.conns.insert_unconfirmed(conn).expect("room for a connection");
+    assert!(probe.conns.confirm(id, probe.now.mono));
+    id
+}
+
+/// Makes the packet one of this connection.
+pub(crate) fn belongs(probe: &mut Probe, id: ConnId, class: Class) {
+    probe.packet.meta.tracked = Tracked::Conn(id, class);
 }
 
 /// Surroundings for a network packet.

@@ -126,3 +126,34 @@ impl Cluster {
 }
 
 const MOST_NODES: u64 = 32;
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{No, Yes, belongs, check_in, connection, loads, parse, probe, udp};
+    use hairpin_engine::track::Class;
+    use hairpin_wire::{Addr, Family};
+
+    #[test]
+    fn each_source_has_one_node() {
+        let mut probe = probe(udp(5, 80));
+        check_in(&mut probe, "-m cluster --cluster-total-nodes 1 --cluster-local-node 1 --cluster-hash-seed 1", No);
+        let mut nodes = [0; 2];
+        for host in 0..64 {
+            let id = connection(&mut probe, 17, 5, |conn| conn.tuples[0].src = Addr::v4(0x0a00_0100 + host));
+            belongs(&mut probe, id, Class::New);
+            let first = "--cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 7";
+            let loaded = crate::testing::load(&mut probe, &format!("-m cluster {first}"));
+            let is_first = probe.ask(&loaded) == Yes;
+            nodes[usize::from(is_first)] += 1;
+            let second = "-m cluster --cluster-total-nodes 2 --cluster-local-node 2 --cluster-hash-seed 7";
+            check_in(&mut probe, second, if is_first { No } else { Yes });
+        }
+        assert!(nodes.iter().all(|n| (20..44).contains(n)), "{nodes:?}");
+    }
+
+    #[test]
+    fn what_the_kernel_refuses() {
+        let rule = "-m cluster --cluster-total-nodes 2 --cluster-local-nodemask 4 --cluster-hash-seed 1";
+        assert!(loads(parse(Family::V4, rule).unwrap()).is_err());
+    }
+}

@@ -137,3 +137,36 @@ impl Match for ConnBytes {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Answer, No, Yes, belongs, check_in, connection, probe, udp};
+    use hairpin_engine::rule::Counter;
+    use hairpin_engine::track::Class;
+
+    #[test]
+    fn counts() {
+        let mut probe = probe(udp(5, 80));
+        let counters = [Counter { packets: 3, bytes: 300 }, Counter { packets: 1, bytes: 1000 }];
+        let id = connection(&mut probe, 17, 5, |conn| conn.counters = Some(Box::new(counters)));
+        belongs(&mut probe, id, Class::New);
+        let mut ask = |rule: &str, expected: Answer| check_in(&mut probe, &format!("-m connbytes {rule}"), expected);
+        ask("--connbytes 3 --connbytes-mode packets --connbytes-dir original", Yes);
+        ask("--connbytes 3 --connbytes-mode packets --connbytes-dir reply", No);
+        ask("--connbytes 1300:1300 --connbytes-mode bytes --connbytes-dir both", Yes);
+        ask("! --connbytes 1300:1300 --connbytes-mode bytes --connbytes-dir both", Yes);
+        ask("! --connbytes 1000:1300 --connbytes-mode bytes --connbytes-dir both", No);
+        ask("--connbytes 325:325 --connbytes-mode avgpkt --connbytes-dir both", Yes);
+        ask("--connbytes :99 --connbytes-mode avgpkt --connbytes-dir original", No);
+    }
+
+    #[test]
+    fn what_is_not_counted() {
+        let mut probe = probe(udp(5, 80));
+        check_in(&mut probe, "-m connbytes --connbytes 0 --connbytes-mode bytes --connbytes-dir both", No);
+        let id = connection(&mut probe, 17, 5, |_| {});
+        belongs(&mut probe, id, Class::New);
+        check_in(&mut probe, "-m connbytes --connbytes 0 --connbytes-mode bytes --connbytes-dir both", No);
+        check_in(&mut probe, "-m connbytes ! --connbytes 5:6 --connbytes-mode bytes --connbytes-dir both", No);
+    }
+}

@@ -99,3 +99,33 @@ impl Match for ConnLabel {
 
 /// A connection has 128 labels.
 const LAST: u16 = 127;
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{No, Yes, belongs, check_in, connection, loads, parse, probe, udp};
+    use hairpin_engine::track::Class;
+    use hairpin_wire::Family;
+    use std::cell::Cell;
+
+    #[test]
+    fn tests_and_sets() {
+        let mut probe = probe(udp(5, 80));
+        check_in(&mut probe, "-m connlabel --label 5", No);
+        check_in(&mut probe, "-m connlabel ! --label 5 --set", Yes);
+        let plain = connection(&mut probe, 17, 5, |_| {});
+        belongs(&mut probe, plain, Class::New);
+        check_in(&mut probe, "-m connlabel --label 5 --set", No);
+        let labelled = connection(&mut probe, 17, 6, |conn| conn.extra_mut().labels = Some(Cell::new(1 << 7)));
+        belongs(&mut probe, labelled, Class::New);
+        check_in(&mut probe, "-m connlabel --label 7", Yes);
+        check_in(&mut probe, "-m connlabel --label 127", No);
+        check_in(&mut probe, "-m connlabel ! --label 127 --set", No);
+        check_in(&mut probe, "-m connlabel --label 127", Yes);
+    }
+
+    #[test]
+    fn what_the_kernel_refuses() {
+        assert!(loads(parse(Family::V4, "-m connlabel --label 127").unwrap()).is_ok());
+        assert!(loads(parse(Family::V4, "-m connlabel --label 128").unwrap()).is_err());
+    }
+}

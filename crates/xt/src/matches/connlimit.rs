@@ -246,3 +246,74 @@ fn is_closed(conn: &Conn) -> bool {
 const MAX_COLLECT: usize = 64;
 /// Below this number of keys empty lists are let be.
 const TIDY: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Answer, No, Yes, belongs, connection, load, probe, udp};
+    use hairpin_engine::Instant;
+    use hairpin_engine::probe::{Loaded, Probe};
+    use hairpin_engine::track::ConnId;
+    use hairpin_wire::proto;
+
+    /// Asks about the first packet of a connection, which is confirmed after.
+    fn begin(probe: &mut Probe, loaded: &Loaded<dyn Match>, port: u16) -> (Answer, ConnId) {
+        let id = connection(probe, proto::TCP, port, |_| {});
+        let conn = probe.conns.remove(id).unwrap();
+        let id = probe.conns.insert_unconfirmed(Conn { status: Status::default(), ..conn }).unwrap();
+        belongs(probe, id, Class::New);
+        let answer = probe.ask(loaded);
+        if let Some(conn) = probe.conns.get_mut(id) {
+            conn.expires = Instant::from_secs(60);
+        }
+        probe.conns.confirm(id, probe.now.mono);
+        (answer, id)
+    }
+
+    fn tick(probe: &mut Probe) {
+        probe.now.mono = Instant::from_jiffies(probe.now.mono.jiffies() + 1);
+    }
+
+    #[test]
+    fn counts_open_connections() {
+        let mut probe = probe(udp(5, 80));
+        let limit = load(&mut probe, "-m connlimit --connlimit-above 2");
+        let (first, id) = begin(&mut probe, &limit, 1);
+        tick(&mut probe);
+        assert_eq!((first, begin(&mut probe, &limit, 2).0), (No, No));
+        tick(&mut probe);
+        assert_eq!(begin(&mut probe, &limit, 3).0, Yes);
+        // One that ended does not count, nor one that is closed.
+        tick(&mut probe);
+        probe.conns.remove(id);
+        assert_eq!(begin(&mut probe, &limit, 4).0, Yes);
+        let mut close = |port: u16| {
+            let tuple = probe.conns.iter().find(|(_, conn)| conn.tuples[0].src_id == port).map(|(id, _)| id).unwrap();
+            if let ProtoState::Tcp(track) = &mut probe.conns.get_mut(tuple).unwrap().proto {
+                track.state = TcpState::TimeWait;
+            }
+        };
+        close(2);
+        close(3);
+        tick(&mut probe);
+        assert_eq!(begin(&mut probe, &limit, 5).0, No);
+    }
+
+    #[test]
+    fn later_packets_are_not_counted_again() {
+        let mut probe = probe(udp(5, 80));
+        let limit = load(&mut probe, "-m connlimit --connlimit-upto 1");
+        let (answer, id) = begin(&mut probe, &limit, 1);
+        assert_eq!(answer, Yes);
+        for _ in 0..3 {
+            tick(&mut probe);
+            belongs(&mut probe, id, Class::Established(Direction::Reply));
+            assert_eq!(probe.ask(&limit), Yes);
+        }
+        // One that was there before the rule is not counted when it is not the first of its key.
+        let old = connection(&mut probe, proto::TCP, 9, |conn| conn.status.set(Status::ASSURED));
+        belongs(&mut probe, old, Class::Established(Direction::Original));
+        tick(&mut probe);
+        assert_eq!(probe.ask(&limit), Yes);
+    }
+}

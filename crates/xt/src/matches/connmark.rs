@@ -65,3 +65,21 @@ impl Match for ConnMark {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{No, Yes, belongs, check_in, connection, probe, udp};
+    use hairpin_engine::track::Class;
+
+    #[test]
+    fn compares_under_the_mask() {
+        let mut probe = probe(udp(5, 80));
+        check_in(&mut probe, "-m connmark --mark 0", No);
+        check_in(&mut probe, "-m connmark ! --mark 1", No);
+        let id = connection(&mut probe, 17, 5, |conn| conn.mark = 0x13);
+        belongs(&mut probe, id, Class::New);
+        check_in(&mut probe, "-m connmark --mark 3/0xf", Yes);
+        check_in(&mut probe, "-m connmark --mark 0x13/0xf", No);
+        check_in(&mut probe, "-m connmark ! --mark 0x12", Yes);
+    }
+}

@@ -304,3 +304,71 @@ fn expiry_fits(look: &Look<'_>, condition: If<(u32, u32)>) -> bool {
     let left = look.conn_seconds_left().unwrap_or(0);
     (u64::from(from)..=u64::from(to)).contains(&left) != condition.inverted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{No, Yes, belongs, check_in, connection, probe, udp};
+    use hairpin_engine::Instant;
+
+    const REPLY: Class = Class::Established(Direction::Reply);
+
+    #[test]
+    fn states() {
+        let mut probe = probe(udp(5, 80));
+        check_in(&mut probe, "-m conntrack --ctstate INVALID", Yes);
+        check_in(&mut probe, "-m conntrack --ctstate UNTRACKED", No);
+        probe.packet.meta.tracked = Tracked::Untracked;
+        check_in(&mut probe, "-m conntrack --ctstate UNTRACKED", Yes);
+        check_in(&mut probe, "-m conntrack ! --ctstate INVALID,NEW", Yes);
+        let id = connection(&mut probe, 17, 5, |conn| conn.status.set(Status::DST_NAT));
+        belongs(&mut probe, id, Class::New);
+        check_in(&mut probe, "-m conntrack --ctstate NEW,RELATED", Yes);
+        check_in(&mut probe, "-m conntrack --ctstate DNAT", Yes);
+        check_in(&mut probe, "-m conntrack --ctstate SNAT", No);
+        belongs(&mut probe, id, Class::Related(Direction::Reply));
+        check_in(&mut probe, "-m conntrack --ctstate RELATED", Yes);
+        check_in(&mut probe, "-m conntrack --ctstate ESTABLISHED", No);
+    }
+
+    /// Without a connection the state decides alone; without a state nothing fits, inverted or not.
+    #[test]
+    fn no_connection() {
+        let mut probe = probe(udp(5, 80));
+        check_in(&mut probe, "-m conntrack --ctstate INVALID --ctorigsrc 1.2.3.4 --ctproto 6", Yes);
+        check_in(&mut probe, "-m conntrack --ctorigsrc 10.0.0.1", No);
+        check_in(&mut probe, "-m conntrack ! --ctorigsrc 1.2.3.4", No);
+    }
+
+    #[test]
+    fn tuples() {
+        let mut probe = probe(udp(5, 80));
+        let id = connection(&mut probe, 17, 5, |_| {});
+        belongs(&mut probe, id, REPLY);
+        check_in(&mut probe, "-m conntrack --ctorigsrc 10.0.0.1 --ctorigdst 10.0.0.0/24 --ctproto 17", Yes);
+        check_in(&mut probe, "-m conntrack --ctreplsrc 10.0.0.2 ! --ctrepldst 10.0.0.2", Yes);
+        check_in(&mut probe, "-m conntrack --ctorigsrcport 1:5 --ctorigdstport 80 --ctreplsrcport 80:", Yes);
+        check_in(&mut probe, "-m conntrack --ctrepldstport 6:", No);
+        check_in(&mut probe, "-m conntrack ! --ctproto 17", No);
+        check_in(&mut probe, "-m conntrack --ctdir REPLY", Yes);
+        check_in(&mut probe, "-m conntrack --ctdir ORIGINAL", No);
+    }
+
+    #[test]
+    fn status_and_expiry() {
+        let mut probe = probe(udp(5, 80));
+        let id = connection(&mut probe, 17, 5, |conn| conn.status.set(Status::SEEN_REPLY));
+        belongs(&mut probe, id, REPLY);
+        check_in(&mut probe, "-m conntrack --ctstatus ASSURED,SEEN_REPLY", Yes);
+        check_in(&mut probe, "-m conntrack --ctstatus ASSURED", No);
+        check_in(&mut probe, "-m conntrack --ctstatus CONFIRMED", Yes);
+        // No status at all cannot be had.
+        check_in(&mut probe, "-m conntrack --ctstatus NONE", No);
+        check_in(&mut probe, "-m conntrack ! --ctstatus NONE", Yes);
+        probe.now.mono = Instant::from_secs(10);
+        let left = probe.conns.get(id).unwrap().seconds_left(probe.now.mono);
+        check_in(&mut probe, &format!("-m conntrack --ctexpire {left}"), Yes);
+        check_in(&mut probe, &format!("-m conntrack --ctexpire {}:", left + 1), No);
+        check_in(&mut probe, &format!("-m conntrack ! --ctexpire :{}", left - 1), Yes);
+    }
+}

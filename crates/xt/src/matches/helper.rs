@@ -43,10 +43,8 @@ impl Match for Helper {
     }
 
     fn matches(&self, look: &Look<'_>) -> bool {
-        let helper = look
-            .conn()
-            .and_then(|(conn, _)| conn.extra.as_ref()?.master)
-            .and_then(|master| look.other_conn(master)?.extra.as_ref()?.helper);
+        let master = look.conn().and_then(|(conn, _)| conn.master());
+        let helper = master.and_then(|master| look.other_conn(master)?.helper());
         // The kernel compares as many bytes as the helper's own name has.
         let fits = helper.is_some_and(|helper| self.name.is_empty() || self.name.starts_with(helper));
         fits != self.inverted
@@ -68,3 +66,25 @@ impl Match for Helper {
 
 /// The longest name with its final zero byte is 30.
 const MAX_BYTES: usize = 29;
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{No, Yes, belongs, check_in, connection, probe, udp};
+    use hairpin_engine::track::Class;
+
+    #[test]
+    fn the_announced_connection_fits() {
+        let mut probe = probe(udp(5, 80));
+        let master = connection(&mut probe, 6, 5, |conn| conn.extra_mut().helper = Some("ftp"));
+        let data = connection(&mut probe, 6, 6, |conn| conn.extra_mut().master = Some(master));
+        belongs(&mut probe, master, Class::New);
+        check_in(&mut probe, "-m helper --helper ftp", No);
+        check_in(&mut probe, "-m helper ! --helper ftp", Yes);
+        belongs(&mut probe, data, Class::New);
+        check_in(&mut probe, "-m helper --helper ftp", Yes);
+        check_in(&mut probe, "-m helper --helper ftp-2121", Yes);
+        check_in(&mut probe, "-m helper --helper tftp", No);
+        check_in(&mut probe, "-m helper --helper \"\"", Yes);
+        check_in(&mut probe, "-m helper ! --helper ftp", No);
+    }
+}

@@ -65,3 +65,20 @@ impl Match for State {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{No, Yes, belongs, check_in, connection, probe, udp};
+    use hairpin_engine::track::{Class, Direction};
+
+    #[test]
+    fn states() {
+        let mut probe = probe(udp(5, 80));
+        check_in(&mut probe, "-m state --state INVALID", Yes);
+        check_in(&mut probe, "-m state ! --state INVALID", No);
+        let id = connection(&mut probe, 17, 5, |_| {});
+        belongs(&mut probe, id, Class::Established(Direction::Original));
+        check_in(&mut probe, "-m state --state RELATED,ESTABLISHED", Yes);
+        check_in(&mut probe, "-m state --state NEW", No);
+    }
+}

@@ -187,7 +187,7 @@ fn parse_weekdays(text: &str) -> Result<u8, SyntaxError> {
             (Some(day), _) => days |= u8::try_from(day).ok().and_then(|day| 1u8.checked_shl(day.into())).unwrap_or(0),
             (None, name) => {
                 let same = |day: &&str| day.get(..2) == name.get(..2) && name.len() >= 2;
-                match WEEKDAYS.iter().position(|day| same(day)) {
+                match WEEKDAYS.iter().position(same) {
                     Some(at) => days |= 2 << at,
                     None => {
                         let message = format!("{name} is not a valid day specifier");
