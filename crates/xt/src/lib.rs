@@ -6,6 +6,7 @@
 
 mod ext6;
 mod nat_range;
+mod npt;
 mod opts6;
 mod ports;
 mod spi;
@@ -167,10 +168,13 @@ extensions! { TARGETS: TargetSpec in targets {
     connsecmark,
     ct,
     dnat,
+    dnpt,
     dscp,
     ecn,
     hl,
     hmark,
+    idletimer,
+    led,
     log,
     mark,
     masquerade,
@@ -183,10 +187,12 @@ extensions! { TARGETS: TargetSpec in targets {
     reject6,
     secmark,
     snat,
+    snpt,
     tcpmss,
     tcpoptstrip,
     tee,
     tos,
+    tproxy,
     trace,
     ttl,
 } }

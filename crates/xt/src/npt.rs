@@ -1,0 +1,168 @@
+//! Network prefix translation of IPv6 (RFC 6296), the two directions of it: the targets SNPT and DNPT.
+
+use crate::option::{Given, Parsed, SyntaxError};
+use crate::value;
+use hairpin_engine::rule::{Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::{DropReason, Edit, Hook, Hooks};
+use hairpin_wire::{Addr, Family, checksum, proto};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// Which address is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// SNPT.
+    Source,
+    /// DNPT.
+    Destination,
+}
+
+impl Side {
+    /// Where the address is in the IPv6 header.
+    const fn offset(self) -> usize {
+        match self {
+            Side::Source => 8,
+            Side::Destination => 24,
+        }
+    }
+
+    const fn other(self) -> Side {
+        match self {
+            Side::Source => Side::Destination,
+            Side::Destination => Side::Source,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Prefix {
+    addr: Addr,
+    length: u8,
+}
+
+impl Prefix {
+    fn has(self, addr: Addr) -> bool {
+        addr.in_net(self.addr, Family::V6.mask(self.length))
+    }
+}
+
+/// A translation of prefixes. It is the one target that changes an address itself: there is no connection that could.
+#[derive(Debug)]
+struct Npt {
+    side: Side,
+    from: Prefix,
+    to: Prefix,
+}
+
+/// Makes either direction's.
+pub(crate) fn build(parsed: &Parsed<'_>, side: Side) -> Result<Arc<dyn Target>, SyntaxError> {
+    let get = |name: &str| {
+        let missing = || parsed.error(format_args!("option \"--{name}\" must be specified"));
+        parsed.get(name).ok_or_else(missing).and_then(|given| prefix(parsed, given))
+    };
+    Ok(Arc::new(Npt { side, from: get("src-pfx")?, to: get("dst-pfx")? }))
+}
+
+fn prefix(parsed: &Parsed<'_>, given: &Given) -> Result<Prefix, SyntaxError> {
+    let (addr, mask) = value::host_mask(parsed, given)?;
+    // A mask with holes counts as a full one, which the kernel then refuses as too long.
+    Ok(Prefix { addr, length: value::prefix_of(parsed.family, mask).unwrap_or(parsed.family.bits()) })
+}
+
+impl Npt {
+    /// The address with the new prefix, and one word of it changed so that the checksum of the whole stays as it was. None when
+    /// there is no word that could be changed.
+    fn map(&self, addr: Addr) -> Option<Addr> {
+        let length = self.from.length.max(self.to.length);
+        let mask = Family::V6.mask(length);
+        let addr = (addr.0 & !mask.0) | (self.to.addr.0 & mask.0);
+        let word = |n: u32| (addr >> (112 - 16 * n)) as u16;
+        // Up to 48 bits of prefix leave the subnet; else the first word of the interface id that is not all ones (0xffff is
+        // the other zero).
+        let place = if length <= 48 { 3 } else { (4..8).find(|n| word(*n) != 0xffff)? };
+        let sum = |addr: Addr| checksum::sum(&addr.0.to_be_bytes());
+        let taken = checksum::combine(sum(self.from.addr), u32::from(checksum::finish(sum(self.to.addr))));
+        let adjusted = !checksum::finish(checksum::combine(u32::from(word(place)), taken));
+        let adjusted = if adjusted == 0xffff { 0 } else { adjusted };
+        let shift = 112 - 16 * place;
+        Some(Addr(addr & !(0xffff << shift) | u128::from(adjusted) << shift))
+    }
+
+    /// Translates the address of this side in the header at `at`.
+    fn rewrite(&self, packet: &mut [u8], at: usize, side: Side) -> Option<()> {
+        let at = at + side.offset();
+        let place = packet.get_mut(at..at + 16)?;
+        let new = self.map(Addr::read(Family::V6, place))?;
+        new.write(Family::V6, place);
+        Some(())
+    }
+
+    /// Where the packet is that an ICMPv6 error quotes, if its other end has the prefix: there the error's receiver is told of
+    /// a packet that it did not send like this.
+    fn quoted(&self, packet: &[u8]) -> Option<usize> {
+        const QUOTE: usize = 48;
+        let is_error =
+            packet.get(6) == Some(&proto::ICMPV6) && packet.get(40).is_some_and(|kind| (1..=4).contains(kind));
+        let at = QUOTE + self.side.other().offset();
+        let addr = packet.get(at..at + 16).filter(|_| is_error && packet.len() >= QUOTE + 40)?;
+        self.from.has(Addr::read(Family::V6, addr)).then_some(QUOTE)
+    }
+}
+
+impl Target for Npt {
+    fn name(&self) -> &'static str {
+        match self.side {
+            Side::Source => "SNPT",
+            Side::Destination => "DNPT",
+        }
+    }
+
+    fn act(&self, edit: &mut Edit<'_>) -> Verdict {
+        let packet = edit.packet();
+        let quoted = self.quoted(packet.ip());
+        if self.rewrite(packet.ip_mut(), 0, self.side).is_none() {
+            return Verdict::Drop(DropReason::NatFailed);
+        }
+        if let Some(at) = quoted {
+            // What cannot be changed in a quote stays.
+            let _ = self.rewrite(packet.ip_mut(), at, self.side.other());
+        }
+        // Nothing about lengths was changed, so the headers are where they were.
+        let _ = packet.refresh();
+        Verdict::Continue
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (option, prefix) in [("src-pfx", self.from), ("dst-pfx", self.to)] {
+            if !prefix.addr.is_unspecified() {
+                write!(f, " --{option} {}/{}", value::show_addr(Family::V6, prefix.addr), prefix.length)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scope(&self) -> Scope {
+        let hooks = match self.side {
+            Side::Source => Hooks::of(&[Hook::Input, Hook::Postrouting]),
+            Side::Destination => Hooks::of(&[Hook::Prerouting, Hook::Output]),
+        };
+        Scope { tables: Tables::of(&[TableId::Mangle]), hooks, protocols: Protocols::Any }
+    }
+
+    fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
+        for prefix in [self.from, self.to] {
+            if prefix.length > 64 {
+                return Err(Refused::Invalid("ip6t_NPT: a prefix of more than 64 bits".to_owned()));
+            }
+            if prefix.addr.masked(Family::V6.mask(prefix.length)) != prefix.addr {
+                return Err(Refused::Invalid("ip6t_NPT: a prefix with bits behind its length".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
