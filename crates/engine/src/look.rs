@@ -4,6 +4,7 @@
 
 use crate::event::Event;
 use crate::hook::Hook;
+use crate::link::IcmpError;
 use crate::net::{IfIndex, IfName, Interface, LinkKind, Net};
 use crate::packet::{LinkType, Origin, Packet, Sender, Template};
 use crate::rng::Rng;
@@ -443,6 +444,7 @@ pub(crate) fn out_device(hook: Hook, packet: &Packet) -> Option<IfIndex> {
 pub(crate) struct Effects {
     pub(crate) events: Vec<Event>,
     pub(crate) copies: Vec<Copy>,
+    pub(crate) errors: Vec<IcmpError>,
 }
 
 /// A copy that TEE asked for.
@@ -536,6 +538,11 @@ impl<'a> Edit<'a> {
         if !self.packet.meta.is_copy {
             self.effects.copies.push(Copy { packet: self.packet.clone(), gateway, oif });
         }
+    }
+
+    /// Tells the sender, by an ICMP error about the packet as it is after this table, whatever its verdict.
+    pub fn tell_sender(&mut self, error: IcmpError) {
+        self.effects.errors.push(error);
     }
 
     /// Reports something.

@@ -2,6 +2,7 @@
 
 use crate::option::{Given, Parsed, SyntaxError};
 use crate::value;
+use hairpin_engine::link::IcmpError;
 use hairpin_engine::rule::{Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Hook, Hooks};
 use hairpin_wire::{Addr, Family, checksum, proto};
@@ -71,31 +72,39 @@ fn prefix(parsed: &Parsed<'_>, given: &Given) -> Result<Prefix, SyntaxError> {
 }
 
 impl Npt {
-    /// The address with the new prefix, and one word of it changed so that the checksum of the whole stays as it was. None when
+    /// The address with the new prefix.
+    fn exchanged(&self, addr: Addr) -> Addr {
+        let mask = Family::V6.mask(self.length());
+        Addr((addr.0 & !mask.0) | (self.to.addr.0 & mask.0))
+    }
+
+    /// An address with the new prefix, with one word changed so that the checksum of the whole is what it was before. None when
     /// there is no word that could be changed.
-    fn map(&self, addr: Addr) -> Option<Addr> {
-        let length = self.from.length.max(self.to.length);
-        let mask = Family::V6.mask(length);
-        let addr = (addr.0 & !mask.0) | (self.to.addr.0 & mask.0);
-        let word = |n: u32| (addr >> (112 - 16 * n)) as u16;
+    fn neutral(&self, addr: Addr) -> Option<Addr> {
+        let word = |n: u32| (addr.0 >> (112 - 16 * n)) as u16;
         // Up to 48 bits of prefix leave the subnet; else the first word of the interface id that is not all ones (0xffff is
         // the other zero).
-        let place = if length <= 48 { 3 } else { (4..8).find(|n| word(*n) != 0xffff)? };
+        let place = if self.length() <= 48 { 3 } else { (4..8).find(|n| word(*n) != 0xffff)? };
         let sum = |addr: Addr| checksum::sum(&addr.0.to_be_bytes());
         let taken = checksum::combine(sum(self.from.addr), u32::from(checksum::finish(sum(self.to.addr))));
         let adjusted = !checksum::finish(checksum::combine(u32::from(word(place)), taken));
         let adjusted = if adjusted == 0xffff { 0 } else { adjusted };
         let shift = 112 - 16 * place;
-        Some(Addr(addr & !(0xffff << shift) | u128::from(adjusted) << shift))
+        Some(Addr(addr.0 & !(0xffff << shift) | u128::from(adjusted) << shift))
     }
 
-    /// Translates the address of this side in the header at `at`.
-    fn rewrite(&self, packet: &mut [u8], at: usize, side: Side) -> Option<()> {
+    const fn length(&self) -> u8 {
+        if self.from.length > self.to.length { self.from.length } else { self.to.length }
+    }
+
+    /// Translates the address of this side in the header at `at`; false when it could not be made neutral.
+    fn rewrite(&self, packet: &mut [u8], at: usize, side: Side) -> bool {
         let at = at + side.offset();
-        let place = packet.get_mut(at..at + 16)?;
-        let new = self.map(Addr::read(Family::V6, place))?;
-        new.write(Family::V6, place);
-        Some(())
+        let Some(place) = packet.get_mut(at..at + 16) else { return false };
+        let exchanged = self.exchanged(Addr::read(Family::V6, place));
+        let neutral = self.neutral(exchanged);
+        neutral.unwrap_or(exchanged).write(Family::V6, place);
+        neutral.is_some()
     }
 
     /// Where the packet is that an ICMPv6 error quotes, if its other end has the prefix: there the error's receiver is told of
@@ -121,16 +130,20 @@ impl Target for Npt {
     fn act(&self, edit: &mut Edit<'_>) -> Verdict {
         let packet = edit.packet();
         let quoted = self.quoted(packet.ip());
-        if self.rewrite(packet.ip_mut(), 0, self.side).is_none() {
-            return Verdict::Drop(DropReason::NatFailed);
-        }
-        if let Some(at) = quoted {
-            // What cannot be changed in a quote stays.
-            let _ = self.rewrite(packet.ip_mut(), at, self.side.other());
+        let done = self.rewrite(packet.ip_mut(), 0, self.side);
+        if let Some(at) = quoted
+            && done
+        {
+            self.rewrite(packet.ip_mut(), at, self.side.other());
         }
         // Nothing about lengths was changed, so the headers are where they were.
         let _ = packet.refresh();
-        Verdict::Continue
+        if done {
+            return Verdict::Continue;
+        }
+        // Parameter problem, erroneous header field: RFC 6296, section 3.6 asks for destination unreachable, Linux sends this.
+        edit.tell_sender(IcmpError::new(4, 0, self.side.offset() as u32));
+        Verdict::Drop(DropReason::NatFailed)
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -74,6 +74,9 @@ impl Path<'_> {
                 self.send_copy(copy, hook);
             }
         }
+        for error in std::mem::take(&mut self.engine.effects.errors) {
+            self.send_error(p, error);
+        }
         verdict
     }
 }
