@@ -3,10 +3,11 @@
 use crate::option::{Given, NoNames, Opt, Parsed, SyntaxError};
 use crate::{Case, MATCHES, MatchSpec, find_match};
 use hairpin_engine::Packet;
-use hairpin_engine::net::{IfIndex, IfName, Interface, LinkKind};
+use hairpin_engine::net::{IfIndex, IfName, Interface, LinkKind, Net};
 pub(crate) use hairpin_engine::probe::Answer;
 use hairpin_engine::probe::{Loaded, Probe};
 use hairpin_engine::rule::{Action, Counter, Header, Match, Place, Refused, Rule, TableId};
+use hairpin_engine::setup::{NewAddress, NewInterface, Setup};
 use hairpin_engine::track::{Class, Conn, ConnId, Tracked, Tuple, Zone};
 use hairpin_engine::{Hook, Hooks, Instant};
 use hairpin_wire::{Addr, Family, Mac, build};
@@ -38,10 +39,27 @@ pub(crate) fn load(probe: &mut Probe, rule: &str) -> Loaded<dyn Match> {
 
 /// What the kernel says to a rule with this match alone, in filter FORWARD.
 pub(crate) fn loads(built: Arc<dyn Match>) -> Result<(), Refused> {
+    loads_at(built, Hook::Forward)
+}
+
+/// What the kernel says to a rule with this match alone, in the chain of a hook.
+pub(crate) fn loads_at(built: Arc<dyn Match>, hook: Hook) -> Result<(), Refused> {
     let (header, counter) = (Header::default(), Counter::default());
     let rule = Rule { header, matches: vec![Arc::clone(&built)], action: Action::None, counter };
-    let hooks = Hooks::of(&[Hook::Forward]);
+    let hooks = Hooks::of(&[hook]);
     built.check(&Place { family: Family::V4, table: TableId::Filter, hooks, rule: &rule })
+}
+
+/// A host with eth0 (number 2, 10.0.0.254/24) and eth1 (number 3, 192.168.1.1/24).
+pub(crate) fn host() -> Net {
+    let interface = |name: &str, addr: u32| {
+        let address = NewAddress { family: Family::V4, addr: Addr::v4(addr), prefix: 24, scope: None, broadcast: None };
+        let mut interface = NewInterface::ethernet(name, Mac([2, 0, 0, 0, 0, 1]));
+        interface.addresses.push(address);
+        interface
+    };
+    let interfaces = vec![interface("eth0", 0x0a00_00fe), interface("eth1", 0xc0a8_0101)];
+    Setup { interfaces, ..Setup::default() }.build().expect("a host")
 }
 
 /// A confirmed connection from port `port` of [`SRC`] to port 80 of [`DST`], from now on for 60 seconds.

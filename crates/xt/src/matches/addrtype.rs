@@ -203,3 +203,40 @@ const BLACKHOLE: u16 = 1 << 6;
 const UNREACHABLE: u16 = 1 << 7;
 const PROHIBIT: u16 = 1 << 8;
 const THROW: u16 = 1 << 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{No, SRC, Yes, check_in, host, loads, parse, probe};
+    use hairpin_engine::Packet;
+    use hairpin_wire::build;
+
+    #[test]
+    fn types_by_the_local_table() {
+        let mut probe = probe(build::ip(Family::V4, SRC, SRC, 17, &[]));
+        probe.net = host();
+        let mut to = |dst: u32, rule: &str, expected| {
+            probe.packet = Packet::from_ip(&build::ip(Family::V4, SRC, Addr::v4(dst), 17, &[])).unwrap();
+            probe.packet.meta.iif = Some(IfIndex(2));
+            check_in(&mut probe, &format!("-m addrtype {rule}"), expected);
+        };
+        to(0x0a00_00fe, "--dst-type LOCAL", Yes);
+        to(0x0a00_00fe, "--dst-type LOCAL --limit-iface-in", Yes);
+        to(0xc0a8_0101, "--dst-type LOCAL --limit-iface-in", No);
+        to(0xc0a8_0101, "! --dst-type LOCAL", No);
+        to(0x0a00_00ff, "--dst-type BROADCAST", Yes);
+        to(0xffff_ffff, "--dst-type BROADCAST", Yes);
+        to(0xe000_0001, "--dst-type MULTICAST,BROADCAST", Yes);
+        to(0x0808_0808, "--dst-type UNICAST ! --src-type LOCAL", Yes);
+    }
+
+    #[test]
+    fn what_the_kernel_refuses() {
+        let refused = |rule: &str| loads(parse(Family::V4, rule).unwrap()).is_err();
+        // Both devices are known in FORWARD.
+        assert!(!refused("-m addrtype --src-type LOCAL --limit-iface-out"));
+        let built = parse(Family::V4, "-m addrtype --src-type LOCAL --limit-iface-out").unwrap();
+        let at = |hook: Hook| crate::testing::loads_at(built.clone(), hook).is_err();
+        assert!(at(Hook::Input) && at(Hook::Prerouting) && !at(Hook::Output) && !at(Hook::Postrouting));
+    }
+}

@@ -73,3 +73,30 @@ impl Match for Realm {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{No, Yes, check_in, probe, udp};
+    use hairpin_engine::net::IfIndex;
+    use hairpin_engine::route::{Route, RouteType};
+
+    #[test]
+    fn compares_under_the_mask() {
+        let mut probe = probe(udp(1, 2));
+        check_in(&mut probe, "-m realm --realm 0", Yes);
+        probe.packet.meta.route = Some(Route {
+            kind: RouteType::Unicast,
+            oif: IfIndex(2),
+            gateway: None,
+            prefsrc: None,
+            mtu: 1500,
+            hop_limit: 0,
+            advmss: 0,
+            realm: 0x0003_0012,
+            redirect: false,
+        });
+        check_in(&mut probe, "-m realm --realm 0x12/0xffff", Yes);
+        check_in(&mut probe, "-m realm --realm 0x12", No);
+        check_in(&mut probe, "-m realm ! --realm 0x30012", No);
+    }
+}

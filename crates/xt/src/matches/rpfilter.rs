@@ -85,3 +85,31 @@ impl Match for RpFilter {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DST, No, Yes, check_in, host, probe, udp};
+    use hairpin_engine::net::{IfIndex, LO};
+    use hairpin_engine::{Hook, Packet};
+    use hairpin_wire::{Addr, Family, build};
+
+    #[test]
+    fn the_way_back() {
+        let mut probe = probe(udp(1, 2));
+        (probe.net, probe.hook) = (host(), Hook::Prerouting);
+        let mut from = |src: u32, dev: IfIndex, rule: &str, expected| {
+            probe.packet = Packet::from_ip(&build::ip(Family::V4, Addr::v4(src), DST, 17, &[])).unwrap();
+            probe.packet.meta.iif = Some(dev);
+            check_in(&mut probe, &format!("-m rpfilter {rule}"), expected);
+        };
+        from(0x0a00_0001, IfIndex(2), "", Yes);
+        from(0x0a00_0001, IfIndex(2), "--invert", No);
+        from(0x0a00_0001, IfIndex(3), "", No);
+        from(0x0a00_0001, IfIndex(3), "--loose", Yes);
+        // No route back at all.
+        from(0x0808_0808, IfIndex(2), "--loose", No);
+        from(0x0a00_00fe, IfIndex(2), "--loose", No);
+        from(0x0a00_00fe, IfIndex(2), "--loose --accept-local", Yes);
+        from(0x0808_0808, LO, "", Yes);
+    }
+}
