@@ -80,7 +80,7 @@ pub fn classify(packet: &Packet, ports: &OpenPorts, net: &Net) -> Local {
         (_, proto::TCP) => tcp(packet, ports),
         (_, proto::UDP | proto::UDPLITE) => udp(packet, protocol, ports),
         // The kernel itself takes them.
-        (Family::V4, proto::IGMP | PIM) => Local::Deliver,
+        (Family::V4, proto::IGMP) | (_, PIM) => Local::Deliver,
         (Family::V4, _) => {
             Local::Answer(Answer::Error(IcmpError::new(icmp4::UNREACHABLE, icmp4::unreachable::PROTOCOL, 0)))
         }
@@ -130,7 +130,7 @@ fn icmp_v6(packet: &Packet, net: &Net) -> Local {
         _ => false,
     };
     match icmp.kind() {
-        icmp6::ECHO if ignored || packet.src().is_unspecified() => NOBODY,
+        icmp6::ECHO if ignored => NOBODY,
         icmp6::ECHO => Local::Answer(Answer::Echo),
         _ => Local::Deliver,
     }
@@ -201,7 +201,7 @@ fn upper_layer(packet: &Packet, net: &Net) -> Result<u8, Local> {
             _ => (proto::NONE, 8),
         };
         match next {
-            proto::TCP | proto::UDP | proto::UDPLITE | proto::ICMPV6 => return Ok(next),
+            proto::TCP | proto::UDP | proto::UDPLITE | proto::ICMPV6 | PIM => return Ok(next),
             proto::NONE => return Err(NOBODY),
             // Read before PREROUTING; anywhere else it is not known.
             proto::HOPOPTS if at == ipv6::HEADER_LEN => {}
@@ -344,7 +344,7 @@ mod tests {
         let echo = build::Echo::default();
         let packet = |src: &str| received(&echo.packet(Family::V6, v6(src), v6("2001:db8:1::1")));
         assert_eq!(ask(packet("2001:db8:1::2")), Local::Answer(Answer::Echo));
-        assert_eq!(ask(packet("::")), NOBODY);
+        assert_eq!(ask(packet("::")), Local::Answer(Answer::Echo));
     }
 
     #[test]

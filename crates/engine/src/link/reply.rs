@@ -131,8 +131,15 @@ pub fn tcp_reset(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
         Family::V6 => {
             let ports = (reset.src_port, reset.dst_port);
             let oif = on_link_device(segment, dst);
-            let key =
-                OutputKey { src: Some(src), mark, oif, protocol: proto::TCP, ports, ..OutputKey::to(Family::V6, dst) };
+            let key = OutputKey {
+                src: Some(src),
+                mark,
+                oif,
+                any_source: true,
+                protocol: proto::TCP,
+                ports,
+                ..OutputKey::to(Family::V6, dst)
+            };
             let route = host.net.route_output(&key).ok()?;
             const REFLECT: i64 = 1;
             let asked = host.net.sysctl.ipv6.flowlabel_reflect & REFLECT != 0;
@@ -187,12 +194,14 @@ pub fn reject_reset(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
             })
         }
         Family::V6 => {
-            let unicast = |addr: Addr| !addr.is_unspecified() && !addr.is_multicast(family);
+            // An IPv4 address in IPv6's form is not unicast to Linux.
+            let is_mapped = |addr: Addr| addr.0 >> 32 == 0xffff;
+            let unicast = |addr: Addr| !addr.is_unspecified() && !addr.is_multicast(family) && !is_mapped(addr);
             if !unicast(src) || !unicast(dst) {
                 return None;
             }
-            let oif = on_link_device(segment, dst);
-            let route = host.net.route_output(&OutputKey { src: Some(src), any_source: true, oif, ..key }).ok()?;
+            // Linux does not ask which link an address of that link is on here.
+            let route = host.net.route_output(&OutputKey { src: Some(src), any_source: true, ..key }).ok()?;
             finish_v6(Header { src, dst, ..Header::default() }, proto::TCP, &payload, route, mark, host)
         }
     }
@@ -463,7 +472,8 @@ fn echo_reply_v6(request: &Packet, host: &mut Host<'_>) -> Option<Packet> {
     let mark = reply_mark(request, net);
     // The answer goes back by the device that the request came by, where it is free to choose its source.
     let oif = if own.is_none() { request.meta.iif } else { on_link_device(request, dst) };
-    let key = OutputKey { src: own, mark, oif, protocol: proto::ICMPV6, ..OutputKey::to(Family::V6, dst) };
+    let key =
+        OutputKey { src: own, mark, oif, any_source: true, protocol: proto::ICMPV6, ..OutputKey::to(Family::V6, dst) };
     let route = net.route_output(&key).ok()?;
     let limited = request.meta.iif != Some(LO) && is_limited_v6(icmp6::ECHO_REPLY, net);
     if limited && !(host.limiter.allows_any(limits_v6(net, 128), host.now.mono) && pays_v6(&key, dst, host)) {
@@ -640,7 +650,7 @@ fn is_intact(packet: &Packet) -> bool {
     }
     match head.protocol {
         proto::UDP if matches!(packet.l4(), [_, _, _, _, _, _, 0, 0, ..]) => true,
-        proto::GRE | proto::AH | proto::ESP | proto::SCTP | proto::UDPLITE | proto::DCCP => true,
+        proto::GRE | proto::AH | proto::ESP | proto::SCTP | proto::UDPLITE => true,
         protocol => adds_up(packet, protocol),
     }
 }

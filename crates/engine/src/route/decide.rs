@@ -620,7 +620,9 @@ impl Net {
     }
 
     fn output6(&self, key: &OutputKey) -> Result<Route, OutputError> {
-        let dst = if key.dst.is_unspecified() { LOOPBACK6 } else { key.dst };
+        // A socket that sends to nobody sends to this host; an answer to nobody takes the default route.
+        let to_self = key.dst.is_unspecified() && !key.any_source;
+        let dst = if to_self { LOOPBACK6 } else { key.dst };
         let src = key.src.filter(|src| !src.is_unspecified());
         if let Some(dev) = key.oif {
             let device = self.interface(dev).ok_or(output_error(Errno::NoDevice))?;
