@@ -404,7 +404,7 @@ impl Source {
 struct Slab {
     pieces: Vec<Vec<Entry>>,
     /// Links by source, allocated once NAT uses them.
-    sources: Vec<SourceLinks>,
+    sources: Vec<Vec<SourceLinks>>,
     free: Option<u32>,
     /// Places handed out at least once.
     used: u32,
@@ -447,28 +447,48 @@ impl SourceLinks {
 const PIECE_BITS: u32 = 14;
 const PIECE: usize = 1 << PIECE_BITS;
 
+/// The piece of a place, and where it is in it.
+#[inline]
+fn split(slot: u32) -> (usize, usize) {
+    ((slot >> PIECE_BITS) as usize, slot as usize & (PIECE - 1))
+}
+
+/// An empty piece. The first one grows as it is needed, for the small tables of which there may be many.
+fn new_piece<T>(number: usize) -> Vec<T> {
+    if number == 0 { Vec::new() } else { Vec::with_capacity(PIECE) }
+}
+
 impl Slab {
     #[inline]
     fn get(&self, slot: u32) -> Option<&Entry> {
-        self.pieces.get((slot >> PIECE_BITS) as usize)?.get(slot as usize & (PIECE - 1))
+        let (piece, place) = split(slot);
+        self.pieces.get(piece)?.get(place)
     }
 
     #[inline]
     fn get_mut(&mut self, slot: u32) -> Option<&mut Entry> {
-        self.pieces.get_mut((slot >> PIECE_BITS) as usize)?.get_mut(slot as usize & (PIECE - 1))
+        let (piece, place) = split(slot);
+        self.pieces.get_mut(piece)?.get_mut(place)
     }
 
     /// The links of a connection that is in the index of sources.
     fn source(&self, slot: u32) -> Option<&SourceLinks> {
-        self.sources.get(slot as usize).filter(|links| links.newer != OUT)
+        let (piece, place) = split(slot);
+        self.sources.get(piece)?.get(place).filter(|links| links.newer != OUT)
     }
 
     fn set_source(&mut self, slot: u32, change: impl FnOnce(&mut SourceLinks)) {
-        if self.sources.len() <= slot as usize {
-            self.sources.resize(self.used as usize, SourceLinks::OUT);
+        let (piece, place) = split(slot);
+        while self.sources.len() <= piece {
+            self.sources.push(new_piece(self.sources.len()));
         }
-        if let Some(links) = self.sources.get_mut(slot as usize) {
-            change(links);
+        if let Some(links) = self.sources.get_mut(piece) {
+            if links.len() <= place {
+                links.resize(place + 1, SourceLinks::OUT);
+            }
+            if let Some(links) = links.get_mut(place) {
+                change(links);
+            }
         }
     }
 
@@ -493,10 +513,9 @@ impl Slab {
         if slot >= (1 << 31) - 1 {
             return None;
         }
-        let piece = (slot >> PIECE_BITS) as usize;
+        let (piece, _) = split(slot);
         if piece == self.pieces.len() {
-            // The first piece grows as it is needed, for the small tables of which there may be many.
-            self.pieces.push(if piece == 0 { Vec::new() } else { Vec::with_capacity(PIECE) });
+            self.pieces.push(new_piece(piece));
         }
         self.pieces.get_mut(piece)?.push(Entry { conn: None, generation: 0, armed: 0, links: Links::OUT });
         self.used += 1;
@@ -524,7 +543,8 @@ impl Slab {
 
     fn bytes(&self) -> usize {
         let places: usize = self.pieces.iter().map(Vec::capacity).sum();
-        places * size_of::<Entry>() + self.sources.capacity() * size_of::<SourceLinks>()
+        let links: usize = self.sources.iter().map(Vec::capacity).sum();
+        places * size_of::<Entry>() + links * size_of::<SourceLinks>()
     }
 }
 
