@@ -746,10 +746,9 @@ impl Builder {
         let nowhere = || Problem::Gateway(family, via, hop.dev.clone());
         let policy = if family == Family::V4 { &ways.v4 } else { &ways.v6 };
         let table = new.table.unwrap_or(TableId::MAIN);
-        let in_table = policy.table(table).and_then(|table| policy::search(table, &flow).ok());
-        let found = match in_table {
-            Some(found) => found,
-            None => match policy.lookup(&flow, &self.interfaces) {
+        let found = match policy.search_table(table, &flow) {
+            Ok(found) => found,
+            Err(_) => match policy.lookup(&flow, &self.interfaces) {
                 Ok(found) => found,
                 Err(_) if self.is_behind_down_device(family, via) => return Ok(None),
                 Err(_) => return Err(nowhere()),
@@ -872,7 +871,7 @@ impl Ways {
     }
 
     fn is_local(&self, addr: Addr) -> bool {
-        let found = self.v4.lookup_local(&policy::plain_flow(Family::V4, addr));
+        let found = self.v4.search_table(TableId::LOCAL, &policy::plain_flow(Family::V4, addr));
         found.is_ok_and(|found| found.route.kind == RouteType::Local)
     }
 }
@@ -1225,6 +1224,7 @@ mod tests {
                 At::Route(0),
                 "on no subnet of eth1",
             ),
+            (|s| s.routes.push("10.0.0.0/8 via 10.0.1.255".parse().unwrap()), At::Route(0), "invalid gateway"),
             (|s| s.routes.push("10.0.0.0/8 via 224.0.0.1".parse().unwrap()), At::Route(0), "cannot be an address"),
             (|s| s.routes.push("10.0.0.0/8 dev eht0".parse().unwrap()), At::Route(0), "did you mean eth0?"),
             (|s| s.routes.push("10.0.0.0/8 dev eth0 src 9.9.9.9".parse().unwrap()), At::Route(0), "Invalid prefsrc"),

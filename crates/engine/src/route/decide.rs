@@ -1,5 +1,6 @@
 //! Decisions: where a received packet goes, where a local one goes, and from which address.
 
+use super::fib::TableId;
 use super::multipath;
 use super::policy::{Found, Policy, Refused, plain_flow};
 use super::source6;
@@ -660,7 +661,7 @@ impl Net {
     /// The device of a source address that is this host's, by its addresses and then by the local table.
     fn source_device(&self, src: Addr) -> Option<IfIndex> {
         self.owner(Family::V4, src).or_else(|| {
-            let found = self.policy4.lookup_local(&plain_flow(Family::V4, src)).ok()?;
+            let found = self.policy4.search_table(TableId::LOCAL, &plain_flow(Family::V4, src)).ok()?;
             (found.route.kind == RouteType::Local).then_some(found.hop.dev)
         })
     }
@@ -672,7 +673,7 @@ impl Net {
         if addr.is_multicast(Family::V4) {
             return AddressType::Multicast;
         }
-        let Ok(found) = self.policy4.lookup_local(&plain_flow(Family::V4, addr)) else {
+        let Ok(found) = self.policy4.search_table(TableId::LOCAL, &plain_flow(Family::V4, addr)) else {
             return AddressType::Unicast;
         };
         let first = found.route.hops.first().map(|hop| hop.dev);

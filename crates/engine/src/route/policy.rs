@@ -207,6 +207,12 @@ impl Policy {
         self.tables.get(at).map(|(_, table)| table)
     }
 
+    /// What one table says. While no rule was added, `local` and `main` are one (IPv4).
+    pub(crate) fn search_table(&self, id: TableId, flow: &Flow) -> Result<Found<'_>, Refused> {
+        let merged = self.merged.as_ref().filter(|_| matches!(id, TableId::LOCAL | TableId::MAIN));
+        merged.or_else(|| self.table(id)).map_or(Err(Refused::Throw), |table| search(table, flow))
+    }
+
     /// The route for a flow by the rules.
     pub(crate) fn lookup(&self, flow: &Flow, interfaces: &[Interface]) -> Result<Found<'_>, Refused> {
         if let Some(merged) = &self.merged {
@@ -238,15 +244,10 @@ impl Policy {
         }
         Err(Refused::NoRoute)
     }
-
-    /// What the `local` table alone says (while no rule was added, that is `main` too).
-    pub(crate) fn lookup_local(&self, flow: &Flow) -> Result<Found<'_>, Refused> {
-        self.merged.as_ref().or_else(|| self.table(TableId::LOCAL)).map_or(Err(Refused::Throw), |t| search(t, flow))
-    }
 }
 
 /// The route of one table for a flow; [`Refused::Throw`] when there is none.
-pub(crate) fn search<'a>(table: &'a Table, flow: &Flow) -> Result<Found<'a>, Refused> {
+fn search<'a>(table: &'a Table, flow: &Flow) -> Result<Found<'a>, Refused> {
     for routes in table.covering(flow.dst) {
         let found = match flow.family {
             Family::V4 => first_that_fits(routes, flow),
