@@ -4,7 +4,8 @@
 //! engine's alone: a frame in memory is read into a packet, handled, and left there. Machines differ and are noisy, so compare
 //! figures of one run. Time is the thread's own CPU time.
 //!
-//! `cargo bench -- --quick` leaves out 10 million connections and 10,000 rules; `-- --max N` bounds the connections.
+//! `cargo bench -p hairpin -- --quick` leaves out 10 million connections and 10,000 rules; `--max N` bounds the connections,
+//! `--timed N` the packets timed for each figure, and `--ten-rules` leaves 10 rules alone.
 
 use hairpin_engine::engine::Batch;
 use hairpin_engine::net::{IfIndex, Net};
@@ -21,15 +22,21 @@ use std::time::Duration;
 const LAN: IfIndex = IfIndex(3);
 const WAN: IfIndex = IfIndex(2);
 const BATCH: usize = 256;
-/// Packets timed for each figure.
-const TIMED: usize = 400_000;
 
 fn main() {
     let options: Vec<String> = std::env::args().collect();
     let quick = options.iter().any(|o| o == "--quick");
     let max = options.iter().position(|o| o == "--max").and_then(|n| options.get(n + 1)?.parse().ok());
     let max: usize = max.unwrap_or(if quick { 1_000_000 } else { 10_000_000 });
-    let rules: &[usize] = if quick { &[0, 10, 1_000] } else { &[0, 10, 1_000, 10_000] };
+    let timed = options.iter().position(|o| o == "--timed").and_then(|n| options.get(n + 1)?.parse().ok());
+    let timed: usize = timed.unwrap_or(400_000);
+    let rules: &[usize] = if options.iter().any(|o| o == "--ten-rules") {
+        &[10]
+    } else if quick {
+        &[0, 10, 1_000]
+    } else {
+        &[0, 10, 1_000, 10_000]
+    };
     println!(
         "ns per packet, one core, established, MASQUERADE; FORWARD has that many address rules that do not match, then ACCEPT"
     );
@@ -42,7 +49,7 @@ fn main() {
                 .iter()
                 .map(|n| {
                     world.set_rules(*n);
-                    format!("{:>15.0}", world.established(conns))
+                    format!("{:>15.0}", world.established(conns, timed))
                 })
                 .collect();
             println!("{:>6} {conns:>11} {figures}", protocol.name());
@@ -143,11 +150,11 @@ impl World {
     }
 
     /// Nanoseconds per packet of random established connections.
-    fn established(&mut self, conns: usize) -> f64 {
+    fn established(&mut self, conns: usize, timed: usize) -> f64 {
         let mut dice = Dice(42);
         let mut spent = Duration::ZERO;
         let flags = tcp::ACK | tcp::PSH;
-        for round in 0..TIMED / BATCH + 8 {
+        for round in 0..timed / BATCH + 8 {
             let frames: Vec<Vec<u8>> = (0..BATCH).map(|_| self.frame(dice.below(conns), true, flags)).collect();
             let took = self.run(&frames, LAN);
             // The first rounds warm the caches of the new rules.
@@ -157,7 +164,7 @@ impl World {
         }
         let sent = self.fates.iter().filter(|f| matches!(f, Fate::Transmit { .. })).count();
         assert_eq!(sent, BATCH, "{:?}", self.fates[0]);
-        spent.as_nanos() as f64 / (TIMED / BATCH * BATCH) as f64
+        spent.as_nanos() as f64 / (timed / BATCH * BATCH) as f64
     }
 
     /// Nanoseconds per first packet of a new connection.
