@@ -18,7 +18,8 @@ impl Path<'_> {
         if self.engine.live(p.family()).compiled().flat(TableId::Nat).is_none() {
             return Continue(());
         }
-        let (before, ports) = ((p.src(), p.dst()), p.ports());
+        let before = p.dst();
+        let told = self.engine.is_tracing().then(|| p.describe());
         let is_icmp = matches!(p.protocol(), proto::ICMP | proto::ICMPV6);
         let done = match class {
             Class::Related(_) if is_icmp => self.translate_error(id, class, side, p),
@@ -26,11 +27,11 @@ impl Path<'_> {
             Class::Established(_) => self.translate_known(hook, side, p, id, class),
         };
         done?;
-        if before != (p.src(), p.dst()) || ports != p.ports() {
-            self.note(|| format!("nat: now {}", p.describe()));
+        if let Some(now) = told.and_then(|told| Some(p.describe()).filter(|now| *now != told)) {
+            self.note(|| format!("nat: now {now}"));
         }
         match hook {
-            Hook::Prerouting if before.1 != p.dst() => {
+            Hook::Prerouting if before != p.dst() => {
                 p.meta.route = None;
                 Continue(())
             }

@@ -84,7 +84,12 @@ impl Visit<'_> {
     /// Looks the packet up, again if the tracker says that it begins anew.
     fn resolve(&self, tracker: &mut Tracker, packet: &mut Packet, events: &mut Vec<Event>) -> Result<(), DropReason> {
         loop {
-            let found = match tracker.conns.find_in(&self.tuple, self.zone, self.now.mono) {
+            let known = packet.meta.flow_hash.filter(|_| self.zone == Zone::default());
+            let found = match known {
+                Some(hash) => tracker.conns.find_hashed(hash, &self.tuple, self.zone, self.now.mono),
+                None => tracker.conns.find_in(&self.tuple, self.zone, self.now.mono),
+            };
+            let found = match found {
                 Some(found) => Some(found),
                 None => self.make(tracker, events)?.map(|id| (id, Direction::Original)),
             };

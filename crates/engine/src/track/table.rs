@@ -93,12 +93,27 @@ impl Conns {
         (hash >> 32) as u32
     }
 
-    /// Touches the memory that a search for this hash will need, and says which connection it will probably find. Calling this for
-    /// a batch of packets before searching for each lets their memory accesses overlap.
+    /// Touches the place where a search for this hash begins. Calling this for a batch of packets before [`Conns::touch_found`] for
+    /// each lets their memory accesses overlap. The number means nothing.
     #[inline]
-    pub fn hint(&self, hash: u32) -> Option<u32> {
-        let slot = self.tuples.hint(hash)? >> 1;
-        self.slab.get(slot).map(|entry| entry.generation)
+    pub(crate) fn touch_index(&self, hash: u32) -> u64 {
+        u64::from(self.tuples.hint(hash).unwrap_or(0))
+    }
+
+    /// Touches the memory of the connection that a search for this hash will probably find. The number means nothing.
+    #[inline]
+    pub(crate) fn touch_found(&self, hash: u32) -> u64 {
+        let entry = self.tuples.hint(hash).and_then(|place| self.slab.get(place >> 1));
+        let Some(entry) = entry else { return 0 };
+        // One word of each of the cache lines that an entry covers.
+        let conn = entry.conn.as_ref().map_or(0, |conn| {
+            let proto = match &conn.proto {
+                super::ProtoState::Tcp(tcp) => tcp.last_end ^ tcp.sides[1].end,
+                _ => 0,
+            };
+            conn.tuples[0].dst_id as u32 ^ conn.tuples[1].dst.as_u32() ^ conn.mark ^ proto
+        });
+        u64::from(entry.generation ^ conn)
     }
 
     /// Whether another confirmed connection has this tuple, so that NAT cannot give it to `by` as its reply tuple
