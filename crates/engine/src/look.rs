@@ -105,6 +105,7 @@ pub struct Look<'a> {
     ground: Ground<'a>,
     slot: Cell<Option<u32>>,
     hotdrop: Cell<bool>,
+    for_host: Cell<bool>,
     facts: Cell<Facts>,
 }
 
@@ -116,6 +117,7 @@ impl<'a> Look<'a> {
             ground,
             slot: Cell::new(None),
             hotdrop: Cell::new(false),
+            for_host: Cell::new(false),
             facts: Cell::new(Facts::default()),
         }
     }
@@ -128,6 +130,11 @@ impl<'a> Look<'a> {
     /// Whether a match asked for the packet to be dropped on the spot.
     pub(crate) fn is_hotdrop(&self) -> bool {
         self.hotdrop.get()
+    }
+
+    /// Whether a match asked for the packet to count as sent to this host.
+    pub(crate) fn is_for_host(&self) -> bool {
+        self.for_host.get()
     }
 
     /// What was looked at so far.
@@ -413,6 +420,12 @@ impl<'a> Look<'a> {
         self.note(Facts::MEMORY);
         let cell = self.ground.memories.get(self.slot.get()? as usize)?;
         RefMut::filter_map(cell.try_borrow_mut().ok()?, |any| any.downcast_mut::<T>()).ok()
+    }
+
+    /// From here on the packet counts as sent to this host on its link. The one thing a match may change, and only `cluster` does:
+    /// its nodes share a multicast link address.
+    pub fn take_for_host(&self) {
+        self.for_host.set(true);
     }
 
     /// Drops the packet on the spot: it is malformed for this match. The match then returns false.

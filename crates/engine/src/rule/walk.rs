@@ -8,7 +8,7 @@ use crate::hook::Hook;
 use crate::log_line::{LogFlags, log_line};
 use crate::look::{Edit, Effects, Ground, Look, in_device, out_device};
 use crate::net::Net;
-use crate::packet::Packet;
+use crate::packet::{LinkType, Packet};
 use crate::rng::Rng;
 use crate::time::Now;
 use crate::track::Conns;
@@ -64,8 +64,12 @@ pub(crate) fn walk(
                 look.set_slot(counters.cells.get(m.memory as usize).copied().flatten());
                 !m.test.matches(&look) || look.is_hotdrop()
             });
+            let (hotdrop, for_host) = (look.is_hotdrop(), look.is_for_host());
+            if for_host {
+                packet.meta.link_type = LinkType::Host;
+            }
             if let Some(no) = refusal {
-                if look.is_hotdrop() {
+                if hotdrop {
                     walk.note(flat, rule, || RuleSaid::Hotdrop(no.test.name()));
                     return Verdict::Drop(DropReason::Hotdrop);
                 }

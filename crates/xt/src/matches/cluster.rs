@@ -4,6 +4,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::jhash::jhash2;
+use hairpin_engine::packet::LinkType;
 use hairpin_engine::rule::{Match, Needs, Place, Refused};
 use hairpin_engine::track::Conn;
 use hairpin_wire::Family;
@@ -83,6 +84,10 @@ impl Match for Cluster {
     }
 
     fn matches(&self, look: &Look<'_>) -> bool {
+        // The switch gives every node the frames for the link address they share, which must be a multicast one.
+        if look.link_type() == LinkType::Multicast && !look.dst().is_multicast(look.family()) {
+            look.take_for_host();
+        }
         let Some((conn, _)) = look.conn() else { return false };
         let master = conn.master().and_then(|master| look.other_conn(master));
         (self.mask & 1 << self.node(master.unwrap_or(conn)) != 0) != self.inverted
