@@ -74,7 +74,7 @@ fn write_table(
                 continue;
             }
             let counter = live.get(at + n).copied().unwrap_or(rule.counter);
-            write_rule(out, ruleset.family, &chain.name, rule, options.counters.then_some(counter))?;
+            write_rule(out, ruleset.family, &chain.name, rule, options.counters.then_some(counter), None)?;
             out.push('\n');
         }
     }

@@ -2,6 +2,7 @@
 
 use hairpin_engine::rule::{Action, AddrMatch, Counter, IfMatch, Match, Rule, Ruleset, Table, TableId, Target};
 use hairpin_wire::Family;
+use hairpin_xt::option::{NameKind, Names};
 use hairpin_xt::value;
 use std::fmt::{self, Write};
 
@@ -12,6 +13,9 @@ pub struct SaveOptions<'a> {
     pub counters: bool,
     /// `-t`: only this table.
     pub table: Option<TableId>,
+    /// Names for protocols that iptables has no name of its own for. iptables 1.8.11 prints their numbers; 1.8.9 asked the system
+    /// (`/etc/protocols`).
+    pub names: Option<&'a dyn Names>,
     /// Comment lines around each table: the program with its version, and the time as `ctime` writes it.
     pub comments: Option<(&'a str, &'a str)>,
 }
@@ -63,7 +67,7 @@ fn save_table(
                 let counter = live.get(at).copied().unwrap_or(rule.counter);
                 write!(out, "[{}:{}] ", counter.packets, counter.bytes)?;
             }
-            write_rule(out, family, &chain.name, rule, None)?;
+            write_rule(out, family, &chain.name, rule, None, options.names)?;
             out.push('\n');
             at += 1;
         }
@@ -80,7 +84,7 @@ fn save_table(
 pub fn rule_text(family: Family, chain: &str, rule: &Rule) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write_rule(&mut out, family, chain, rule, None);
+    let _ = write_rule(&mut out, family, chain, rule, None, None);
     out
 }
 
@@ -91,6 +95,7 @@ pub(crate) fn write_rule(
     chain: &str,
     rule: &Rule,
     counter: Option<Counter>,
+    names: Option<&dyn Names>,
 ) -> fmt::Result {
     write!(out, "-A {chain}")?;
     let header = &rule.header;
@@ -100,7 +105,8 @@ pub(crate) fn write_rule(
     write_interface(out, 'o', &header.oif)?;
     if header.protocol != 0 {
         out.push_str(not(header.protocol_inverted));
-        match value::protocol_name(header.protocol) {
+        let asked = || names?.name(NameKind::Protocol, u32::from(header.protocol));
+        match value::protocol_name(header.protocol).map(str::to_owned).or_else(asked) {
             Some(name) => write!(out, " -p {name}")?,
             None => write!(out, " -p {}", header.protocol)?,
         }

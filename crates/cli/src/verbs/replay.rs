@@ -284,6 +284,7 @@ impl Sink for Report<'_> {
 }
 
 fn write_state(replay: &Replay, directory: &Directory, options: &Options) -> Result<(), crate::capture::CaptureError> {
+    let names = names::of_system();
     let state = replay.engine().state();
     for (family, name, path) in
         [(Family::V4, "rules.v4", &options.rules[0]), (Family::V6, "rules.v6", &options.rules[1])]
@@ -291,7 +292,7 @@ fn write_state(replay: &Replay, directory: &Directory, options: &Options) -> Res
         if path.is_some() || family == Family::V4 {
             let rules = state.rules(family);
             let ruleset = Ruleset { family, tables: rules.tables().cloned().collect() };
-            let how = SaveOptions { counters: true, ..SaveOptions::default() };
+            let how = SaveOptions { counters: true, names: Some(&names), ..SaveOptions::default() };
             directory.write(name, &save(&ruleset, &how, |table| Some(state.counters(family, table))))?;
         }
     }
