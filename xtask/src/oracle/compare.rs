@@ -258,7 +258,7 @@ fn rules(file: &str, want: &str, got: &str, counters: bool, out: &mut Vec<Differ
     if !want.keys().eq(got.keys()) {
         return tell(Area::RuleText, format!("tables: kernel {} / program {}", names(&want), names(&got)));
     }
-    let mut numbers = None;
+    let (mut texts, mut numbers) = (None, None);
     for (name, a) in &want {
         let Some(b) = got.get(name) else { continue };
         let heads = |t: &Table| t.heads.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -270,9 +270,9 @@ fn rules(file: &str, want: &str, got: &str, counters: bool, out: &mut Vec<Differ
             let (x, y) = (a.chains.get(chain).unwrap_or(&none), b.chains.get(chain).unwrap_or(&none));
             for n in 0..x.len().max(y.len()) {
                 let (x, y) = (x.get(n), y.get(n));
-                if x.map(|c| &c.text) != y.map(|c| &c.text) {
+                if x.map(|c| &c.text) != y.map(|c| &c.text) && texts.is_none() {
                     let show = |c: Option<&Counted>| c.map_or("nothing".into(), |c| c.text.clone());
-                    return tell(Area::RuleText, format!("{name} text: kernel `{}` / program `{}`", show(x), show(y)));
+                    texts = Some(format!("{name} text: kernel `{}` / program `{}`", show(x), show(y)));
                 }
                 if let (Some(x), Some(y)) = (x, y)
                     && x.counter != y.counter
@@ -288,6 +288,9 @@ fn rules(file: &str, want: &str, got: &str, counters: bool, out: &mut Vec<Differ
                 numbers = Some(format!("{name} policy counter: kernel {x} / program {y} {head}"));
             }
         }
+    }
+    if let Some(what) = texts {
+        tell(Area::RuleText, what);
     }
     if let (true, Some(what)) = (counters, numbers) {
         tell(Area::RuleCounter, what);

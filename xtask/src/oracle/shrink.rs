@@ -29,16 +29,15 @@ pub fn shrink(path: &Path, out: &Path, program: &Program, switch: &Switch) -> Re
         arrivals: scenario.arrivals()?,
         about: scenario.meta.about.clone(),
     };
-    let wanted: Vec<Area> = hold(&best, out, program, switch)?.differences.into_iter().map(|d| d.area).collect();
-    if wanted.is_empty() {
-        return Err("the program agrees with the kernel here".into());
-    }
-    // Of several differences the first tells what this is about; the others mostly follow from it.
+    let areas: Vec<Area> = hold(&best, out, program, switch)?.differences.into_iter().map(|d| d.area).collect();
+    // Of several differences the first tells what this is about; the others mostly follow from it. But not from a rule
+    // that is only written otherwise.
+    let wanted = areas.iter().find(|a| **a != Area::RuleText).or(areas.first());
+    let Some(wanted) = wanted else { return Err("the program agrees with the kernel here".into()) };
     let scratch = Scratch::new()?;
     let try_at = scratch.0.join("try");
     let mut differs = |cut: &Cut| {
-        hold(cut, &try_at, program, switch)
-            .is_ok_and(|v| v.differences.first().is_some_and(|d| same_kind(&d.area, &wanted[0])))
+        hold(cut, &try_at, program, switch).is_ok_and(|v| v.differences.iter().any(|d| same_kind(&d.area, wanted)))
     };
     // What is dropped first makes the later tries faster. Twice, since less traffic needs fewer rules and the reverse.
     for _ in 0..2 {
