@@ -211,6 +211,7 @@ mod tests {
     use crate::track::{ExpectNat, Expectation, SourceMask};
     use hairpin_wire::build::{self, Echo, Tcp};
     use hairpin_wire::{Addr, tcp};
+    use proptest::prelude::*;
     use std::sync::Arc;
 
     fn segment(from: (u8, u16), to: (u8, u16), seq: u32, ack: u32, flags: u8) -> Vec<u8> {
@@ -248,6 +249,15 @@ mod tests {
         assert_eq!(lab.class(&there), Some(Class::New));
         assert_eq!(lab.class(&back), Some(Class::Established(Direction::Reply)));
         assert_eq!(lab.class(&there), Some(Class::Established(Direction::Original)));
+    }
+
+    #[test]
+    fn who_talks_to_himself_answers() {
+        let mut lab = Lab::new();
+        let packet = udp((2, 5000), (2, 5000));
+        assert_eq!(lab.class(&packet), Some(Class::New));
+        assert_eq!(lab.class(&packet), Some(Class::Established(Direction::Reply)));
+        assert!(lab.only().1.status.has(Status::SEEN_REPLY));
     }
 
     #[test]
@@ -484,5 +494,83 @@ mod tests {
         lab.wait(10_000);
         assert_eq!(lab.class(&syn), Some(Class::New));
         assert_eq!((lab.tracker.stats.expect_delete, lab.tracker.expectations.len()), (1, 0));
+    }
+
+    /// A packet of one of a few conversations, or an error about one.
+    fn any_packet() -> impl Strategy<Value = Vec<u8>> {
+        let ends = (2u8..4, 2u8..4, 1u16..3, 1u16..3);
+        let plain = (
+            ends,
+            prop::sample::select(vec![1u8, 6, 17, 47, 50, 58, 132, 136]),
+            prop::collection::vec(any::<u8>(), 0..40),
+        );
+        let plain = plain.prop_map(|((from, to, src, dst), protocol, mut l4)| {
+            if protocol != proto::ICMP && l4.len() >= 4 {
+                l4[..4].copy_from_slice(&[0, src as u8, 0, dst as u8]);
+            }
+            build::ip(Family::V4, host(from), host(to), protocol, &l4)
+        });
+        let good = (ends_of_udp(), prop_oneof![Just(None), (0u8..19, 0u8..2).prop_map(Some)]);
+        let good = good.prop_map(|(datagram, error)| match error {
+            None => datagram,
+            Some((kind, code)) => {
+                let to = if code == 0 { host(2) } else { host(3) };
+                build::Icmp4 { kind, code, rest: 0, payload: &datagram }.packet(host(9), to)
+            }
+        });
+        let segment = (2u8..4, 0u32..4, 0u32..4, any::<u8>())
+            .prop_map(|(from, seq, ack, flags)| segment((from, 1), (5 - from, 1), seq, ack, flags));
+        prop_oneof![plain, good, segment]
+    }
+
+    fn ends_of_udp() -> impl Strategy<Value = Vec<u8>> {
+        (2u8..4, 1u16..3, 1u16..3).prop_map(|(from, src, dst)| udp((from, src), (5 - from, dst)))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// Whatever comes: nothing panics, every connection in the table is found by its tuples, only confirmed ones outlive their
+        /// packet, and all end at last.
+        #[test]
+        fn keeps_its_house_in_order(
+            packets in prop::collection::vec((any_packet(), prop_oneof![4 => 0u64..2000, 1 => 0u64..200_000], 0u8..6), 0..60),
+            max in prop_oneof![Just(0u32), 1u32..6],
+            checksum in any::<bool>(),
+        ) {
+            let mut lab = Lab::new();
+            lab.knobs.max = max;
+            lab.knobs.buckets = 3;
+            lab.knobs.checksum = checksum;
+            for (bytes, millis, fate) in packets {
+                lab.wait(millis);
+                let mut packet = Packet::from_ip(&bytes).unwrap();
+                let hook = if fate == 0 { Hook::Output } else { Hook::Prerouting };
+                if lab.enter(&mut packet, hook).is_ok() && fate != 1 {
+                    let _ = lab.confirm(&mut packet);
+                }
+                if let Tracked::Conn(id, _) = packet.meta.tracked {
+                    prop_assert!(lab.tracker.conns.get(id).is_some());
+                }
+                lab.tracker.release(&packet);
+                let conns = &lab.tracker.conns;
+                prop_assert_eq!(conns.count(), conns.iter().count());
+                prop_assert!(max == 0 || conns.count() <= max as usize);
+                for (id, conn) in conns.iter() {
+                    for direction in [Direction::Original, Direction::Reply] {
+                        let found = conns.find(conn.tuple(direction), 0, lab.now.mono);
+                        let direction = if conn.tuples[0] == conn.tuples[1] { Direction::Reply } else { direction };
+                        prop_assert_eq!(found, Some((id, direction)));
+                    }
+                }
+            }
+            lab.wait(500_000_000);
+            let knobs = lab.knobs.clone();
+            lab.tracker.expire(lab.now.mono, &knobs, &mut lab.events);
+            prop_assert_eq!((lab.tracker.conns.count(), lab.tracker.next_expiry()), (0, None));
+            let came = lab.events.iter().filter(|event| matches!(event, Event::ConnNew(_))).count();
+            let went = lab.events.iter().filter(|event| matches!(event, Event::ConnGone(_))).count();
+            prop_assert_eq!(came, went);
+        }
     }
 }

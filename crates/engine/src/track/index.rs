@@ -26,7 +26,7 @@ impl Index {
         places * size_of::<u64>() + size_of_val(&*self.segments)
     }
 
-    /// The numbers entered under this hash, and no others.
+    /// The numbers entered under this hash, and no others, the oldest first.
     #[inline]
     pub(super) fn get(&self, hash: u32) -> Probe<'_> {
         match self.segments.get(segment_of(hash)) {
@@ -176,7 +176,10 @@ impl Segment {
         let bits = if self.places.is_empty() { SMALLEST_BITS } else { 32 - self.shift + 1 }.min(32 - SEGMENT_BITS);
         let old = std::mem::replace(&mut self.places, vec![0; 1 << bits]);
         self.shift = 32 - bits;
-        old.into_iter().filter(|entry| *entry != 0).for_each(|entry| self.put(entry));
+        // From the first gap on, so that entries with equal hashes keep their order even where a cluster goes round the end.
+        let gap = old.iter().position(|place| *place == 0).unwrap_or(0);
+        let (head, tail) = old.split_at(gap);
+        tail.iter().chain(head).filter(|place| **place != 0).for_each(|entry| self.put(*entry));
     }
 }
 
@@ -299,44 +302,47 @@ mod tests {
             1 => (any::<u32>(), any::<u32>()).prop_map(|(a, b)| Step::Range(a.min(b), a.max(b))),
         ], 0..200)) {
             let mut index = Index::default();
-            let mut model: BTreeMap<u32, u32> = BTreeMap::new();
+            // Number to hash and age.
+            let mut model: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
             let mut next = 0;
-            let pick = |model: &BTreeMap<u32, u32>, n: usize| model.iter().nth(n % model.len().max(1)).map(|(k, v)| (*k, *v));
+            let pick = |model: &BTreeMap<u32, (u32, u32)>, n: usize| model.iter().nth(n % model.len().max(1)).map(|(k, v)| (*k, *v));
             for step in steps {
                 match step {
                     Step::Insert(hash) => {
                         index.insert(hash, next);
-                        model.insert(next, hash);
+                        model.insert(next, (hash, next));
                         next += 1;
                     }
                     Step::Remove(n) => {
-                        if let Some((number, hash)) = pick(&model, n) {
+                        if let Some((number, (hash, _))) = pick(&model, n) {
                             prop_assert!(index.remove(hash, number));
                             prop_assert!(!index.remove(hash, number));
                             model.remove(&number);
                         }
                     }
                     Step::Replace(n) => {
-                        if let Some((number, hash)) = pick(&model, n) {
+                        if let Some((number, (hash, age))) = pick(&model, n) {
                             prop_assert!(index.replace(hash, number, next));
                             prop_assert!(!index.replace(hash, number, next));
                             model.remove(&number);
-                            model.insert(next, hash);
+                            model.insert(next, (hash, age));
                             next += 1;
                         }
                     }
                     Step::Range(from, to) => {
                         let mut got: Vec<u32> = index.range(from, to).collect();
                         got.sort_unstable();
-                        let want = model.iter().filter(|(_, h)| (from..=to).contains(h)).map(|(n, _)| *n);
+                        let want = model.iter().filter(|(_, (h, _))| (from..=to).contains(h)).map(|(n, _)| *n);
                         prop_assert_eq!(got, want.collect::<Vec<_>>());
                     }
                 }
                 prop_assert_eq!(index.segments.iter().map(|segment| segment.len).sum::<usize>(), model.len());
-                for hash in model.values() {
-                    let mut got: Vec<u32> = index.get(*hash).collect();
-                    got.sort_unstable();
-                    let want: Vec<u32> = model.iter().filter(|(_, h)| *h == hash).map(|(n, _)| *n).collect();
+                for (hash, _) in model.values() {
+                    let got: Vec<u32> = index.get(*hash).collect();
+                    let mut want: Vec<(u32, u32)> =
+                        model.iter().filter(|(_, (h, _))| h == hash).map(|(n, (_, age))| (*age, *n)).collect();
+                    want.sort_unstable();
+                    let want: Vec<u32> = want.into_iter().map(|(_, n)| n).collect();
                     prop_assert_eq!(got, want);
                 }
             }

@@ -305,7 +305,8 @@ impl Conns {
         conn.status.set(Status::CONFIRMED);
         conn.expires = Instant::from_jiffies(now.jiffies().saturating_add(conn.expires.jiffies()));
         let (tuples, zone, due) = (conn.tuples, conn.zone, conn.expires.jiffies());
-        for direction in [Direction::Original, Direction::Reply] {
+        // A conversation of a socket with itself has the same tuple in both directions; Linux then finds the reply.
+        for direction in [Direction::Reply, Direction::Original] {
             if directions[direction.index()] {
                 let hash = self.hash(&tuples[direction.index()], zone.of(direction));
                 self.tuples.insert(hash, id.slot << 1 | direction.index() as u32);
