@@ -38,7 +38,7 @@ Usage: cargo xtask oracle COMMAND
       the same scenarios; --first N --count 1 makes one of them again. Those in which the program differs are kept in DIR
       (target/oracle-fuzz); --keep-all keeps the others, too. --deep: long conversations, some 60 rules in nested chains.
       --coverage counts the rules made and met. --jobs N plays N at a time. --without NAME,... leaves out the rules with
-      these matches and targets.
+      these matches and targets. --allow N: so many may differ before the run counts as failed; they are shown and kept.
 
   shrink [--program CMD] PATH OUT                                                                                 (root)
       Make the scenario at PATH, in which the program differs, as small as possible and write it to OUT.
@@ -148,6 +148,7 @@ fn fuzz(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
         jobs: 4 * std::thread::available_parallelism().map_or(1, usize::from),
         coverage: false,
         without: Vec::new(),
+        allow: 0,
     };
     let mut program = None;
     while let Some(arg) = args.next()? {
@@ -159,6 +160,7 @@ fn fuzz(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
             Long("deep") => settings.deep = true,
             Long("keep") => settings.keep = args.value()?.into(),
             Long("keep-all") => settings.keep_all = true,
+            Long("allow") => settings.allow = args.value()?.parse()?,
             Long("without") => settings.without.extend(args.value()?.string()?.split(',').map(str::to_string)),
             Long("coverage") => settings.coverage = true,
             Long("program") => program = Some(args.value()?.string()?),

@@ -53,6 +53,8 @@ pub struct Settings {
     pub coverage: bool,
     /// Matches and targets whose rules are left out.
     pub without: Vec<String>,
+    /// How many scenarios may differ before the run counts as failed. They are printed and kept all the same.
+    pub allow: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +111,7 @@ pub fn run(settings: &Settings, program: &Program, switch: &Switch) -> Result<bo
     if tally.agree + tally.differ == 0 {
         println!("no scenario could be compared");
     }
-    Ok(tally.differ == 0 && tally.agree > 0)
+    Ok(tally.differ as u64 <= settings.allow && tally.agree > 0)
 }
 
 impl Settings {
