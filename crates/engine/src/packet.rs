@@ -86,6 +86,9 @@ pub struct Meta {
     pub route: Option<Route>,
     /// `-j TRACE` was met.
     pub trace: bool,
+    /// Tracking found the transport checksum right on arrival. Nobody looks again (`CHECKSUM_UNNECESSARY`), not even when a rule
+    /// has spoiled it meanwhile.
+    pub checksum_seen: bool,
     /// This is a copy made by TEE: it is not copied again.
     pub is_copy: bool,
     /// Largest L3 size of the fragments it was put together from; 0 when it came whole.

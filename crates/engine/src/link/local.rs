@@ -101,9 +101,9 @@ fn kind(packet: &Packet) -> RouteType {
 }
 
 fn icmp_v4(packet: &Packet, net: &Net) -> Local {
-    let message = packet.l4();
+    let (message, seen) = (packet.l4(), packet.meta.checksum_seen);
     let to_many = matches!(kind(packet), RouteType::Broadcast | RouteType::Multicast);
-    let Some(icmp) = icmp4::Icmp4::new(message).filter(|icmp| icmp.checksum_ok()) else { return BAD };
+    let Some(icmp) = icmp4::Icmp4::new(message).filter(|icmp| seen || icmp.checksum_ok()) else { return BAD };
     let settings = &net.sysctl.ipv4;
     match icmp.kind() {
         icmp4::ECHO | icmp4::TIMESTAMP if to_many && settings.icmp_echo_ignore_broadcasts != 0 => NOBODY,
@@ -119,9 +119,9 @@ fn icmp_v4(packet: &Packet, net: &Net) -> Local {
 }
 
 fn icmp_v6(packet: &Packet, net: &Net) -> Local {
-    let Some(icmp) = icmp6::Icmp6::new(packet.l4()).filter(|icmp| icmp.checksum_ok(packet.src(), packet.dst())) else {
-        return BAD;
-    };
+    let (src, dst, seen) = (packet.src(), packet.dst(), packet.meta.checksum_seen);
+    let right = |icmp: &icmp6::Icmp6<&[u8]>| seen || icmp.checksum_ok(src, dst);
+    let Some(icmp) = icmp6::Icmp6::new(packet.l4()).filter(right) else { return BAD };
     let settings = &net.sysctl.ipv6;
     let ignored = match kind(packet) {
         _ if settings.icmp_echo_ignore_all != 0 => true,
@@ -170,7 +170,7 @@ fn udp(packet: &Packet, protocol: u8, ports: &OpenPorts) -> Local {
     let pseudo = checksum::pseudo_header(family, src, dst, protocol, pseudo_len as u32);
     let right = match header.checksum() {
         0 => family == Family::V4 && protocol == proto::UDP,
-        _ => checksum::finish(checksum::combine(pseudo, checksum::sum(covered))) == 0,
+        _ => packet.meta.checksum_seen || checksum::finish(checksum::combine(pseudo, checksum::sum(covered))) == 0,
     };
     if !right {
         return BAD;

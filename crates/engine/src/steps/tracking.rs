@@ -10,6 +10,7 @@ use crate::path::{Onward, Path};
 use crate::rule::Needs;
 use crate::track::helper::{self, Surroundings};
 use crate::track::{self, Class, Direction, Status, Tracked};
+use hairpin_wire::proto;
 use std::ops::ControlFlow::{Break, Continue};
 
 impl Path<'_> {
@@ -26,6 +27,9 @@ impl Path<'_> {
         if known != Tracked::No {
             return Continue(());
         }
+        let looked_at = [proto::TCP, proto::UDP, proto::ICMP, proto::ICMPV6].contains(&p.protocol());
+        p.meta.checksum_seen =
+            hook == Hook::Prerouting && looked_at && knobs.checksum && matches!(p.meta.tracked, Tracked::Conn(..));
         if let Tracked::Conn(id, Class::New | Class::Related(Direction::Original)) = p.meta.tracked {
             self.meet_new(id)?;
         }
