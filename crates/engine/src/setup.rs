@@ -552,13 +552,15 @@ impl Builder {
                 if family == Family::V6 && is_off {
                     return Err(wrong(Problem::NoIpv6(new.name.clone())));
                 }
-                // Linux lets unnumbered links share an address; two subnets of one address are a slip.
+                // Linux lets unnumbered links share an address; two subnets of one address are a slip. Link-local
+                // addresses mean something on their link only.
                 let others = owners.entry((family, addr)).or_default();
+                let is_link_local = addr.is_link_local(family);
                 let twice = others.iter().find(|(other, length)| {
                     if other == place {
                         *length == prefix || family == Family::V6
                     } else {
-                        prefix.max(*length) < family.bits()
+                        !is_link_local && prefix.max(*length) < family.bits()
                     }
                 });
                 if let Some((other, _)) = twice {
@@ -1198,6 +1200,7 @@ mod tests {
         let of = |a: &str, b: &str| Setup::default().ethernet("a", &[a]).unwrap().ethernet("b", &[b]).unwrap().build();
         assert!(of("10.0.0.1/32", "10.0.0.1/32").is_ok());
         assert!(of("10.0.0.1/24", "10.0.0.1/32").is_ok());
+        assert!(of("fe80::1/64", "fe80::1/64").is_ok());
         let error = of("10.0.0.1/24", "10.0.0.1/24").unwrap_err();
         assert_eq!(error.at, At::Address { interface: 1, address: 0 });
         assert!(error.to_string().contains("first on a"), "{error}");
