@@ -4,6 +4,7 @@ use crate::option::{Parsed, SyntaxError};
 use crate::value;
 use hairpin_engine::Look;
 use hairpin_wire::ipv6::Ipv6;
+use hairpin_wire::proto;
 use std::fmt;
 
 /// The answer of [`find`].
@@ -21,11 +22,16 @@ pub(crate) fn find<'a>(look: &Look<'a>, kind: u8) -> Found<'a> {
     let packet = look.bytes();
     let Some(ip) = Ipv6::new(packet) else { return Found::Broken };
     let mut walk = ip.extensions();
-    match walk.by_ref().find(|header| header.kind == kind) {
-        Some(header) => packet.get(header.offset..).map_or(Found::Broken, Found::At),
-        None if walk.is_truncated() => Found::Broken,
-        None => Found::Absent,
+    for header in walk.by_ref() {
+        // Of a routing header four bytes must be there, of others two.
+        if header.kind == proto::ROUTING && header.offset + 4 > packet.len() {
+            return Found::Broken;
+        }
+        if header.kind == kind {
+            return packet.get(header.offset..).map_or(Found::Broken, Found::At);
+        }
     }
+    if walk.is_truncated() { Found::Broken } else { Found::Absent }
 }
 
 /// The length in bytes that the second byte of an options or routing header says; 0 when there is none.

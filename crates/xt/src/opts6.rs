@@ -41,7 +41,7 @@ impl Options {
             Found::Broken => return look.hotdrop(),
         };
         let length = length(header);
-        let Some(header) = header.get(..length) else { return false };
+        let Some(header) = header.get(..length) else { return look.hotdrop() };
         self.length.is(length) && (self.options.is_empty() || self.follow(header.get(2..).unwrap_or_default()))
     }
 

@@ -2,6 +2,9 @@
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::value;
+use hairpin_engine::Look;
+use hairpin_wire::Family;
+use hairpin_wire::tcp::Tcp;
 use std::fmt;
 
 /// `--sport`.
@@ -10,6 +13,12 @@ pub(crate) const SPORT: Opt =
 /// `--dport`.
 pub(crate) const DPORT: Opt =
     Opt::new("destination-port", &["port[:port]"], "destination port or range of ports").alias(&["dport"]).inverts();
+
+/// The TCP header as matches find it that do not ask for fragments: of a later IPv6 fragment Linux takes the network header
+/// for it.
+pub(crate) fn tcp_header<'a>(look: &Look<'a>) -> Option<Tcp<&'a [u8]>> {
+    if look.family() == Family::V6 && look.is_later_fragment() { Tcp::new(look.bytes()) } else { look.tcp() }
+}
 
 /// A range of ports, perhaps inverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

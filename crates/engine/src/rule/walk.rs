@@ -57,12 +57,13 @@ pub(crate) fn walk(
                 return Verdict::Drop(DropReason::Hotdrop);
             }
         }
+        let mut is_hotdrop = false;
         if !rule.matches.is_empty() {
             let look = Look::new(packet, conns, ground);
             let tests = flat.matches.get(rule.matches.clone()).unwrap_or_default();
             let refusal = tests.iter().find(|m| {
                 look.set_slot(counters.cells.get(m.memory as usize).copied().flatten());
-                !m.test.matches(&look) || look.is_hotdrop()
+                !m.test.matches(&look)
             });
             let (hotdrop, for_host) = (look.is_hotdrop(), look.is_for_host());
             if for_host {
@@ -77,11 +78,22 @@ pub(crate) fn walk(
                 at += 1;
                 continue;
             }
+            // A match may ask for the packet to be dropped and yet say yes (an inverted test of malformed SCTP chunks or DCCP
+            // options): the rule counts and its target acts, but nothing saves the packet.
+            is_hotdrop = hotdrop;
         }
         counter.add(packet.length());
         if packet.meta.trace {
             let line = trace_line(flat, rule, &Look::new(packet, conns, ground));
             effects.events.push(Event::Trace(line));
+        }
+        if is_hotdrop {
+            if let FlatAction::Target { target, memory } = &rule.action {
+                let slot = counters.cells.get(*memory as usize).copied().flatten();
+                target.act(&mut Edit::new(packet, conns, ground, effects, slot));
+            }
+            walk.note(flat, rule, || RuleSaid::Hotdrop("an inverted match"));
+            return Verdict::Drop(DropReason::Hotdrop);
         }
         match &rule.action {
             FlatAction::None => {

@@ -59,8 +59,11 @@ impl Match for Ah {
             Found::Absent => return false,
             Found::Broken => return look.hotdrop(),
         };
-        let Some(&[_, words, r1, r2, a, b, c, d, ..]) = header.get(..12) else { return look.hotdrop() };
+        let Some(&[_, words, r1, r2, a, b, c, d, ..]) = header.first_chunk::<12>() else { return look.hotdrop() };
         let length = (usize::from(words) + 2) * 4;
+        if length > header.len() {
+            return look.hotdrop();
+        }
         self.spis.contains(u32::from_be_bytes([a, b, c, d]))
             // A length of 0 is taken for none.
             && (self.length.plain() == Some(0) || self.length.is(length))
@@ -95,5 +98,6 @@ mod tests {
         // Without the header nothing fits, inverted or not.
         check("-m ah ! --ahspi 256", udp6(1, 2), No);
         check("-m ah", v6(51, &header[..1]), Hotdrop);
+        check("-m ah", v6(51, &header[..20]), Hotdrop);
     }
 }

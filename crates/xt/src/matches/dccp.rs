@@ -84,7 +84,8 @@ impl Match for Dccp {
             && self.types.is_none_or(|(bits, inverted)| (bits & 1 << header.kind() != 0) != inverted)
             && self.option.is_none_or(|(option, inverted)| match options(&header) {
                 Some(options) => contains(options, option) != inverted,
-                None => look.hotdrop(),
+                // The kernel inverts this answer too: the rule counts, and the packet ends.
+                None => look.hotdrop() != inverted,
             })
     }
 

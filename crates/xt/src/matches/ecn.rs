@@ -1,6 +1,7 @@
 //! `-m ecn`: the ECN field of the network header and the ECN flags of TCP (RFC 3168).
 
 use crate::option::{Opt, Parsed, SyntaxError};
+use crate::ports::tcp_header;
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Match, Place, Refused};
@@ -65,7 +66,7 @@ impl Match for Ecn {
             return true;
         }
         // The kernel does not ask here whether it is a later fragment.
-        let Some(flags) = look.tcp().map(|tcp| tcp.flags()) else { return false };
+        let Some(flags) = tcp_header(look).map(|tcp| tcp.flags()) else { return false };
         self.ece.is_none_or(|set| set == (flags & tcp::ECE != 0))
             && self.cwr.is_none_or(|set| set == (flags & tcp::CWR != 0))
     }

@@ -570,7 +570,7 @@ impl Bucket {
 /// The ports of a protocol that has them (of ESP and AH: the halves of the index), 0 for others.
 fn ports(look: &Look<'_>) -> Option<(u16, u16)> {
     if look.family() == Family::V6 {
-        if look.head().broken {
+        if look.head().broken || look.protocol() == proto::NONE {
             return None;
         }
         if look.is_later_fragment() {

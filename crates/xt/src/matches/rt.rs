@@ -97,7 +97,7 @@ impl Match for Rt {
         };
         let Some(&[_, _, kind, segments_left]) = header.first_chunk::<4>() else { return look.hotdrop() };
         let length = length(header);
-        let Some(header) = header.get(..length) else { return false };
+        let Some(header) = header.get(..length) else { return look.hotdrop() };
         self.segments_left.contains(segments_left.into())
             && self.length.is(length)
             && self.kind.is(kind.into())
@@ -144,7 +144,7 @@ const MOST_ADDRESSES: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{DST6, No, SRC6, Yes, check, udp6, v6};
+    use crate::testing::{DST6, Hotdrop, No, SRC6, Yes, check, udp6, v6};
 
     #[test]
     fn compares() {
@@ -161,6 +161,6 @@ mod tests {
         check("-m rt --rt-type 0 --rt-0-addrs 2001:db8::2,2001:db8::1 --rt-0-not-strict", packet(), No);
         check("-m rt ! --rt-type 3", udp6(1, 2), No);
         // Longer than the packet.
-        check("-m rt", v6(43, &header[..16]), No);
+        check("-m rt", v6(43, &header[..16]), Hotdrop);
     }
 }

@@ -179,7 +179,8 @@ impl Match for Sctp {
             && self.dport.is_none_or(|ports| ports.contains(dport))
             && self.chunks.as_ref().is_none_or(|chunks| match chunks.fit(look.l4()) {
                 Some(fit) => fit != chunks.inverted,
-                None => look.hotdrop(),
+                // The kernel inverts this answer too: the rule counts, and the packet ends.
+                None => look.hotdrop() != chunks.inverted,
             })
     }
 

@@ -121,7 +121,9 @@ impl Match for Srh {
         if kind != TYPE_SEGMENT_ROUTING || left > last {
             return false;
         }
-        let tag = u16::from_be_bytes([high, low]);
+        // The front end forgets to turn the number into network order: on Linux on little-endian machines the rule means the tag
+        // with its bytes swapped.
+        let tag = u16::from_le_bytes([high, low]);
         let is_segment = |condition: Option<If<(Addr, Addr)>>, exists: bool, at: usize| {
             condition.is_none_or(|c| {
                 let place = exists.then(|| header.get(8 + at * 16..).and_then(|rest| rest.get(..16))).flatten();
@@ -197,7 +199,7 @@ mod tests {
             header.extend(DST6.0.to_be_bytes());
             v6(43, &header)
         };
-        check("-m srh --srh-next-hdr 59 --srh-hdr-len-eq 4 --srh-tag 7", packet(1), Yes);
+        check("-m srh --srh-next-hdr 59 --srh-hdr-len-eq 4 --srh-tag 1792", packet(1), Yes);
         check("-m srh --srh-segs-left-lt 2 --srh-last-entry-gt 0", packet(1), Yes);
         check("-m srh ! --srh-segs-left-lt 2", packet(1), No);
         check("-m srh", packet(2), No);

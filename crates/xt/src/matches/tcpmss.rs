@@ -1,6 +1,7 @@
 //! `-m tcpmss`: the maximum segment size that a TCP segment announces.
 
 use crate::option::{Opt, Parsed, SyntaxError};
+use crate::ports::tcp_header;
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Match, Protocols, Scope};
@@ -48,7 +49,7 @@ impl Match for TcpMss {
     }
 
     fn matches(&self, look: &Look<'_>) -> bool {
-        let Some(segment) = look.tcp() else { return look.hotdrop() };
+        let Some(segment) = tcp_header(look) else { return look.hotdrop() };
         let Some(len) = segment.header_len().checked_sub(tcp::HEADER_LEN) else { return look.hotdrop() };
         let options = segment.options();
         if options.len() < len {
