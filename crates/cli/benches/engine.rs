@@ -200,11 +200,7 @@ impl World {
         let public = Addr::v4(0xcb00_7101);
         let (src, sport, dst, dport) = if outwards { (client, port, server, 443) } else { (server, 443, public, port) };
         let ip = match self.protocol {
-            Protocol::Udp => Udp { src_port: sport, dst_port: dport, payload: &[0; 18], ..Udp::default() }.packet(
-                Family::V4,
-                src,
-                dst,
-            ),
+            Protocol::Udp => Udp { src_port: sport, dst_port: dport, payload: &[0; 18] }.packet(Family::V4, src, dst),
             Protocol::Tcp => {
                 // SYNs count one; everything later is an empty acknowledgement at the same place.
                 let (mine, other) = if outwards { (1000, 5000) } else { (5000, 1000) };

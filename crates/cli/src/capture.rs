@@ -583,7 +583,7 @@ mod tests {
     fn a_damaged_length_costs_no_memory() {
         let (_, error) = read(record(classic(false, 0xa1b2_c3d4, 1), (0, 0), u32::MAX, 3, b"abc"));
         assert_eq!(error.unwrap(), "x.pcap: frame 1 (byte 24): damaged: a frame of 4294967295 bytes");
-        let file = describe(section(false), 1, &[]).word(ENHANCED_PACKET).word(u32::MAX & !3);
+        let file = describe(section(false), 1, &[]).word(ENHANCED_PACKET).word(!3u32);
         assert!(read(file).1.unwrap().contains("damaged: a block of 4294967292 bytes"));
         let file = section(false).word(77).word(4);
         assert!(read(file).1.unwrap().contains("damaged: a block of 4 bytes"));

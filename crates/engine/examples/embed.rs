@@ -1,6 +1,7 @@
 //! A NAT in a program of your own: a host, rules as text, packets in, packets out. No device, no root, no thread, no clock.
 //!
 //! `cargo run -p hairpin-engine --example embed`
+#![expect(clippy::disallowed_macros, reason = "the engine prints nothing; a program around it may")]
 
 use hairpin_engine::engine::Batch;
 use hairpin_engine::net::{IfIndex, Net};
@@ -77,7 +78,7 @@ fn rules(text: &str) -> Result<Arc<Compiled>, Box<dyn Error>> {
 }
 
 fn datagram(from: (Addr, u16), to: (Addr, u16), payload: &[u8]) -> Vec<u8> {
-    let udp = Udp { src_port: from.1, dst_port: to.1, payload, ..Udp::default() };
+    let udp = Udp { src_port: from.1, dst_port: to.1, payload };
     let (own, peer) = if from.1 == 53 { (mac(1), mac(0x11)) } else { (mac(2), mac(0x22)) };
     frame(own, peer, ethernet::IPV4, &udp.packet(Family::V4, from.0, to.0))
 }

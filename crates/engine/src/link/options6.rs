@@ -80,7 +80,7 @@ fn judge(packet: &[u8], offset: usize, option: &[u8], header: OptionsHeader) -> 
         ROUTER_ALERT if header.hop_by_hop => bad,
         // Taken only where a labelling domain is set up, which this host has none of.
         CALIPSO if header.hop_by_hop => bad,
-        IOAM if header.hop_by_hop && offset % 4 == 0 => Reception::Good,
+        IOAM if header.hop_by_hop && offset.is_multiple_of(4) => Reception::Good,
         IOAM if header.hop_by_hop => bad,
         JUMBO if header.hop_by_hop => jumbo(packet, offset, option),
         _ if header.max_count < 0 => bad,

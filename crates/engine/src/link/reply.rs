@@ -723,7 +723,7 @@ mod tests {
     #[test]
     fn the_source_is_the_address_asked_or_one_towards_the_sender() {
         let mut a = Answerer::new(net());
-        let mut src = |packet: &Packet, a: &mut Answerer| {
+        let src = |packet: &Packet, a: &mut Answerer| {
             icmp_error(packet, IcmpError::port_unreachable(Family::V4), &mut a.host()).map(|error| error.src())
         };
         // An address of the host on another device is the source, if the packet was for it.

@@ -57,16 +57,15 @@ impl Pick<'_> {
         self.choose_address(&mut tuple, seeker.zone);
         if !random {
             match self.range.ports {
-                Some((min, max)) => {
+                Some((min, max))
                     if self.range.base.is_none()
                         && key_in_range(&tuple, self.side, min, max)
-                        && (min == max || !self.is_taken(&tuple))
-                    {
-                        return Some(tuple);
-                    }
+                        && (min == max || !self.is_taken(&tuple)) =>
+                {
+                    return Some(tuple);
                 }
                 None if !self.is_taken(&tuple) => return Some(tuple),
-                None => {}
+                _ => {}
             }
         }
         self.choose_key(&mut tuple, &seeker);
