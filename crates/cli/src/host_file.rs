@@ -1,9 +1,32 @@
 //! Host files: the machine that the engine plays, in TOML.
 //!
-//! `[sysctl]` has settings by their Linux names, `[[interface]]` devices with addresses, `[[route]]`, `[[rule]]` (policy
-//! routing) and `[[neighbor]]` what `ip` knows by these words. Every mistake is refused with its place, `FILE:LINE:COLUMN`, and
-//! what to do about it: a section or key that does not exist, a value that cannot be, and what the engine refuses
-//! ([`Problem`]).
+//! ```toml
+//! [sysctl]
+//! "net.ipv4.ip_forward" = 1               # by Linux name, in the order of the file
+//!
+//! [[interface]]                           # `lo` exists without being named
+//! name = "eth0"
+//! mac = "02:00:00:00:01:01"               # or kind = "bare" for a link without addresses
+//! addresses = ["203.0.113.1/24", "2001:db8::1/64"]
+//! mtu = 1500                              # also: up = false, group = 7
+//!
+//! [[route]]
+//! to = "default"
+//! via = "203.0.113.254"                   # also: dev, src, table, metric, type, scope, mtu, tos, advmss, hoplimit, realm,
+//!                                         # onlink, nexthop = [{ via = "...", weight = 2 }, ...]
+//!
+//! [[rule]]
+//! fwmark = "0x1/0xff"                     # also: from, to, iif, oif, tos, ipproto, sport, dport, uidrange, not, priority,
+//! table = 100                             # family, suppress_prefixlength, suppress_ifgroup, realm; or goto, or type
+//!
+//! [[neighbor]]
+//! address = "203.0.113.254"
+//! mac = "02:aa:00:01:71:fe"
+//! dev = "eth0"
+//! ```
+//!
+//! A rule or route is one of IPv6 when an address in it is. Every mistake is refused with its place, `FILE:LINE:COLUMN`, and what
+//! to do about it: a section or key that does not exist, a value that cannot be, and what the engine refuses ([`Problem`]).
 
 use hairpin_engine::net::{LinkKind, Net};
 use hairpin_engine::route::fib::TableId;
