@@ -208,3 +208,95 @@ fn piece(whole: &Packet, bytes: &[u8]) -> Option<Packet> {
 fn nonzero(rng: &Rng) -> u32 {
     rng.next_u32().max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hairpin_wire::Addr;
+
+    fn v4(len: usize, options: &[u8], df: bool, fragment_offset: u16, more_fragments: bool) -> Packet {
+        let ip = build::Ipv4 {
+            src: Addr::v4(1),
+            dst: Addr::v4(2),
+            protocol: proto::UDP,
+            id: 77,
+            options,
+            dont_fragment: df,
+            fragment_offset,
+            more_fragments,
+            payload: &vec![7; len],
+            ..Default::default()
+        };
+        Packet::from_ip(&ip.to_vec()).unwrap()
+    }
+
+    /// Length, offset in bytes, and whether more follow, of each piece.
+    fn shapes(fit: Fit) -> Vec<(usize, usize, bool)> {
+        let Fit::Pieces(pieces) = fit else { panic!("not cut: {fit:?}") };
+        pieces
+            .iter()
+            .map(|piece| {
+                let ip = Ipv4::new(piece.ip()).unwrap();
+                assert!(ip.checksum_ok() && ip.id() == 77);
+                (piece.length(), usize::from(ip.fragment_offset()) * 8, ip.more_fragments())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn cut_to_the_mtu() {
+        let rng = Rng::new(1);
+        assert!(matches!(fit(&v4(980, &[], true, 0, false), 1000, &rng), Fit::Whole));
+        assert!(matches!(fit(&v4(981, &[], true, 0, false), 1000, &rng), Fit::TooBig(1000)));
+        assert_eq!(shapes(fit(&v4(1208, &[], false, 0, false), 1000, &rng)), [(996, 0, true), (252, 976, false)]);
+        // A fragment is cut again; only the last piece of the last one is the end.
+        let middle = shapes(fit(&v4(1208, &[], false, 100, true), 1000, &rng));
+        assert_eq!(middle, [(996, 800, true), (252, 1776, true)]);
+    }
+
+    #[test]
+    fn options_without_the_copy_bit_are_in_the_first_only() {
+        let options = [0x94, 4, 0, 0, 0x52, 4, 9, 9];
+        let Fit::Pieces(pieces) = fit(&v4(1208, &options, false, 0, false), 1000, &Rng::new(1)) else { panic!() };
+        let found: Vec<_> = pieces.iter().map(|piece| Ipv4::new(piece.ip()).unwrap().options().to_vec()).collect();
+        assert_eq!(found, [options.to_vec(), vec![0x94, 4, 0, 0, 1, 1, 1, 1]]);
+        // In a later fragment they are gone already; what is there stays.
+        let Fit::Pieces(pieces) = fit(&v4(1208, &options, false, 9, false), 1000, &Rng::new(1)) else { panic!() };
+        assert!(pieces.iter().all(|piece| Ipv4::new(piece.ip()).unwrap().options() == options));
+    }
+
+    #[test]
+    fn what_was_put_together_leaves_as_it_came() {
+        let rng = Rng::new(1);
+        let mut packet = v4(1000, &[], true, 0, false);
+        packet.meta.max_fragment = 500;
+        packet.meta.fragments_had_df = true;
+        packet.meta.pieces = vec![480, 8, 512];
+        assert!(!exceeds(&packet, 600) && exceeds(&packet, 400));
+        assert!(matches!(fit(&packet, 400, &rng), Fit::TooBig(400)));
+        // One piece does not fit the size of the largest: all are cut anew, and DF stays.
+        let Fit::Pieces(pieces) = fit(&packet, 1500, &rng) else { panic!() };
+        assert!(pieces.iter().all(|piece| Ipv4::new(piece.ip()).unwrap().dont_fragment() && piece.length() <= 500));
+        packet.meta.max_fragment = 532;
+        let Fit::Pieces(pieces) = fit(&packet, 1500, &rng) else { panic!() };
+        assert!(pieces.iter().all(|piece| !Ipv4::new(piece.ip()).unwrap().dont_fragment()));
+        assert_eq!(shapes(Fit::Pieces(pieces)), [(500, 0, true), (28, 480, true), (532, 488, false)]);
+        // A helper made it longer.
+        packet.meta.pieces = vec![480, 8, 504];
+        assert_eq!(shapes(fit(&packet, 1500, &rng)), [(532, 0, true), (508, 512, false)]);
+    }
+
+    #[test]
+    fn routers_do_not_cut_ipv6() {
+        let rng = Rng::new(1);
+        let mut packet = Packet::from_ip(&build::ip(Family::V6, Addr(1), Addr(2), proto::UDP, &[7; 1400])).unwrap();
+        assert!(exceeds(&packet, 1280));
+        assert!(matches!(fit(&packet, 1280, &rng), Fit::TooBig(1280)));
+        packet.meta.origin = Origin::Local(Default::default());
+        let Fit::Pieces(pieces) = fit(&packet, 1280, &rng) else { panic!() };
+        let found: Vec<_> = pieces.iter().map(|piece| (piece.length(), piece.head().fragment_offset)).collect();
+        assert_eq!(found, [(1280, 0), (216, 154)]);
+        let ids: Vec<_> = pieces.iter().map(|piece| piece.ip()[44..48].to_vec()).collect();
+        assert!(ids[0] == ids[1] && ids[0] != [0; 4]);
+    }
+}

@@ -475,3 +475,134 @@ fn write_before(bytes: &mut [u8], at: u8, back: usize, addr: Addr) {
     let place = (at + byte(bytes, at + 2)).saturating_sub(back);
     addr.write(Family::V4, bytes.get_mut(place..).unwrap_or_default());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::testing::{net, net_with, received, v4};
+    use hairpin_wire::{build, proto};
+    use proptest::prelude::*;
+
+    const TIME: u32 = 0x0102_0304;
+
+    fn packet(dst: &str, options: &[u8]) -> Packet {
+        let ip = build::Ipv4 {
+            src: v4("10.0.1.2"),
+            dst: v4(dst),
+            protocol: proto::UDP,
+            options,
+            payload: &[0; 8],
+            ..Default::default()
+        };
+        received(&ip.to_vec())
+    }
+
+    /// The options after arrival, or where the offending byte is.
+    fn arrive(dst: &str, options: &[u8]) -> Result<Vec<u8>, u32> {
+        let mut packet = packet(dst, options);
+        match check(&mut packet, &net(), TIME) {
+            Ok(()) => Ok(packet.ip()[20..packet.head().l4].to_vec()),
+            Err(BadOptions::Problem(error)) => Err(error.info >> 24),
+            Err(BadOptions::Drop(_)) => Err(0),
+        }
+    }
+
+    #[test]
+    fn a_router_records_itself_twice() {
+        let mut packet = packet("10.0.2.2", &[7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
+        check(&mut packet, &net(), TIME).unwrap();
+        // On arrival: the address that the sender knows, which leaves the header's checksum wrong until it is forwarded.
+        assert_eq!(packet.ip()[20..28], [7, 11, 8, 10, 0, 1, 1, 0]);
+        assert!(!Ipv4::new(packet.ip()).unwrap().checksum_ok());
+        forward(&mut packet, v4("10.0.2.1"));
+        // On the way out the same place gets the address of that side.
+        assert_eq!(packet.ip()[20..28], [7, 11, 8, 10, 0, 2, 1, 0]);
+        assert!(Ipv4::new(packet.ip()).unwrap().checksum_ok());
+    }
+
+    #[test]
+    fn time_stamps() {
+        assert_eq!(arrive("10.0.2.2", &[68, 8, 5, 0, 0, 0, 0, 0]), Ok(vec![68, 8, 9, 0, 1, 2, 3, 4]));
+        let with_address = [68, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(arrive("10.0.2.2", &with_address), Ok(vec![68, 12, 13, 1, 10, 0, 1, 1, 1, 2, 3, 4]));
+        // Full: one more host found no room.
+        assert_eq!(arrive("10.0.2.2", &[68, 8, 9, 0x20, 1, 1, 1, 1]), Ok(vec![68, 8, 9, 0x30, 1, 1, 1, 1]));
+        assert_eq!(arrive("10.0.2.2", &[68, 8, 9, 0xf0, 1, 1, 1, 1]), Err(23));
+        // Somebody else's turn, and this host's.
+        let other = [68, 12, 5, 3, 10, 0, 2, 2, 0, 0, 0, 0];
+        assert_eq!(arrive("10.0.2.2", &other), Ok(other.to_vec()));
+        let own = [68, 12, 5, 3, 10, 0, 2, 1, 0, 0, 0, 0];
+        assert_eq!(arrive("10.0.2.2", &own), Ok(vec![68, 12, 13, 3, 10, 0, 2, 1, 1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn the_offending_byte_is_named() {
+        for (options, at) in [
+            (&[7, 2, 0, 0][..], 21),
+            (&[7, 4, 3, 0], 22),
+            (&[7, 10, 8, 1, 2, 3, 4, 0, 0, 0, 0, 0], 22),
+            (&[7, 7, 8, 1, 2, 3, 4, 7, 7, 8, 1, 2, 3, 4, 0, 0], 27),
+            (&[68, 3, 5, 0], 21),
+            (&[68, 8, 4, 0, 0, 0, 0, 0], 22),
+            (&[148, 3, 0, 0], 21),
+            (&[30, 1, 0, 0], 20),
+            (&[30, 9, 0, 0], 20),
+            (&[1, 1, 1, 30], 23),
+            (&[134, 6, 0, 0, 0, 1, 0, 0], 21),
+            (&[134, 8, 0, 0, 0, 1, 0, 0], 22),
+        ] {
+            assert_eq!(arrive("10.0.2.2", options), Err(at), "{options:?}");
+        }
+        // Whatever follows the end is cleared.
+        assert_eq!(arrive("10.0.2.2", &[1, 0, 9, 9]), Ok(vec![1, 0, 0, 0]));
+        assert_eq!(arrive("10.0.2.2", &[148, 4, 0, 0]), Ok(vec![148, 4, 0, 0]));
+    }
+
+    #[test]
+    fn source_routes_are_refused_or_followed() {
+        let loose = [131, 7, 4, 10, 0, 2, 2, 0];
+        assert_eq!(arrive("10.0.1.1", &loose), Err(0));
+        let accepting = net_with(&[("net.ipv4.conf.all.accept_source_route", "1")]);
+        let mut through = packet("10.0.1.1", &loose);
+        assert_eq!(check(&mut through, &accepting, TIME), Ok(()));
+        assert_eq!(through.meta.route.map(|route| route.kind), Some(RouteType::Unicast));
+        forward(&mut through, v4("10.0.2.1"));
+        assert_eq!((through.dst(), &through.ip()[20..27]), (v4("10.0.2.2"), &[131, 7, 8, 10, 0, 2, 1][..]));
+        assert!(Ipv4::new(through.ip()).unwrap().checksum_ok());
+
+        // A strict route that does not name this host came astray.
+        let strict = [137, 7, 4, 10, 0, 2, 2, 0];
+        let mut astray = packet("10.0.2.9", &strict);
+        assert_eq!(check(&mut astray, &accepting, TIME), Err(BadOptions::Problem(IcmpError::bad_header4(16))));
+
+        // An answer goes back the way it came.
+        let travelled = [131, 11, 12, 10, 0, 1, 7, 10, 0, 1, 8, 0];
+        let mut arrived = packet("10.0.1.1", &travelled);
+        assert_eq!(check(&mut arrived, &accepting, TIME), Ok(()));
+        let echo = Echo::of(&arrived, &accepting).unwrap();
+        assert_eq!(echo.first_hop, Some(v4("10.0.1.8")));
+        let back = echo.finish(v4("10.0.1.1"), v4("10.0.1.2"), TIME);
+        assert_eq!(back, [131, 11, 4, 10, 0, 1, 7, 10, 0, 1, 2, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(
+            options in prop::collection::vec(prop_oneof![Just(7u8), Just(68), Just(131), Just(137), Just(4), Just(11), any::<u8>()], 0..40),
+            local in any::<bool>(),
+        ) {
+            let accepting = net_with(&[("net.ipv4.conf.all.accept_source_route", "1")]);
+            let mut packet = packet(if local { "10.0.1.1" } else { "10.0.2.2" }, &options);
+            let length = packet.length();
+            let good = check(&mut packet, &accepting, TIME).is_ok();
+            if let Some(echo) = Echo::of(&packet, &accepting) {
+                let bytes = echo.finish(v4("10.0.1.1"), v4("10.0.1.2"), TIME);
+                prop_assert!(bytes.len() % 4 == 0 && bytes.len() <= 40);
+            }
+            if good {
+                forward(&mut packet, v4("10.0.2.1"));
+            }
+            prop_assert_eq!(packet.length(), length);
+        }
+    }
+}
