@@ -81,7 +81,7 @@ impl Match for Dccp {
         let Some(header) = dccp::Dccp::new(look.l4()) else { return look.hotdrop() };
         self.sport.is_none_or(|ports| ports.contains(header.src_port()))
             && self.dport.is_none_or(|ports| ports.contains(header.dst_port()))
-            && self.types.is_none_or(|(bits, inverted)| (bits & 1 << header.kind() != 0) != inverted)
+            && self.types.is_none_or(|(bits, inverted)| (bits & 1 << header.kind().min(INVALID) != 0) != inverted)
             && self.option.is_none_or(|(option, inverted)| match options(&header) {
                 Some(options) => contains(options, option) != inverted,
                 // The kernel inverts this answer too: the rule counts, and the packet ends.
@@ -143,7 +143,10 @@ fn contains(options: &[u8], wanted: u8) -> bool {
     false
 }
 
-/// In the order of their numbers; INVALID stands for number 10.
+/// Numbers from here on, which mean nothing, are taken together.
+const INVALID: u8 = 10;
+
+/// In the order of their numbers.
 const TYPES: [&str; 11] = [
     "REQUEST", "RESPONSE", "DATA", "ACK", "DATAACK", "CLOSEREQ", "CLOSE", "RESET", "SYNC", "SYNCACK", "INVALID",
 ];
@@ -165,6 +168,7 @@ mod tests {
         check("-p dccp -m dccp --sport 5 --dport 80", packet(kind::DATA, 3, &[]), Yes);
         check("-p dccp -m dccp --dccp-types REQUEST,DATA", packet(kind::DATA, 3, &[]), Yes);
         check("-p dccp -m dccp ! --dccp-types REQUEST,DATA", packet(kind::DATA, 3, &[]), No);
+        check("-p dccp -m dccp --dccp-types INVALID", packet(15, 3, &[]), Yes);
         let request = packet(kind::REQUEST, 5, &[0, 0, 0, 0, 1, 32, 3, 0]);
         check("-p dccp -m dccp --dccp-option 32", request.clone(), Yes);
         check("-p dccp -m dccp --dccp-option 3", request.clone(), No);

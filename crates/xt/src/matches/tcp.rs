@@ -5,7 +5,7 @@ use crate::ports::{DPORT, Ports, SPORT};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Match, Protocols, Scope};
-use hairpin_wire::{proto, tcp};
+use hairpin_wire::{Family, proto, tcp};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -106,8 +106,9 @@ impl Match for Tcp {
     fn matches(&self, look: &Look<'_>) -> bool {
         match look.fragment_offset() {
             0 => {}
-            // A fragment that would overwrite the flags of an earlier one (RFC 3128).
-            1 => return look.hotdrop(),
+            // A fragment that would overwrite the flags of an earlier one (RFC 3128). For IPv6 the kernel counts bytes here, so
+            // that there never is one.
+            1 if look.family() == Family::V4 => return look.hotdrop(),
             _ => return false,
         }
         match look.ports_of(tcp::HEADER_LEN) {
@@ -199,7 +200,7 @@ const FLAGS: &[(&str, u8)] = &[
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{DST, Hotdrop, No, SRC, Yes, check, later_fragment, tcp};
+    use crate::testing::{DST, Hotdrop, No, SRC, Yes, check, later_fragment, tcp, v6};
     use hairpin_wire::{Family, build, tcp};
 
     #[test]
@@ -226,6 +227,8 @@ mod tests {
         check("-p tcp -m tcp", later_fragment(6, 2, &[0; 20]), No);
         check("-p tcp -m tcp ! --dport 5", later_fragment(6, 2, &[0; 20]), No);
         check("-p tcp -m tcp ! --dport 5", later_fragment(6, 1, &[0; 20]), Hotdrop);
+        let later6 = [&build::fragment_header(6, 1, true, 7)[..], &[0; 24]].concat();
+        check("-p tcp -m tcp ! --dport 5", v6(44, &later6), No);
         let short = build::ip(Family::V4, SRC, DST, 6, &[0; 19]);
         check("-p tcp -m tcp", short, Hotdrop);
     }
