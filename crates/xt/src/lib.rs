@@ -9,6 +9,7 @@ mod nat_range;
 mod npt;
 mod opts6;
 mod ports;
+mod rateest;
 mod spi;
 #[cfg(test)]
 mod testing;
@@ -142,6 +143,7 @@ extensions! { MATCHES: MatchSpec in matches {
     physdev,
     pkttype,
     quota,
+    rateest,
     realm,
     recent,
     rpfilter,
@@ -182,6 +184,7 @@ extensions! { TARGETS: TargetSpec in targets {
     nflog,
     nfqueue,
     notrack,
+    rateest,
     redirect,
     reject,
     reject6,

@@ -1,0 +1,267 @@
+//! `-m rateest`: how fast packets come to a RATEEST target, compared with a rate or with another target's.
+
+use crate::option::{Given, Opt, Parsed, SyntaxError};
+use crate::rateest::{Estimators, NAME_MAX, Rate};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::rule::{Match, Memory, Place, Refused};
+use hairpin_engine::{Look, Now};
+use std::any::Any;
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "rateest",
+    aliases: &[],
+    families: Families::Both,
+    about: "how fast packets come to a RATEEST target",
+    options: &[
+        Opt::new("rateest1", &["name"], "the estimator").alias(&["rateest"]),
+        Opt::new("rateest-bps1", &["rate"], "subtract its bytes from this").optional(),
+        Opt::new("rateest-pps1", &["packets"], "subtract its packets from this").optional(),
+        Opt::new("rateest2", &["name"], "compare with this estimator"),
+        Opt::new("rateest-bps2", &["rate"], "compare bytes, with this rate").alias(&["rateest-bps"]).optional(),
+        Opt::new("rateest-pps2", &["packets"], "compare packets, with this rate").alias(&["rateest-pps"]).optional(),
+        Opt::switch("rateest-delta", "compare what is left of rates"),
+        Opt::switch("rateest-lt", "it is slower").inverts(),
+        Opt::switch("rateest-gt", "it is faster").inverts(),
+        Opt::switch("rateest-eq", "it is as fast").inverts(),
+    ],
+    build,
+    cases: &[
+        Case::Same("--rateest RE1 --rateest-lt --rateest-bps 8bit"),
+        Case::Same("--rateest RE1 ! --rateest-eq --rateest-pps 5"),
+        Case::Same("--rateest-delta --rateest RE1 --rateest-bps1 8bit --rateest-gt --rateest-bps2 16bit"),
+        Case::Same("--rateest1 RE1 --rateest-lt --rateest-bps --rateest2 RE2"),
+        Case::Same("--rateest-delta --rateest1 RE1 --rateest-pps1 0 --rateest-lt --rateest-pps2 42 --rateest2 RE2"),
+        Case::Saves("--rateest RE1 --rateest-gt --rateest-bps 5kbit", "--rateest RE1 --rateest-gt --rateest-bps 5000bit"),
+        Case::Saves("--rateest RE1 --rateest-gt --rateest-bps 1.5gbit", "--rateest RE1 --rateest-gt --rateest-bps 1500Mbit"),
+        Case::Saves("--rateest RE1 --rateest-gt --rateest-bps 1KiBps", "--rateest RE1 --rateest-gt --rateest-bps 8192bit"),
+        Case::Saves("--rateest RE1 --rateest-gt --rateest-bps 10mbit", "--rateest RE1 --rateest-gt --rateest-bps 10000Kbit"),
+        Case::Fails("--rateest RE1 --rateest-gt --rateest-bps 5x", "could not parse rate `5x'"),
+        Case::Fails("--rateest RE1 --rateest-gt --rateest-pps x", "could not parse pps `x'"),
+    ],
+};
+
+#[derive(Debug, Default)]
+struct RateEst {
+    first: String,
+    /// With another estimator; else with a rate.
+    second: Option<String>,
+    rates: [Rate; 2],
+    by_bytes: bool,
+    by_packets: bool,
+    delta: bool,
+    /// None when none was given, which the kernel refuses.
+    mode: Option<Ordering>,
+    inverted: bool,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let mut this = RateEst { delta: parsed.has("rateest-delta"), ..RateEst::default() };
+    for given in &parsed.given {
+        let name = || value::cut(given.value(), NAME_MAX).to_owned();
+        let mode = match given.option.name {
+            "rateest1" => {
+                this.first = name();
+                continue;
+            }
+            "rateest2" => {
+                this.second = Some(name());
+                continue;
+            }
+            "rateest-bps1" | "rateest-bps2" => {
+                this.by_bytes = true;
+                let rate = &mut this.rates[usize::from(given.option.name.ends_with('2'))];
+                rate.bytes = if given.words.is_empty() { 0 } else { bytes(given)? };
+                continue;
+            }
+            "rateest-pps1" | "rateest-pps2" => {
+                this.by_packets = true;
+                let rate = &mut this.rates[usize::from(given.option.name.ends_with('2'))];
+                rate.packets = if given.words.is_empty() { 0 } else { packets(given)? };
+                continue;
+            }
+            "rateest-lt" => Ordering::Less,
+            "rateest-gt" => Ordering::Greater,
+            "rateest-eq" => Ordering::Equal,
+            _ => continue,
+        };
+        this.mode = Some(mode);
+        this.inverted |= given.inverted;
+    }
+    Ok(Arc::new(this))
+}
+
+/// A rate with its unit in bytes a second, as tc reads it; without a unit in bits.
+fn bytes(given: &Given) -> Result<u32, SyntaxError> {
+    // The units in bits.
+    const UNITS: &[(&str, f64)] = &[
+        ("", 1.0),
+        ("bit", 1.0),
+        ("kibit", 1024.0),
+        ("kbit", 1000.0),
+        ("mibit", 1024.0 * 1024.0),
+        ("mbit", 1e6),
+        ("gibit", 1024.0 * 1024.0 * 1024.0),
+        ("gbit", 1e9),
+        ("tibit", 1024.0 * 1024.0 * 1024.0 * 1024.0),
+        ("tbit", 1e12),
+        ("bps", 8.0),
+        ("kibps", 8.0 * 1024.0),
+        ("kbps", 8000.0),
+        ("mibps", 8.0 * 1024.0 * 1024.0),
+        ("mbps", 8e6),
+        ("gibps", 8.0 * 1024.0 * 1024.0 * 1024.0),
+        ("gbps", 8e9),
+        ("tibps", 8.0 * 1024.0 * 1024.0 * 1024.0 * 1024.0),
+        ("tbps", 8e12),
+    ];
+    let text = given.value();
+    let split = (0..=text.len()).rev().filter_map(|at| text.split_at_checked(at));
+    // The longest beginning that is a number (`1e3` is one).
+    let found = split.filter(|(number, _)| number.starts_with(|c: char| c.is_ascii_digit() || c == '.')).find_map(
+        |(number, unit)| {
+            let (_, scale) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
+            Some(number.parse::<f64>().ok()? * scale / 8.0)
+        },
+    );
+    // More than 32 bits lose their upper ones, as in iptables.
+    found
+        .map(|rate| rate as u64 as u32)
+        .ok_or_else(|| SyntaxError::parameter(format!("rateest: could not parse rate `{text}'")).at(text))
+}
+
+fn packets(given: &Given) -> Result<u32, SyntaxError> {
+    let text = given.value();
+    let number = value::number_within(text, 0, u64::from(u32::MAX));
+    number
+        .map(|n| n as u32)
+        .ok_or_else(|| SyntaxError::parameter(format!("rateest: could not parse pps `{text}'")).at(text))
+}
+
+fn save_bytes(f: &mut fmt::Formatter<'_>, bytes: u32) -> fmt::Result {
+    match f64::from(bytes) * 8.0 {
+        bits if bits >= 1e9 => write!(f, " {:.0}Mbit", bits / 1e6),
+        bits if bits >= 1e6 => write!(f, " {:.0}Kbit", bits / 1e3),
+        bits => write!(f, " {bits:.0}bit"),
+    }
+}
+
+impl RateEst {
+    fn save_mode(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " !" } else { "" })?;
+        f.write_str(match self.mode {
+            Some(Ordering::Less) => " --rateest-lt",
+            Some(Ordering::Greater) => " --rateest-gt",
+            Some(Ordering::Equal) => " --rateest-eq",
+            None => "",
+        })
+    }
+
+    /// What is compared: the rate, or what it leaves of another.
+    fn left(&self, of: Rate, rate: Rate) -> Rate {
+        if !self.delta {
+            return rate;
+        }
+        Rate { bytes: of.bytes.saturating_sub(rate.bytes), packets: of.packets.saturating_sub(rate.packets) }
+    }
+}
+
+impl Match for RateEst {
+    fn name(&self) -> &'static str {
+        "rateest"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        let now = look.now().mono;
+        let Some(mut estimators) = look.memory::<Estimators>() else { return false };
+        let first = self.left(self.rates[0], estimators.rate(&self.first, now));
+        let second = match &self.second {
+            Some(name) => self.left(self.rates[1], estimators.rate(name, now)),
+            None => self.rates[1],
+        };
+        let bytes = !self.by_bytes || Some(first.bytes.cmp(&second.bytes)) == self.mode;
+        let packets = !self.by_packets || Some(first.packets.cmp(&second.packets)) == self.mode;
+        (bytes && packets) != self.inverted
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, second] = self.rates;
+        let digit = if self.delta { "2" } else { "" };
+        let with_rate = self.delta || self.second.is_none();
+        f.write_str(if self.delta { " --rateest-delta" } else { "" })?;
+        write!(f, " --rateest{} {}", if self.second.is_some() { "1" } else { "" }, self.first)?;
+        if self.by_bytes {
+            if self.delta {
+                f.write_str(" --rateest-bps1")?;
+                save_bytes(f, first.bytes)?;
+            }
+            self.save_mode(f)?;
+            write!(f, " --rateest-bps{digit}")?;
+            if with_rate {
+                save_bytes(f, second.bytes)?;
+            }
+        }
+        if self.by_packets {
+            if self.delta {
+                write!(f, " --rateest-pps1 {}", first.packets)?;
+            }
+            self.save_mode(f)?;
+            write!(f, " --rateest-pps{digit}")?;
+            if with_rate {
+                write!(f, " {}", second.packets)?;
+            }
+        }
+        match &self.second {
+            Some(name) => write!(f, " --rateest2 {name}"),
+            None => Ok(()),
+        }
+    }
+
+    fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
+        if self.mode.is_none() || !(self.by_bytes || self.by_packets) {
+            return Err(Refused::Invalid("xt_rateest: nothing to compare".to_owned()));
+        }
+        if self.first.is_empty() || self.second.as_ref().is_some_and(String::is_empty) {
+            return Err(Refused::Missing("xt_rateest: an estimator without a name".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn memory(&self, _now: &Now) -> Memory {
+        Estimators::default().memory()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{No, Yes, load, probe, udp};
+    use crate::testing_targets::target;
+    use hairpin_engine::time::Instant;
+    use hairpin_wire::Family;
+
+    #[test]
+    fn reads_what_the_target_measured() {
+        let mut probe = probe(udp(1, 2));
+        let spec = crate::find_target("RATEEST", Family::V4).expect("listed");
+        let text = "--rateest-name a --rateest-interval 250ms --rateest-ewmalog 500ms";
+        let feed = target(spec, Family::V4, "", text).expect("well formed");
+        let feed = probe.load_target(feed);
+        let fast = load(&mut probe, "-m rateest --rateest a --rateest-gt --rateest-pps 10");
+        let other = load(&mut probe, "-m rateest --rateest b --rateest-gt --rateest-pps 0");
+        assert_eq!(probe.ask(&fast), No);
+        for n in 0..40 {
+            probe.now.mono = Instant(n * 50_000_000);
+            probe.act(&feed);
+        }
+        assert_eq!((probe.ask(&fast), probe.ask(&other)), (Yes, No));
+        probe.now.mono = Instant(10_000_000_000);
+        assert_eq!(probe.ask(&fast), No);
+    }
+}
