@@ -191,6 +191,7 @@ extensions! { TARGETS: TargetSpec in targets {
     secmark,
     snat,
     snpt,
+    synproxy,
     tcpmss,
     tcpoptstrip,
     tee,
