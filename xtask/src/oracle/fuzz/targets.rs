@@ -175,7 +175,7 @@ fn mangle(a: &mut Author<'_>, p: Place<'_>) -> String {
             "-j SNPT --src-pfx 2001:db8:1::/64 --dst-pfx 2001:db8:5c::/64".into()
         }
         21 if a.world.v6 && p.base == "PREROUTING" => {
-            "-j DNPT --src-pfx 2001:db8:5c::/64 --dst-pfx 2001:db8:1::/64".into()
+            "-j DNPT --src-pfx 2001:db8:5c::/64 --dst-pfx 2001:db8:99::/64".into()
         }
         22 => "-j DROP".into(),
         23 => "-j ACCEPT".into(),
