@@ -18,6 +18,7 @@ pub enum Family {
 
 impl Family {
     /// Bits of an address: 32 or 128.
+    #[inline]
     pub const fn bits(self) -> u8 {
         match self {
             Family::V4 => 32,
@@ -26,6 +27,7 @@ impl Family {
     }
 
     /// Bytes of an address: 4 or 16.
+    #[inline]
     pub const fn addr_len(self) -> usize {
         match self {
             Family::V4 => 4,
@@ -34,6 +36,7 @@ impl Family {
     }
 
     /// Bytes of the header without options and extension headers: 20 or 40.
+    #[inline]
     pub const fn header_len(self) -> usize {
         match self {
             Family::V4 => 20,
@@ -42,6 +45,7 @@ impl Family {
     }
 
     /// The netmask with the first `prefix` bits of the address set; a prefix beyond [`Family::bits`] means all bits.
+    #[inline]
     pub const fn mask(self, prefix: u8) -> Addr {
         let bits = self.bits();
         let all = match self {
@@ -58,6 +62,7 @@ impl Family {
     }
 
     /// The family in the version field of an IP packet's first byte; none for an empty packet or another version.
+    #[inline]
     pub fn of_packet(packet: &[u8]) -> Option<Family> {
         match packet.first()? >> 4 {
             4 => Some(Family::V4),
@@ -86,21 +91,25 @@ impl Addr {
     pub const UNSPECIFIED: Addr = Addr(0);
 
     /// The IPv4 address with this value, `0x0a000001` being 10.0.0.1.
+    #[inline]
     pub const fn v4(value: u32) -> Addr {
         Addr(value as u128)
     }
 
     /// From a standard IPv4 address.
+    #[inline]
     pub const fn from_v4(ip: Ipv4Addr) -> Addr {
         Addr(ip.to_bits() as u128)
     }
 
     /// From a standard IPv6 address.
+    #[inline]
     pub const fn from_v6(ip: Ipv6Addr) -> Addr {
         Addr(ip.to_bits())
     }
 
     /// From a standard address, with its family. An IPv4-mapped IPv6 address stays IPv6.
+    #[inline]
     pub const fn from_ip(ip: IpAddr) -> (Family, Addr) {
         match ip {
             IpAddr::V4(ip) => (Family::V4, Addr::from_v4(ip)),
@@ -109,6 +118,7 @@ impl Addr {
     }
 
     /// The standard address of this family; for IPv4 only the low 32 bits count.
+    #[inline]
     pub const fn to_ip(self, family: Family) -> IpAddr {
         match family {
             Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(self.as_u32())),
@@ -117,11 +127,13 @@ impl Addr {
     }
 
     /// The low 32 bits: the value of an IPv4 address.
+    #[inline]
     pub const fn as_u32(self) -> u32 {
         self.0 as u32
     }
 
     /// Reads an address in network order from the start of `data`; [`Addr::UNSPECIFIED`] if `data` is too short.
+    #[inline]
     pub fn read(family: Family, data: &[u8]) -> Addr {
         match family {
             Family::V4 => Addr::v4(data.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))),
@@ -130,6 +142,7 @@ impl Addr {
     }
 
     /// Writes the address in network order to the start of `data`; writes nothing if `data` is too short.
+    #[inline]
     pub fn write(self, family: Family, data: &mut [u8]) {
         match family {
             Family::V4 => {
@@ -146,21 +159,25 @@ impl Addr {
     }
 
     /// Whether the address agrees with `net` in every bit set in `mask`. The mask need not be a prefix.
+    #[inline]
     pub const fn in_net(self, net: Addr, mask: Addr) -> bool {
         (self.0 ^ net.0) & mask.0 == 0
     }
 
     /// The address with only the bits of `mask` kept.
+    #[inline]
     pub const fn masked(self, mask: Addr) -> Addr {
         Addr(self.0 & mask.0)
     }
 
     /// Whether every bit is zero.
+    #[inline]
     pub const fn is_unspecified(self) -> bool {
         self.0 == 0
     }
 
     /// Whether it is in 127.0.0.0/8, or is `::1`.
+    #[inline]
     pub const fn is_loopback(self, family: Family) -> bool {
         match family {
             Family::V4 => self.as_u32() >> 24 == 127,
@@ -169,6 +186,7 @@ impl Addr {
     }
 
     /// Whether it is in 224.0.0.0/4, or in ff00::/8.
+    #[inline]
     pub const fn is_multicast(self, family: Family) -> bool {
         match family {
             Family::V4 => self.as_u32() >> 28 == 0xe,
@@ -177,6 +195,7 @@ impl Addr {
     }
 
     /// Whether it is in 169.254.0.0/16, or in fe80::/10.
+    #[inline]
     pub const fn is_link_local(self, family: Family) -> bool {
         match family {
             Family::V4 => self.as_u32() >> 16 == 0xa9fe,
@@ -185,6 +204,7 @@ impl Addr {
     }
 
     /// The address as text in its family's usual notation (RFC 5952 for IPv6).
+    #[inline]
     pub const fn display(self, family: Family) -> AddrDisplay {
         AddrDisplay { addr: self, family }
     }
@@ -214,11 +234,13 @@ impl Mac {
     pub const ZERO: Mac = Mac([0; 6]);
 
     /// Whether the group bit is set; true for the broadcast address too.
+    #[inline]
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 != 0
     }
 
     /// Whether it is the broadcast address.
+    #[inline]
     pub const fn is_broadcast(self) -> bool {
         let [a, b, c, d, e, f] = self.0;
         a & b & c & d & e & f == 0xff

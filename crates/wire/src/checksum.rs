@@ -9,6 +9,7 @@
 use crate::addr::{Addr, Family};
 
 /// The partial sum of `data`; an odd last byte counts as the high byte of a word.
+#[inline]
 pub fn sum(data: &[u8]) -> u32 {
     // Words are added in the machine's own byte order and the sum is swapped once at the end (RFC 1071, section 2B).
     // A 64-bit accumulator of 32-bit halves cannot overflow below 8 GiB.
@@ -28,6 +29,7 @@ pub fn sum(data: &[u8]) -> u32 {
 }
 
 /// Adds two partial sums. The bytes behind `b` must start at an even distance from those behind `a`.
+#[inline]
 pub const fn combine(a: u32, b: u32) -> u32 {
     let (total, carry) = a.overflowing_add(b);
     // After a carry the sum is at most 0xffff_fffe, so the end-around carry cannot overflow.
@@ -35,11 +37,13 @@ pub const fn combine(a: u32, b: u32) -> u32 {
 }
 
 /// Folds a partial sum to 16 bits and complements it: the value of the checksum field.
+#[inline]
 pub const fn finish(sum: u32) -> u16 {
     !fold(sum)
 }
 
 /// The checksum of `data` on its own, as in an IPv4 header or an ICMP message. Zero if `data` holds a right checksum.
+#[inline]
 pub fn checksum(data: &[u8]) -> u16 {
     finish(sum(data))
 }
@@ -47,28 +51,33 @@ pub fn checksum(data: &[u8]) -> u16 {
 /// The partial sum of the pseudo header of an upper layer (RFC 9293, section 3.1; RFC 8200, section 8.1).
 ///
 /// `len` is the upper layer's length in bytes. IPv4 has 16 bits for it; a longer value is summed as two words.
+#[inline]
 pub const fn pseudo_header(family: Family, src: Addr, dst: Addr, proto: u8, len: u32) -> u32 {
     let addrs = combine(addr_sum(family, src), addr_sum(family, dst));
     combine(addrs, combine(proto as u32, len))
 }
 
 /// The checksum of an upper layer: `data` with its pseudo header. Zero if `data` holds a right checksum.
+#[inline]
 pub fn transport(family: Family, src: Addr, dst: Addr, proto: u8, data: &[u8]) -> u16 {
     let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
     finish(combine(pseudo_header(family, src, dst, proto, len), sum(data)))
 }
 
 /// The checksum field `check` after a 16-bit word of the data changed from `old` to `new` (RFC 1624, equation 3).
+#[inline]
 pub const fn update_u16(check: u16, old: u16, new: u16) -> u16 {
     !fold(!check as u32 + !old as u32 + new as u32)
 }
 
 /// As [`update_u16`] for a 32-bit word at an even offset.
+#[inline]
 pub const fn update_u32(check: u16, old: u32, new: u32) -> u16 {
     finish(combine(combine(!check as u32, !old), new))
 }
 
 /// As [`update_u16`] for an address, in the header or in the pseudo header.
+#[inline]
 pub const fn update_addr(check: u16, family: Family, old: Addr, new: Addr) -> u16 {
     match family {
         Family::V4 => update_u32(check, old.as_u32(), new.as_u32()),
@@ -81,11 +90,13 @@ pub const fn update_addr(check: u16, family: Family, old: Addr, new: Addr) -> u1
 
 /// As [`update_u16`] for data that changed at an even offset, from a partial sum `old` to a partial sum `new`: for
 /// payloads rewritten in place, and for changes of length together with the length field.
+#[inline]
 pub const fn update_sum(check: u16, old: u32, new: u32) -> u16 {
     finish(combine(combine(!check as u32, !fold(old) as u32), new))
 }
 
 /// The value to send for a computed UDP checksum: zero would mean "none" (RFC 768), so it becomes `0xffff`.
+#[inline]
 pub const fn udp_nonzero(check: u16) -> u16 {
     if check == 0 { 0xffff } else { check }
 }

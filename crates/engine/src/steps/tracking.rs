@@ -59,7 +59,12 @@ impl Path<'_> {
         if !self.engine.needs(p.family(), Needs::TRACKING) {
             return Continue(());
         }
-        self.help(id, class, p)?;
+        let Some(conn) = self.engine.tracker.conns.get(id) else { return Continue(()) };
+        if conn.extra.is_some() || conn.status.has(Status::SEQ_ADJUST) {
+            self.help(id, class, p)?;
+        } else if conn.status.has(Status::CONFIRMED) {
+            return Continue(());
+        }
         let Engine { tracker, knobs, .. } = &mut *self.engine;
         match track::confirm(tracker, p, self.now, knobs, &mut self.out.events) {
             Ok(()) => Continue(()),
