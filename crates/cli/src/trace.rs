@@ -50,7 +50,7 @@ pub fn text(net: &Net, rules: &RuleTexts, arrived: u64, dev: IfIndex, nanos: u64
                 let rule = rules.get(*family, *table, chain, *number);
                 format!("      {table} {chain} rule {number}: {}    [{rule}]\n", said_text(said))
             }
-            TraceWhat::Policy { table, chain, accepted } => {
+            TraceWhat::Policy { table, chain, accepted, .. } => {
                 format!("      {table} {chain} policy: {}\n", if *accepted { "ACCEPT" } else { "DROP" })
             }
             TraceWhat::Note(text) => format!("      {text}\n"),
@@ -73,7 +73,7 @@ pub fn json(net: &Net, rules: &RuleTexts, arrived: u64, dev: IfIndex, nanos: u64
                 json_string(&said_text(said)),
                 json_string(rules.get(*family, *table, chain, *number))
             ),
-            TraceWhat::Policy { table, chain, accepted } => format!(
+            TraceWhat::Policy { table, chain, accepted, .. } => format!(
                 "{{\"table\":\"{table}\",\"chain\":{},\"policy\":\"{}\"}}",
                 json_string(chain),
                 if *accepted { "ACCEPT" } else { "DROP" }

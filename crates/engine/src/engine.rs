@@ -275,6 +275,17 @@ impl Engine {
         packet: &mut Packet,
         out: &mut Output,
     ) -> Fate {
+        if let Err(reason) = self.read_frame(dev, frame, packet) {
+            return Fate::Drop(reason);
+        }
+        let mut fates = [Fate::Held];
+        self.handle(now, &mut Batch { packets: std::slice::from_mut(packet), fates: &mut fates }, out);
+        fates[0]
+    }
+
+    /// Reads one frame from a device into `packet` (whose buffer is reused), to be handled later in a batch. Bytes that are no
+    /// packet are counted as dropped, for the reason given.
+    pub fn read_frame(&mut self, dev: IfIndex, frame: &[u8], packet: &mut Packet) -> Result<(), DropReason> {
         let device = self.net.interface(dev).filter(|d| d.up);
         let read = match device {
             Some(device) => load(packet, frame, device),
@@ -282,11 +293,8 @@ impl Engine {
         };
         if let Err(reason) = read {
             self.count_drop(reason);
-            return Fate::Drop(reason);
         }
-        let mut fates = [Fate::Held];
-        self.handle(now, &mut Batch { packets: std::slice::from_mut(packet), fates: &mut fates }, out);
-        fates[0]
+        read
     }
 
     fn handle_one(&mut self, now: &Now, packet: &mut Packet, out: &mut Output) -> Fate {

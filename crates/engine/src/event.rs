@@ -103,6 +103,8 @@ pub enum TraceWhat {
     },
     /// A built-in chain's policy decided.
     Policy {
+        /// Of iptables or of ip6tables.
+        family: Family,
         /// Its table.
         table: TableId,
         /// Its chain.

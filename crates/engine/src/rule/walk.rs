@@ -157,6 +157,7 @@ impl Walk<'_> {
     fn policy(&mut self, flat: &FlatTable, rule: &FlatRule, policy: Policy) {
         if let Some((out, cause)) = &mut self.trace {
             let what = TraceWhat::Policy {
+                family: self.family,
                 table: self.table,
                 chain: chain_name(flat, rule.chain),
                 accepted: policy == Policy::Accept,

@@ -85,6 +85,7 @@ impl Path<'_> {
             }
             Fit::Pieces(pieces) => {
                 for mut piece in pieces {
+                    self.trace_packet(&piece);
                     let fate = match self.transmit(&mut piece) {
                         Continue(fate) | Break(fate) => fate,
                     };
