@@ -1,0 +1,120 @@
+//! `-m cgroup`: the control group of the process whose socket sent or will take the packet.
+
+use crate::option::{Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::Look;
+use hairpin_engine::hook::{Hook, Hooks};
+use hairpin_engine::packet::Sender;
+use hairpin_engine::rule::{Match, Place, Refused, Scope};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "cgroup",
+    aliases: &[],
+    families: Families::Both,
+    about: "the control group of the sending process; only the root group is known here",
+    options: &[
+        Opt::new("cgroup", &["classid"], "its class in the net_cls controller; here always 0").inverts(),
+        Opt::new("path", &["path"], "its path; only the root is known here").inverts(),
+    ],
+    build,
+    cases: &[
+        Case::Same("--cgroup 5"),
+        Case::Same("! --path \"/\""),
+        Case::Fails("--cgroup foo", "out of range"),
+    ],
+};
+
+#[derive(Debug)]
+struct Cgroup {
+    class: Option<(u32, bool)>,
+    path: Option<(String, bool)>,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let class = match parsed.get("cgroup") {
+        Some(given) => Some((value::number_u32(parsed, given)?, given.inverted)),
+        None => None,
+    };
+    let path = match parsed.get("path") {
+        Some(given) => Some((value::string(given, 0, MAX_PATH)?.to_owned(), given.inverted)),
+        None => None,
+    };
+    Ok(Arc::new(Cgroup { class, path }))
+}
+
+impl Match for Cgroup {
+    fn name(&self) -> &'static str {
+        "cgroup"
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        if *look.sender() == Sender::None {
+            return false;
+        }
+        // Every process is in the root group, of class 0.
+        self.class.is_none_or(|(class, inverted)| (class == 0) != inverted)
+            && self.path.as_ref().is_none_or(|(_, inverted)| !inverted)
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((path, inverted)) = &self.path {
+            write!(f, "{} --path \"{path}\"", if *inverted { " !" } else { "" })?;
+        }
+        match self.class {
+            Some((class, inverted)) => write!(f, "{} --cgroup {class}", if inverted { " !" } else { "" }),
+            None => Ok(()),
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { hooks: Hooks::of(&[Hook::Input, Hook::Output, Hook::Postrouting]), ..Scope::EVERYWHERE }
+    }
+
+    fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
+        let refuse = |text: &str| Err(Refused::Invalid(format!("xt_cgroup: {text}")));
+        match (&self.class, &self.path) {
+            (None, None) => refuse("no path or classid specified"),
+            (Some(_), Some(_)) => refuse("path and classid specified"),
+            (_, Some((path, _))) if !matches!(path.as_str(), "" | "/") => refuse("invalid path, errno=-2"),
+            _ => Ok(()),
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// `XT_CGROUP_PATH_MAX` without the final zero byte.
+const MAX_PATH: usize = 511;
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{No, Yes, check_in, loads, parse, probe, udp};
+    use hairpin_engine::Hook;
+    use hairpin_engine::packet::{Origin, Sender};
+    use hairpin_wire::Family;
+
+    #[test]
+    fn everybody_is_in_the_root_group() {
+        let mut probe = probe(udp(1, 2));
+        probe.hook = Hook::Output;
+        check_in(&mut probe, "-m cgroup --cgroup 0", No);
+        check_in(&mut probe, "-m cgroup ! --cgroup 5", No);
+        probe.packet.meta.origin = Origin::Local(Sender::Kernel);
+        check_in(&mut probe, "-m cgroup --cgroup 0", Yes);
+        check_in(&mut probe, "-m cgroup --cgroup 5", No);
+        check_in(&mut probe, "-m cgroup --path /", Yes);
+    }
+
+    #[test]
+    fn what_the_kernel_refuses() {
+        let refused = |options: &str| loads(parse(Family::V4, &format!("-m cgroup {options}")).unwrap()).is_err();
+        assert!(refused("") && refused("--cgroup 1 --path /") && refused("--path nowhere"));
+        assert!(!refused("--cgroup 1") && !refused("--path /"));
+    }
+}

@@ -1,0 +1,160 @@
+//! `-m ipvs`: what the IP virtual server knows of the packet. There is none here, so only `! --ipvs` holds.
+
+use crate::option::{Given, Opt, Parsed, SyntaxError};
+use crate::{Case, Families, MatchSpec, value};
+use hairpin_engine::Look;
+use hairpin_engine::rule::Match;
+use hairpin_wire::{Addr, Family};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the list knows of it.
+pub static SPEC: MatchSpec = MatchSpec {
+    name: "ipvs",
+    aliases: &[],
+    families: Families::Both,
+    about: "what the IP virtual server knows of the packet; here it knows none",
+    options: &[
+        Opt::switch("ipvs", "the packet belongs to a virtual server").inverts(),
+        Opt::new("vproto", &["proto"], "the server's protocol").inverts(),
+        Opt::new("vaddr", &["address[/mask]"], "the server's address").inverts(),
+        Opt::new("vport", &["port"], "the server's port").inverts(),
+        Opt::new("vdir", &["ORIGINAL|REPLY"], "the direction"),
+        Opt::new("vmethod", &["GATE|IPIP|MASQ"], "the forwarding method").inverts(),
+        Opt::new("vportctl", &["port"], "the port of the controlling connection").inverts(),
+    ],
+    build,
+    cases: &[
+        Case::Same("! --ipvs"),
+        Case::Saves("! --vproto tcp", "! --vproto 6"),
+        Case::Same("--vproto 6 ! --vaddr 10.0.0.0/8 --vport 22 --vdir REPLY --vmethod GATE ! --vportctl 21"),
+        Case::Saves("--vmethod masq --vdir original", "--vdir ORIGINAL --vmethod MASQ"),
+        Case::Fails("--vdir foo", "Bad value for \"--vdir\" option: \"foo\""),
+        Case::Fails("--vmethod foo", "Bad value for \"--vmethod\" option: \"foo\""),
+        Case::Fails("! --ipvs --vport 80", "! --ipvs cannot be together with other options"),
+        Case::Fails("", "IPVS: At least one option is required"),
+    ],
+};
+
+#[derive(Debug)]
+struct Ipvs {
+    family: Family,
+    /// `--ipvs` alone, and whether it is inverted.
+    alone: Option<bool>,
+    protocol: Option<If<u8>>,
+    address: Option<If<(Addr, Addr)>>,
+    port: Option<If<u16>>,
+    reply: Option<bool>,
+    method: Option<If<&'static str>>,
+    control_port: Option<If<u16>>,
+}
+
+#[derive(Debug)]
+struct If<T> {
+    value: T,
+    inverted: bool,
+}
+
+fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let ipvs = parsed.get("ipvs").map(|given| given.inverted);
+    let others = parsed.given.iter().filter(|given| given.option.name != "ipvs").count();
+    match (ipvs, others) {
+        (None, 0) => return Err(SyntaxError::parameter("IPVS: At least one option is required")),
+        (Some(true), 1..) => {
+            return Err(SyntaxError::parameter("! --ipvs cannot be together with other options"));
+        }
+        _ => {}
+    }
+    let reply = match parsed.get("vdir") {
+        Some(given) if given.value().eq_ignore_ascii_case("ORIGINAL") => Some(false),
+        Some(given) if given.value().eq_ignore_ascii_case("REPLY") => Some(true),
+        Some(given) => return Err(value::bad_value(parsed, given)),
+        None => None,
+    };
+    Ok(Arc::new(Ipvs {
+        family: parsed.family,
+        alone: if others == 0 { ipvs } else { None },
+        protocol: condition(parsed, "vproto", |given| value::protocol(parsed.names, given.value()))?,
+        address: condition(parsed, "vaddr", |given| value::host_mask(parsed, given))?,
+        port: condition(parsed, "vport", |given| value::port(parsed, given))?,
+        reply,
+        method: condition(parsed, "vmethod", |given| {
+            let method = METHODS.iter().find(|method| given.value().eq_ignore_ascii_case(method));
+            method.copied().ok_or_else(|| value::bad_value(parsed, given))
+        })?,
+        control_port: condition(parsed, "vportctl", |given| value::port(parsed, given))?,
+    }))
+}
+
+fn condition<T>(
+    parsed: &Parsed<'_>,
+    name: &str,
+    read: impl FnOnce(&Given) -> Result<T, SyntaxError>,
+) -> Result<Option<If<T>>, SyntaxError> {
+    match parsed.get(name) {
+        Some(given) => Ok(Some(If { value: read(given)?, inverted: given.inverted })),
+        None => Ok(None),
+    }
+}
+
+impl Match for Ipvs {
+    fn name(&self) -> &'static str {
+        "ipvs"
+    }
+
+    fn matches(&self, _look: &Look<'_>) -> bool {
+        self.alone == Some(true)
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let not = |inverted: bool| if inverted { " !" } else { "" };
+        if let Some(inverted) = self.alone {
+            write!(f, "{} --ipvs", not(inverted))?;
+        }
+        if let Some(If { value, inverted }) = &self.protocol {
+            write!(f, "{} --vproto {value}", not(*inverted))?;
+        }
+        if let Some(If { value: (addr, mask), inverted }) = &self.address {
+            write!(f, "{} --vaddr ", not(*inverted))?;
+            value::save_host_mask(f, self.family, *addr, *mask)?;
+        }
+        if let Some(If { value, inverted }) = &self.port {
+            write!(f, "{} --vport {value}", not(*inverted))?;
+        }
+        match self.reply {
+            Some(true) => f.write_str(" --vdir REPLY")?,
+            Some(false) => f.write_str(" --vdir ORIGINAL")?,
+            None => {}
+        }
+        if let Some(If { value, inverted }) = &self.method {
+            write!(f, "{} --vmethod {value}", not(*inverted))?;
+        }
+        match &self.control_port {
+            Some(If { value, inverted }) => write!(f, "{} --vportctl {value}", not(*inverted)),
+            None => Ok(()),
+        }
+    }
+
+    fn warning(&self) -> Option<String> {
+        (self.alone != Some(true)).then(|| "ipvs: there is no IP virtual server here; this never matches".to_owned())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+const METHODS: [&str; 3] = ["GATE", "IPIP", "MASQ"];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{No, Yes, check, udp};
+
+    #[test]
+    fn no_virtual_server() {
+        check("-m ipvs --ipvs", udp(1, 2), No);
+        check("-m ipvs ! --ipvs", udp(1, 2), Yes);
+        check("-m ipvs ! --vport 80", udp(1, 2), No);
+    }
+}
