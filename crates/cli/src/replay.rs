@@ -26,7 +26,7 @@ pub struct Input {
 /// the captures, then of the frames in each.
 ///
 /// A capture may hold frames a little out of order, as several queues of a network card deliver them: so many frames of each are read
-/// ahead and put in order ([`AHEAD_FRAMES`], [`AHEAD_BYTES`]). Disorder over a longer stretch stays.
+/// ahead and put in order (`AHEAD_FRAMES`, `AHEAD_BYTES`). Disorder over a longer stretch stays.
 #[derive(Debug)]
 pub struct Merge {
     queues: Vec<Queue>,

@@ -133,7 +133,7 @@ impl Conns {
     }
 
     /// Enters an unconfirmed connection into the table and starts its life. False, and nothing done, when the handle is stale, it is
-    /// confirmed already, or it was killed. Clashes are the caller's to find before: see [`Conns::clash`].
+    /// confirmed already, or it was killed. Clashes are the caller's to find before: see `Conns::clash`.
     pub fn confirm(&mut self, id: ConnId, now: Instant) -> bool {
         self.enter(id, now, [true, true])
     }

@@ -11,7 +11,7 @@ pub fn line(conn: &Conn, now: Instant) -> String {
     Line { conn, now: Now { mono: now, wall: Default::default() } }.to_string()
 }
 
-/// As [`line`], with the time of day too: connections that keep when they were confirmed then print their age in seconds, as
+/// As [`fn@line`], with the time of day too: connections that keep when they were confirmed then print their age in seconds, as
 /// `conntrack -L` does.
 pub fn line_at(conn: &Conn, now: Now) -> String {
     Line { conn, now }.to_string()

@@ -1,7 +1,7 @@
 //! Helpers: they read what a connection says to announce the next one, and change what it says when it is translated.
 //!
 //! A helper is attached by `-j CT --helper` to connections of its protocol; it sees every packet of them on its way out, before
-//! sequence numbers are adjusted and the connection is confirmed. One file per helper; [`HELPERS`] is the list. Those of Linux's helpers
+//! sequence numbers are adjusted and the connection is confirmed. One file per helper; `HELPERS` is the list. Those of Linux's helpers
 //! that are not evaluated are on it too, for rules may name and match them; they read nothing ([`exists`] tells).
 
 mod ftp;
