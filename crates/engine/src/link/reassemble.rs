@@ -208,7 +208,7 @@ impl Reassembler {
         let (src, dst, ecn) = (ip.src(), ip.dst(), ip.ecn());
         let payload_len = usize::from(ip.payload_len());
         let on_link = dst.is_multicast(Family::V6) || dst.is_link_local(Family::V6);
-        let device = packet.meta.iif.filter(|_| !deliver || on_link).map_or(0, |iif| iif.0);
+        let device = packet.meta.iif.filter(|_| on_link).map_or(0, |iif| iif.0);
         let key = Key { family: Family::V6, src, dst, id: found.id, protocol: 0, device, user };
         let end = found.start + packet.length().saturating_sub(found.data_at());
 
