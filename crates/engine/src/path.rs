@@ -70,7 +70,9 @@ impl Path<'_> {
     fn forward(&mut self, p: &mut Packet) -> Onward<Fate> {
         self.check_forwarding(p)?;
         self.spend_ttl(p)?;
-        self.redirect_sender(p);
+        if p.family() == Family::V4 {
+            self.redirect_sender(p);
+        }
         self.hook(Hook::Forward, p)?;
         self.write_options(p);
         self.leave(p)

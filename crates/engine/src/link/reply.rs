@@ -11,7 +11,7 @@ use crate::packet::{LinkType, Origin, Packet, Sender};
 use crate::rng::Rng;
 use crate::route::{AddressType, OutputKey, Route, RouteType};
 use crate::time::{HZ, Now};
-use hairpin_wire::ipv6::Ipv6;
+use hairpin_wire::ipv6::{self, Ipv6};
 use hairpin_wire::{Addr, Family, build, checksum, icmp4, icmp6, proto, tcp, udp};
 
 /// What answering needs beside the packet answered.
@@ -57,23 +57,13 @@ pub fn reject_unreachable(about: &Packet, error: IcmpError, host: &mut Host<'_>)
     error_of(about, error, about.length(), host)
 }
 
-/// The redirect for a packet that leaves by the device it came by, if it is due (`ip_rt_send_redirect`). `route` is the one the
-/// packet takes. IPv6 redirects come from link-local addresses, which [`Net`] says by `route.redirect`; none is made here.
+/// The redirect for a packet that leaves by the device it came by, if it is due (`ip_rt_send_redirect`,
+/// `ndisc_send_redirect`). `route` is the one the packet takes. IPv4 sends it after the TTL was lowered, IPv6 before.
 pub fn redirect(about: &Packet, route: &Route, host: &mut Host<'_>) -> Option<Packet> {
-    let family = about.family();
-    let iif = about.meta.iif?;
-    if family == Family::V6 || about.meta.ip_options.has_source_route() || !host.net.sysctl.send_redirects(iif) {
-        return None;
+    match about.family() {
+        Family::V4 => redirect_v4(about, route, host),
+        Family::V6 => redirect_v6(about, route, host),
     }
-    let peer = about.src();
-    if !host.limiter.allows_redirect(peer, host.now.mono) {
-        return None;
-    }
-    let gateway = route.gateway.unwrap_or(about.dst()).as_u32();
-    let error = IcmpError::new(icmp4::REDIRECT, icmp4::redirect::HOST, gateway);
-    let packet = icmp_error(about, error, host);
-    host.limiter.count_redirect(peer, host.now.mono);
-    packet
 }
 
 /// The answer to an echo request that [`super::local::classify`] found good.
@@ -211,6 +201,73 @@ pub fn reject_reset(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
 pub fn wall_ms(now: Now) -> u32 {
     const DAY_MS: u64 = 86_400_000;
     (now.wall.0 / 1_000_000 % DAY_MS) as u32
+}
+
+fn redirect_v4(about: &Packet, route: &Route, host: &mut Host<'_>) -> Option<Packet> {
+    let iif = about.meta.iif?;
+    if about.meta.ip_options.has_source_route() || !host.net.sysctl.send_redirects(iif) {
+        return None;
+    }
+    let peer = about.src();
+    if !host.limiter.allows_redirect(peer, host.now.mono) {
+        return None;
+    }
+    let gateway = route.gateway.unwrap_or(about.dst()).as_u32();
+    let error = IcmpError::new(icmp4::REDIRECT, icmp4::redirect::HOST, gateway);
+    let packet = icmp_error(about, error, host);
+    host.limiter.count_redirect(peer, host.now.mono);
+    packet
+}
+
+/// RFC 4861, section 4.5: from the link-local address of the device, to a neighbor, about a neighbor.
+fn redirect_v6(about: &Packet, route: &Route, host: &mut Host<'_>) -> Option<Packet> {
+    const TARGET_LINK_ADDRESS: u8 = 2;
+    const REDIRECTED_PACKET: u8 = 4;
+    const HEADER_LEN: usize = 40;
+    let (net, now) = (host.net, host.now.mono);
+    let (sender, dst) = (about.src(), about.dst());
+    let device = net.interface(about.meta.iif?)?;
+    let limits = Limits { interval: HZ, ..limits_v6(net, 128) };
+    // Both ends have a bucket, the same as that of errors to them.
+    if !host.limiter.allows_peer(Family::V6, dst, limits, now) {
+        return None;
+    }
+    let mut own = device.addresses.iter().filter(|a| a.family == Family::V6).map(|a| a.addr);
+    let own = own.find(|addr| addr.is_link_local(Family::V6))?;
+    let target = route.gateway.unwrap_or(dst);
+    if target != dst && !target.is_link_local(Family::V6) || sender.is_link_local(Family::V6) {
+        return None;
+    }
+    let key = OutputKey {
+        src: Some(own),
+        oif: Some(device.index),
+        protocol: proto::ICMPV6,
+        ..OutputKey::to(Family::V6, sender)
+    };
+    let back = net.route_output(&key).ok().filter(|back| back.gateway.is_none())?;
+    if !host.limiter.allows_peer(Family::V6, sender, limits, now) {
+        return None;
+    }
+    let mut options = Vec::new();
+    if let Some(mac) = net.neighbor(Family::V6, route.oif, target) {
+        options.extend([TARGET_LINK_ADDRESS, 1]);
+        options.extend(mac.0);
+    }
+    let room = ERROR_V6_MAX - ipv6::HEADER_LEN - HEADER_LEN - options.len();
+    let quote = room.min(about.length() + 8) & !7;
+    options.extend([REDIRECTED_PACKET, (quote / 8) as u8, 0, 0, 0, 0, 0, 0]);
+    options.extend(about.ip().get(..quote - 8).unwrap_or_default());
+    let mut payload = target.0.to_be_bytes().to_vec();
+    payload.extend(dst.0.to_be_bytes());
+    payload.extend(options);
+    let message = build::Icmp6 { kind: icmp6::REDIRECT, code: 0, rest: 0, payload: &payload }.to_vec(own, sender);
+    let header = Header { src: own, dst: sender, ..Header::default() };
+    // Neighbor discovery proves by the full hop limit that it comes from the link.
+    let packet = finish_v6(header, proto::ICMPV6, &message, Route { hop_limit: 255, ..back }, 0, host);
+    packet.map(|mut packet| {
+        packet.meta.route = Some(back);
+        packet
+    })
 }
 
 fn error_of(about: &Packet, error: IcmpError, length: usize, host: &mut Host<'_>) -> Option<Packet> {
@@ -942,6 +999,27 @@ mod tests {
         assert!(redirect(&packet, &route, &mut a.host()).is_none());
         a.now.mono.0 += 60_000_000;
         assert!(redirect(&packet, &route, &mut a.host()).is_some());
+    }
+
+    #[test]
+    fn ipv6_redirects_come_from_the_link() {
+        let udp = build::Udp { src_port: 1, dst_port: 2, payload: b"x" };
+        let packet = received(&udp.packet(Family::V6, v6("2001:db8:1::2"), v6("2001:db8:1::7")));
+        let route = packet.meta.route.unwrap();
+        assert!(redirect(&packet, &route, &mut Answerer::new(net()).host()).is_none());
+        let mut with_link_local = net();
+        let own = with_link_local.interfaces[1].addresses[1];
+        with_link_local.interfaces[1].addresses.push(crate::net::IfAddr { addr: v6("fe80::1"), ..own });
+        let mut a = Answerer::new(with_link_local);
+        let answer = redirect(&packet, &route, &mut a.host()).unwrap();
+        let icmp = Icmp6::new(answer.l4()).unwrap();
+        assert_eq!((answer.src(), answer.dst(), answer.ttl()), (v6("fe80::1"), packet.src(), 255));
+        assert_eq!((icmp.kind(), icmp.target(), icmp.rest()), (137, packet.dst(), 0));
+        assert!(icmp.checksum_ok(answer.src(), answer.dst()));
+        // 49 and 8 bytes in units of 8, the rest of the packet is left out.
+        assert_eq!(icmp.payload()[32..40], [4, 7, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(icmp.payload()[40..], packet.ip()[..48]);
+        assert_eq!((1..12).filter(|_| redirect(&packet, &route, &mut a.host()).is_some()).count(), 5);
     }
 
     #[test]

@@ -97,8 +97,15 @@ impl Path<'_> {
 
     /// Tells the sender that it could have sent to the next hop itself. The packet is forwarded all the same.
     pub(crate) fn redirect_sender(&mut self, p: &Packet) {
-        if let Some(route) = p.meta.route.filter(|r| r.redirect) {
-            self.say_icmp(|host| attached(reply::redirect(p, &route, host), p));
+        let Some(route) = p.meta.route.filter(|r| r.redirect) else { return };
+        match p.family() {
+            Family::V4 => self.say_icmp(|host| attached(reply::redirect(p, &route, host), p)),
+            // Neighbor discovery is on its own.
+            Family::V6 => {
+                if let Some(redirect) = reply::redirect(p, &route, &mut self.host()) {
+                    self.say(redirect);
+                }
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use crate::net::{IfIndex, IfName};
 use crate::packet::{LinkType, Origin, Packet, Sender};
 use crate::path::{Onward, Path};
 use crate::route::{OutputKey, RouteType};
+use hairpin_wire::Family;
 use std::ops::ControlFlow::{Break, Continue};
 
 impl Path<'_> {
@@ -91,6 +92,10 @@ impl Path<'_> {
                 self.send_error(p, IcmpError::new(kind, code, 0));
             }
             return Break(Fate::Drop(error.reason));
+        }
+        // IPv6 redirects quote the packet as it came.
+        if family == Family::V6 {
+            self.redirect_sender(p);
         }
         if link::options::strict_route_fails(p, &route) {
             self.send_error(p, link::options::source_route_failed());
