@@ -197,3 +197,153 @@ fn a_capture_that_breaks_off_is_replayed_up_to_there() {
     fails(&output, 1, "in/lan.pcap: frame 2 (byte 90): cut off here");
     assert!(scene.read("out/conntrack").contains("dport=53"), "what came before it counts");
 }
+
+#[test]
+fn the_example_is_what_the_kernel_did() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/home-router");
+    let scene = Scene::new("example");
+    let output = scene.run(&[&example.display().to_string(), "--output", "out"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let got = |name: &str| fs::read(scene.path(&format!("out/{name}"))).expect("written");
+    let want = |name: &str| fs::read(example.join("expected").join(name)).expect("recorded");
+
+    assert_eq!(text(&got("rules.v4")), text(&want("rules.v4")));
+    assert_eq!(text(&got("log")), text(&want("log")));
+    assert_eq!(text(&want("volatile.json")).split_whitespace().collect::<String>(), VOLATILE);
+    for device in ["eth0", "eth1"] {
+        let (got, want) = (frames(&got(&format!("{device}.pcap"))), frames(&want(&format!("{device}.pcap"))));
+        assert_eq!(got.len(), want.len(), "{device}");
+        for (n, (mut got, mut want)) in got.into_iter().zip(want).enumerate() {
+            if (device, n) == ("eth1", 24) {
+                // The id, and the header checksum with it.
+                for frame in [&mut got, &mut want] {
+                    frame[14 + 4..14 + 6].fill(0);
+                    frame[14 + 10..14 + 12].fill(0);
+                }
+            }
+            assert_eq!(got, want, "{device} frame {}", n + 1);
+        }
+    }
+    // The kernel's list is taken a moment after the last frame: lifetimes are a second or two less.
+    let (got, want) = (text(&got("conntrack")), text(&want("conntrack")));
+    let split = |line: &str| {
+        let words: Vec<String> =
+            line.split_whitespace().filter(|w| !w.starts_with("use=")).map(str::to_owned).collect();
+        let life: u64 = words[4].parse().expect("seconds");
+        ([&words[..4], &words[5..]].concat(), life)
+    };
+    let [mut got, mut want] = [got, want].map(|list| list.lines().map(split).collect::<Vec<_>>());
+    got.sort();
+    want.sort();
+    assert_eq!(got.len(), want.len());
+    for ((got, life), (want, wanted)) in got.into_iter().zip(want) {
+        assert_eq!(got, want);
+        assert!(life.abs_diff(wanted) <= 2, "{got:?}: {life}, the kernel {wanted}");
+    }
+}
+
+/// What may differ in the example: the id of the packet that the router itself sends.
+const VOLATILE: &str = "{\"frames\":{\"eth1\":{\"24\":[\"ip.id\"]}}}";
+
+/// The frames of a classic capture.
+fn frames(capture: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut rest = &capture[24..];
+    while let Some((head, bytes)) = rest.split_at_checked(16) {
+        let length = u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize;
+        frames.push(bytes[..length].to_vec());
+        rest = &bytes[length..];
+    }
+    frames
+}
+
+#[test]
+fn what_is_wrong_is_found_before_anything_is_written() {
+    let scene = Scene::new("nothing");
+    let nothing_is_written = |output: &Output, message: &str| {
+        let error = text(&output.stderr);
+        assert!(output.status.code().is_some_and(|code| code == 1 || code == 2), "{error}");
+        assert!(error.contains(message), "{message}: {error}");
+        assert!(!Path::new(&scene.path("out")).exists(), "{message}");
+    };
+    let try_with = |name: &str, good: &str, bad: &[u8], message: &str| {
+        scene.write(name, bad);
+        nothing_is_written(&scene.run(&[".", "--output", "out"]), message);
+        scene.write(name, good.as_bytes());
+    };
+    let key = HOST.replace("dev = \"wan\"\n\n[[neighbor]]", "device = \"wan\"\n\n[[neighbor]]");
+    try_with("host.toml", HOST, key.as_bytes(), "host.toml:18:1: ");
+    let option = RULES.replace("-p udp -j LOG", "-p udp --dprot 53 -j LOG");
+    try_with("rules.v4", RULES, option.as_bytes(), "rules.v4:12:26: iptables-restore: unknown option \"--dprot\"");
+    let open = RULES.trim_end_matches("COMMIT\n");
+    try_with("rules.v4", RULES, open.as_bytes(), "rules.v4:13:1: iptables-restore: COMMIT expected at line 13");
+
+    let whole = capture(&[datagram()]);
+    let cut_header = &whole[..20];
+    for (bytes, message) in [
+        (cut_header, "in/lan.pcap: cut off in its header"),
+        (&[][..], "in/lan.pcap: empty"),
+        (b"GET / HTTP/1.0\r\n", "in/lan.pcap: not a capture"),
+    ] {
+        scene.write("in/lan.pcap", bytes);
+        nothing_is_written(&scene.run(&[".", "--output", "out"]), message);
+    }
+    scene.write("in/lan.pcap", &whole);
+    nothing_is_written(&scene.run(&[".", "--rules6", "rules.v6", "--output", "out"]), "rules.v6: cannot be read");
+    nothing_is_written(&scene.run(&[".", "--input", "eth7=in/lan.pcap", "--output", "out"]), "no device `eth7'");
+    assert!(scene.run(&[".", "--output", "out", "-q"]).status.success(), "and now it is right");
+}
+
+#[test]
+fn every_form_of_capture_gives_the_same() {
+    let scene = Scene::new("forms");
+    let all = [datagram(), datagram()];
+    let forms: [(&str, Vec<u8>); 4] = [
+        ("classic", capture(&all)),
+        ("nanoseconds", classic(&all, 0xa1b2_3c4d, u32::to_le_bytes)),
+        ("big", classic(&all, 0xa1b2_c3d4, u32::to_be_bytes)),
+        ("next", next_generation(&all)),
+    ];
+    for (name, bytes) in &forms {
+        scene.write("in/lan.pcap", bytes);
+        let output = scene.run(&[".", "--output", name, "-q"]);
+        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+        for file in ["rules.v4", "conntrack", "log", "wan.pcap", "lan.pcap"] {
+            let read = |dir: &str| fs::read(scene.path(&format!("{dir}/{file}"))).expect("written");
+            assert_eq!(read("classic"), read(name), "{name}: {file}");
+        }
+        assert_eq!(frames(&fs::read(scene.path(&format!("{name}/wan.pcap"))).expect("written")).len(), 2, "{name}");
+    }
+}
+
+/// As [`capture`], with another magic number and byte order.
+fn classic(frames: &[Vec<u8>], magic: u32, order: fn(u32) -> [u8; 4]) -> Vec<u8> {
+    let unit = if magic == 0xa1b2_3c4d { 1000 } else { 1 };
+    let version = if order(1)[0] == 1 { 4 << 16 | 2 } else { 2 << 16 | 4 };
+    let mut bytes: Vec<u8> = [magic, version, 0, 0, 65_535, 1].into_iter().flat_map(order).collect();
+    for (n, frame) in frames.iter().enumerate() {
+        let length = frame.len() as u32;
+        bytes.extend([1_700_000_000, n as u32 * unit, length, length].into_iter().flat_map(order));
+        bytes.extend(frame);
+    }
+    bytes
+}
+
+/// The same frames as pcapng: a section, an interface with microseconds, enhanced packet blocks.
+fn next_generation(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut block = |kind: u32, body: &[u8]| {
+        let padding = vec![0; body.len().wrapping_neg() % 4];
+        let length = (12 + body.len() + padding.len()) as u32;
+        bytes.extend([&kind.to_le_bytes(), &length.to_le_bytes(), body, &padding, &length.to_le_bytes()].concat());
+    };
+    let words = |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|w| w.to_le_bytes()).collect() };
+    block(0x0a0d_0d0a, &words(&[0x1a2b_3c4d, 1, u32::MAX, u32::MAX]));
+    block(1, &words(&[1, 65_535]));
+    for (n, frame) in frames.iter().enumerate() {
+        let (micros, length) = (1_700_000_000_000_000 + n as u64, frame.len() as u32);
+        let head = words(&[0, (micros >> 32) as u32, micros as u32, length, length]);
+        block(6, &[head, frame.clone()].concat());
+    }
+    bytes
+}
