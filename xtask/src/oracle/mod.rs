@@ -4,6 +4,13 @@
 //! then on any program with the contract of `hairpin replay` can be compared with that answer, without root and on any
 //! machine. `oracle/README.md` is the manual.
 
+/// Prints a line. Whoever reads may leave before the end: the work goes on, since there may be something to put back.
+macro_rules! say {
+    ($($what:tt)*) => {
+        drop(std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($what)*))))
+    };
+}
+
 mod compare;
 mod frame;
 mod fuzz;
@@ -86,17 +93,17 @@ fn compare(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
     let good = hold_all(&program, &scenarios, |verdict| {
         if verdict.differences.is_empty() {
             if !only_differences {
-                println!("pass {}", verdict.name);
+                say!("pass {}", verdict.name);
             }
         } else if brief {
             for d in &verdict.differences {
-                println!("FAIL {}: {}", verdict.name, d.what);
+                say!("FAIL {}: {}", verdict.name, d.what);
             }
         } else {
-            println!("FAIL {}\n{}", verdict.name, verdict.report);
+            say!("FAIL {}\n{}", verdict.name, verdict.report);
         }
     });
-    println!("{good} of {} scenarios agree with the kernel", scenarios.len());
+    say!("{good} of {} scenarios agree with the kernel", scenarios.len());
     Ok(ExitCode::from(u8::from(good != scenarios.len())))
 }
 
@@ -127,12 +134,12 @@ fn record(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
         match record::record(&switch, &scenario) {
             Ok(recorded) => {
                 good += usize::from(recorded.complaints.is_empty());
-                println!("{}", recorded.line(&scenario.name));
+                say!("{}", recorded.line(&scenario.name));
             }
-            Err(e) => println!("BAD {}: {e}", scenario.name),
+            Err(e) => say!("BAD {}: {e}", scenario.name),
         }
     }
-    println!("{good} of {total} recorded cleanly");
+    say!("{good} of {total} recorded cleanly");
     Ok(ExitCode::from(u8::from(good != total)))
 }
 
@@ -204,13 +211,13 @@ fn shrink(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
         None => Program::ours(root())?,
     };
     let verdict = shrink::shrink(path, out, &program, &kernel::Switch::on()?)?;
-    println!("{}: {}", out.display(), verdict.report);
+    say!("{}: {}", out.display(), verdict.report);
     Ok(ExitCode::SUCCESS)
 }
 
 /// Without the kernel there is nothing to do, which is no failure on a developer's machine but one in CI.
 fn cannot_ask(why: &str) -> ExitCode {
-    println!("The kernel cannot be asked here: {why}");
+    say!("The kernel cannot be asked here: {why}");
     ExitCode::from(u8::from(std::env::var("CI").is_ok_and(|v| v == "true")))
 }
 

@@ -99,7 +99,7 @@ pub fn run(settings: &Settings, program: &Program, switch: &Switch) -> Result<bo
     if settings.coverage {
         tally.print_coverage();
     }
-    println!(
+    say!(
         "seed {}: {} of {} random scenarios agree with the kernel ({} unstable, {} of no use), {:.1} s",
         settings.seed,
         tally.agree,
@@ -109,7 +109,7 @@ pub fn run(settings: &Settings, program: &Program, switch: &Switch) -> Result<bo
         started.elapsed().as_secs_f64()
     );
     if tally.agree + tally.differ == 0 {
-        println!("no scenario could be compared");
+        say!("no scenario could be compared");
     }
     Ok(tally.differ as u64 <= settings.allow && tally.agree > 0)
 }
@@ -156,21 +156,17 @@ impl Tally {
             End::Agrees => self.agree += 1,
             End::Unstable(why) => {
                 self.unstable += 1;
-                println!("-- {name}: unstable: {why}");
+                say!("-- {name}: unstable: {why}");
             }
             End::Useless(why) => {
                 self.useless += 1;
-                println!("-- {name}: of no use: {why}");
+                say!("-- {name}: of no use: {why}");
             }
             End::Differs(verdict) => {
                 self.differ += 1;
-                println!(
-                    "FAIL {name} (--seed {} --first {number}), kept in {}",
-                    settings.seed,
-                    settings.keep.display()
-                );
+                say!("FAIL {name} (--seed {} --first {number}), kept in {}", settings.seed, settings.keep.display());
                 for d in verdict.differences {
-                    println!("     {}", d.what);
+                    say!("     {}", d.what);
                 }
             }
         }
@@ -178,7 +174,7 @@ impl Tally {
 
     fn print_coverage(&self) {
         for (word, (rules, hit)) in &self.coverage {
-            println!("{word:24} {rules:6} rules, {hit:6} met");
+            say!("{word:24} {rules:6} rules, {hit:6} met");
         }
     }
 }
