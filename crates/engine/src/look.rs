@@ -316,11 +316,21 @@ impl<'a> Look<'a> {
         self.packet.meta.tracked
     }
 
-    /// Its connection and what it is to it; None when INVALID, UNTRACKED or not tracked yet.
+    /// Whether `-j CT` attached something that tracking has not seen yet.
+    pub fn has_template(&self) -> bool {
+        self.note(Facts::CONN);
+        self.packet.meta.template.is_some()
+    }
+
+    /// Its connection and what it is to it; None when INVALID, UNTRACKED or not tracked yet. Between `-j CT` and tracking the kernel
+    /// shows what the target attached: a blank connection, and the packet as its first.
     pub fn conn(&self) -> Option<(&'a Conn, Class)> {
         self.note(Facts::CONN);
         match self.packet.meta.tracked {
             Tracked::Conn(id, class) => Some((self.conns.get(id)?, class)),
+            Tracked::No if self.packet.meta.template.is_some() => {
+                Some((self.conns.blank(self.packet.family()), Class::New))
+            }
             _ => None,
         }
     }

@@ -13,6 +13,7 @@ use hairpin_ruleset::restore::{RestoreOptions, restore};
 use hairpin_ruleset::save::{SaveOptions, save};
 use hairpin_wire::Family;
 use lexopt::prelude::*;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{BufWriter, IsTerminal, Stdout, Write};
 use std::path::{Path, PathBuf};
@@ -186,6 +187,9 @@ fn read_rules(path: &Path, family: Family) -> Result<Arc<Compiled>, Failure> {
     for notice in &restored.notices {
         eprintln!("{notice}");
     }
+    for warning in warnings(&restored.ruleset) {
+        eprintln!("{file}: warning: {warning}");
+    }
     match Compiled::new(restored.ruleset.clone()) {
         Ok(compiled) => Ok(Arc::new(compiled)),
         Err(why) => {
@@ -193,6 +197,12 @@ fn read_rules(path: &Path, family: Family) -> Result<Arc<Compiled>, Failure> {
             Err(Failure { code: e.code, message: e.to_string() })
         }
     }
+}
+
+/// What people should know about rules that are accepted all the same, once each.
+fn warnings(ruleset: &Ruleset) -> BTreeSet<String> {
+    let rules = ruleset.tables.iter().flat_map(|t| &t.chains).flat_map(|c| &c.rules);
+    rules.flat_map(|rule| &rule.matches).filter_map(|m| m.warning()).collect()
 }
 
 fn play(replay: &mut Replay, mut merge: Merge, sink: &mut Report<'_>, show: bool) -> Result<(), Failure> {

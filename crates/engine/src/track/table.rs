@@ -19,6 +19,8 @@ pub struct Conns {
     /// Original sources of connections whose source side is settled, to the newest connection with that source.
     sources: Index,
     wheel: Wheel,
+    /// What rules see of a template, for each family.
+    blank: [Box<Conn>; 2],
 }
 
 impl Default for Conns {
@@ -37,6 +39,7 @@ impl Conns {
             tuples: Index::default(),
             sources: Index::default(),
             wheel: Wheel::default(),
+            blank: [Family::V4, Family::V6].map(|family| Box::new(blank(family))),
         }
     }
 
@@ -44,6 +47,12 @@ impl Conns {
     #[inline]
     pub fn get(&self, id: ConnId) -> Option<&Conn> {
         self.slab.get(id.slot).filter(|entry| entry.generation == id.generation)?.conn.as_ref()
+    }
+
+    /// What rules see of a template that `-j CT` attached and tracking has not seen yet (`nf_ct_tmpl_alloc`): confirmed, and everything
+    /// else zero.
+    pub(crate) fn blank(&self, family: Family) -> &Conn {
+        &self.blank[usize::from(family == Family::V6)]
     }
 
     /// The connection, to be changed. Tuples and zone of a confirmed connection must stay as they are; after shortening its life call
@@ -413,6 +422,12 @@ impl Source {
         let Tuple { src, src_id, protocol, family, .. } = conn.tuples[0];
         Source { family, src, src_id, protocol, zone: conn.zone.original }
     }
+}
+
+fn blank(family: Family) -> Conn {
+    let none = Addr::UNSPECIFIED;
+    let tuple = Tuple { src: none, dst: none, src_id: 0, dst_id: 0, protocol: 0, family };
+    Conn { status: Status::CONFIRMED, ..Conn::new(tuple, tuple, Zone::default(), Instant::default()) }
 }
 
 /// The places of connections, in pieces so that growing moves none of them.

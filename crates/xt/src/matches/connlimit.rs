@@ -76,7 +76,7 @@ impl Match for ConnLimit {
 
     fn matches(&self, look: &Look<'_>) -> bool {
         let addr = if self.destination { look.dst() } else { look.src() };
-        let zone = look.conn().map_or(0, |(conn, _)| zone_of(conn));
+        let zone = look.conn().filter(|_| !look.has_template()).map_or(0, |(conn, _)| zone_of(conn));
         let Some(mut counted) = look.memory::<Counted>() else { return false };
         match counted.count((addr.masked(self.mask), zone), look) {
             // Nothing that could be counted, not even the packet itself.
@@ -217,13 +217,15 @@ impl List {
 impl<'a> Subject<'a> {
     fn of(look: &Look<'a>) -> Option<Subject<'a>> {
         let tracked = look.tracked();
-        if let Some((conn, class)) = look.conn() {
+        if let Some((conn, class)) = look.conn().filter(|_| !look.has_template()) {
             let is_established = class == Class::Established(Direction::Original);
             return Some(Subject { tuple: conn.tuples[0], zone: zone_of(conn), conn: Some(conn), is_established });
         }
         let tuple = look.tuple()?;
         let conn = find(look, &tuple, 0);
-        Some(Subject { tuple, zone: 0, conn, is_established: tracked == Tracked::No })
+        // What `-j CT` attaches says "new" to the kernel.
+        let is_established = tracked == Tracked::No && !look.has_template();
+        Some(Subject { tuple, zone: 0, conn, is_established })
     }
 }
 

@@ -77,6 +77,8 @@ const DNAT: u8 = 1 << 6;
 /// The state bit of a packet.
 pub(super) fn state_of(look: &Look<'_>) -> u8 {
     match look.tracked() {
+        // What `-j CT` attached before tracking counts as a connection's first packet.
+        Tracked::No if look.has_template() => NEW,
         Tracked::No => INVALID,
         Tracked::Untracked => UNTRACKED,
         Tracked::Conn(_, Class::New) => NEW,
