@@ -6,7 +6,7 @@ use crate::route::Route;
 use crate::track::Tracked;
 use hairpin_wire::ipv4::Ipv4;
 use hairpin_wire::ipv6::Ipv6;
-use hairpin_wire::{Addr, Family, ethernet, proto};
+use hairpin_wire::{Addr, Family, checksum, ethernet, proto};
 use std::sync::Arc;
 
 /// Bytes, headers and facts of one packet.
@@ -86,9 +86,10 @@ pub struct Meta {
     pub route: Option<Route>,
     /// `-j TRACE` was met.
     pub trace: bool,
-    /// Tracking found the transport checksum right on arrival. Nobody looks again (`CHECKSUM_UNNECESSARY`), not even when a rule
-    /// has spoiled it meanwhile.
-    pub checksum_seen: bool,
+    /// The sum of all bytes from the network header on when tracking found the transport checksum right on arrival
+    /// (`CHECKSUM_COMPLETE`). Who asks later goes by this sum and not by the bytes, so what a rule spoils meanwhile may pass, and
+    /// what it changes rightfully may be held for spoilt.
+    pub checksum_seen: Option<u16>,
     /// This is a copy made by TEE: it is not copied again.
     pub is_copy: bool,
     /// Largest L3 size of the fragments it was put together from; 0 when it came whole.
@@ -403,6 +404,34 @@ impl Packet {
                 }
             }
         }
+    }
+
+    /// The sum of all bytes from the network header on, folded.
+    pub(crate) fn total(&self) -> u16 {
+        !checksum::finish(checksum::sum(self.ip()))
+    }
+
+    /// Whether the sum that tracking reckoned still holds, so that the transport checksum is not looked at again. Every change of an
+    /// IPv4 header is balanced by its own checksum, and translation by the transport's; a change of traffic class or hop limit is not.
+    pub(crate) fn is_sum_kept(&self) -> bool {
+        match self.head.family {
+            Family::V4 => self.meta.checksum_seen.is_some(),
+            Family::V6 => self.meta.checksum_seen == Some(self.total()),
+        }
+    }
+
+    /// Whether the transport checksum counts as right without being looked at (`nf_ip_checksum` of a packet that tracking has seen):
+    /// by the sum of then with the headers of now. Where packets do not come in, it is not asked at all.
+    pub(crate) fn is_checksum_known(&self, comes_in: bool) -> bool {
+        let Some(total) = self.meta.checksum_seen else { return false };
+        if !comes_in || self.head.family == Family::V4 {
+            return true;
+        }
+        let header = checksum::sum(self.ip().get(..self.head.l4).unwrap_or_default());
+        let upper = checksum::combine(u32::from(total), u32::from(checksum::finish(header)));
+        let len = u32::try_from(self.l4().len()).unwrap_or(u32::MAX);
+        let pseudo = checksum::pseudo_header(Family::V6, self.head.src, self.head.dst, self.head.protocol, len);
+        checksum::finish(checksum::combine(upper, pseudo)) == 0
     }
 
     /// Whether this is a fragment other than the first.

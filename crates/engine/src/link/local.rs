@@ -95,13 +95,16 @@ const PIM: u8 = 103;
 const BAD: Local = Local::Drop(DropReason::BadTransport);
 const NOBODY: Local = Local::Drop(DropReason::NoSocket);
 
+/// Checksums of so many bytes are reckoned at once, longer ones when somebody reads them (`CHECKSUM_BREAK`).
+const CHECKSUM_BREAK: usize = 76;
+
 /// As what a packet reached this host.
 fn kind(packet: &Packet) -> RouteType {
     packet.meta.route.map_or(RouteType::Local, |route| route.kind)
 }
 
 fn icmp_v4(packet: &Packet, net: &Net) -> Local {
-    let (message, seen) = (packet.l4(), packet.meta.checksum_seen);
+    let (message, seen) = (packet.l4(), packet.is_sum_kept());
     let to_many = matches!(kind(packet), RouteType::Broadcast | RouteType::Multicast);
     let Some(icmp) = icmp4::Icmp4::new(message).filter(|icmp| seen || icmp.checksum_ok()) else { return BAD };
     let settings = &net.sysctl.ipv4;
@@ -119,7 +122,7 @@ fn icmp_v4(packet: &Packet, net: &Net) -> Local {
 }
 
 fn icmp_v6(packet: &Packet, net: &Net) -> Local {
-    let (src, dst, seen) = (packet.src(), packet.dst(), packet.meta.checksum_seen);
+    let (src, dst, seen) = (packet.src(), packet.dst(), packet.is_sum_kept());
     let right = |icmp: &icmp6::Icmp6<&[u8]>| seen || icmp.checksum_ok(src, dst);
     let Some(icmp) = icmp6::Icmp6::new(packet.l4()).filter(right) else { return BAD };
     let settings = &net.sysctl.ipv6;
@@ -170,7 +173,13 @@ fn udp(packet: &Packet, protocol: u8, ports: &OpenPorts) -> Local {
     let pseudo = checksum::pseudo_header(family, src, dst, protocol, pseudo_len as u32);
     let right = match header.checksum() {
         0 => family == Family::V4 && protocol == proto::UDP,
-        _ => packet.meta.checksum_seen || checksum::finish(checksum::combine(pseudo, checksum::sum(covered))) == 0,
+        _ => match packet.meta.checksum_seen {
+            _ if packet.is_sum_kept() => true,
+            // A sum that was reckoned before and does not fit any more is not reckoned again, unless the datagram is short:
+            // one whose hop limit or traffic class a rule changed never arrives.
+            Some(_) if length > CHECKSUM_BREAK => false,
+            _ => checksum::finish(checksum::combine(pseudo, checksum::sum(covered))) == 0,
+        },
     };
     if !right {
         return BAD;

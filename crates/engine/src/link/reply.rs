@@ -698,7 +698,10 @@ fn datagram_end(packet: &Packet) -> usize {
 /// `nf_ip_checksum`). A protocol that is not known is held against the rule of the known ones, as Linux does.
 fn is_intact(packet: &Packet) -> bool {
     // What this host sends is right.
-    if packet.meta.checksum_seen || matches!(packet.meta.origin, Origin::Local(_)) {
+    if matches!(packet.meta.origin, Origin::Local(_)) {
+        return true;
+    }
+    if packet.is_checksum_known(packet.meta.route.is_none_or(|route| route.kind == RouteType::Local)) {
         return true;
     }
     let head = packet.head();
@@ -728,8 +731,7 @@ fn adds_up(packet: &Packet, protocol: u8) -> bool {
 
 /// Whether the checksum over all of the transport layer with its pseudo header is right.
 pub(super) fn checksum_ok(packet: &Packet, protocol: u8) -> bool {
-    packet.meta.checksum_seen
-        || checksum::transport(packet.family(), packet.src(), packet.dst(), protocol, packet.l4()) == 0
+    packet.is_sum_kept() || checksum::transport(packet.family(), packet.src(), packet.dst(), protocol, packet.l4()) == 0
 }
 
 #[cfg(test)]

@@ -146,9 +146,9 @@ pub(crate) fn translate_error(conn: &Conn, class: Class, side: Manip, packet: &m
         Family::V4 => checksum::checksum(bytes),
         Family::V6 => checksum::transport(family, src, dst, protocol, bytes),
     };
-    let checksum_seen = packet.meta.checksum_seen;
+    let known = packet.is_checksum_known(side == Manip::Dst);
     let error = packet.l4_mut();
-    if error.len() < 8 || !checksum_seen && sum(error, src, dst) != 0 {
+    if error.len() < 8 || !known && sum(error, src, dst) != 0 {
         return Err(DropReason::NatFailed);
     }
     let redirect = match family {

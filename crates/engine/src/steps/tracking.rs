@@ -28,8 +28,9 @@ impl Path<'_> {
             return Continue(());
         }
         let looked_at = [proto::TCP, proto::UDP, proto::ICMP, proto::ICMPV6].contains(&p.protocol());
-        p.meta.checksum_seen =
-            hook == Hook::Prerouting && looked_at && knobs.checksum && matches!(p.meta.tracked, Tracked::Conn(..));
+        if hook == Hook::Prerouting && looked_at && knobs.checksum && matches!(p.meta.tracked, Tracked::Conn(..)) {
+            p.meta.checksum_seen = Some(p.total());
+        }
         if let Tracked::Conn(id, Class::New | Class::Related(Direction::Original)) = p.meta.tracked {
             self.meet_new(id)?;
         }
