@@ -7,7 +7,7 @@
 use crate::capture::{Capture, CaptureError, CaptureWriter, FrameInfo, LinkType};
 use hairpin_engine::net::{IfIndex, LinkKind, Net};
 use hairpin_engine::{DropReason, Engine, Event, Fate, Now, Output, Packet};
-use hairpin_wire::{Family, ethernet};
+use hairpin_wire::{Family, ethernet, proto};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -356,14 +356,28 @@ fn text_file(path: &Path) -> Result<BufWriter<File>, CaptureError> {
     file.map(BufWriter::new).map_err(|e| CaptureError::of_file(path, format_args!("cannot be written: {e}")))
 }
 
+/// Whether a frame only keeps the link in order: group membership (IGMP, MLD) and neighbor discovery. Rules see and count it like any
+/// other, but captures of what left are without it, as the kernel's recorded answers are: what a real host says about its groups
+/// and neighbors beside the traffic is not part of the answer.
+fn is_housekeeping(frame: &[u8]) -> bool {
+    match Packet::from_frame(frame) {
+        Ok(packet) => match (packet.family(), packet.protocol()) {
+            (Family::V4, protocol) => protocol == proto::IGMP,
+            (Family::V6, proto::ICMPV6) => matches!(packet.l4().first(), Some(130..=136 | 143)),
+            (Family::V6, _) => false,
+        },
+        Err(_) => false,
+    }
+}
+
 impl Sink for Directory {
     type Error = CaptureError;
 
     fn frame(&mut self, dev: IfIndex, nanos: u64, frame: &[u8]) -> Result<(), CaptureError> {
         let at = (dev.0 as usize).wrapping_sub(1);
         match self.captures.get_mut(at).and_then(Option::as_mut) {
-            Some(capture) => capture.add(nanos, frame),
-            None => Ok(()),
+            Some(capture) if !is_housekeeping(frame) => capture.add(nanos, frame),
+            _ => Ok(()),
         }
     }
 

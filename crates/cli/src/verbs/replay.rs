@@ -41,6 +41,7 @@ would have made of it. No root, no kernel module. The captures' time stamps are 
   --input DEV=FILE    what arrived on DEV: pcap or pcapng, one for each device
   --output DIR        DIR/DEV.pcap for every device, DIR/rules.v4 (and rules.v6) with counters, DIR/conntrack, DIR/log
                       (LOG's lines), DIR/messages (TRACE's lines and others of the kernel, if any)
+                      (without IGMP, MLD and neighbor discovery, which only keep the link in order)
   --trace             print each packet's way through hooks, chains and rules
   --json              print the summary (and the trace) as JSON, one value a line
   -q, --quiet         print nothing
