@@ -62,7 +62,6 @@ pub struct Route {
     pub src: Option<String>,
     pub table: Option<toml::Value>,
     pub metric: Option<toml::Value>,
-    pub realm: Option<toml::Value>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -313,7 +312,6 @@ impl Host {
                 ("src", text(&r.src)),
                 ("table", value(&r.table)),
                 ("metric", value(&r.metric)),
-                ("realm", value(&r.realm)),
             ];
             section(&mut out, "route", &rows);
         }

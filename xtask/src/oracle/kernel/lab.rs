@@ -261,7 +261,6 @@ fn route_line(r: &Route) -> String {
         ("src", r.src.clone()),
         ("table", r.table.as_ref().map(word)),
         ("metric", r.metric.as_ref().map(word)),
-        ("realm", r.realm.as_ref().map(word)),
     ];
     format!("route add {kind}{}{}", r.to, options(&words))
 }
