@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, MutexGuard};
 
 use super::sys;
 
@@ -19,26 +20,34 @@ const SWITCH: &str = "/proc/sys/net/netfilter/nf_log_all_netns";
 pub struct Switch {
     /// Stays open: the switch can only be found from the first namespace.
     file: File,
-    before: String,
+    /// What it is put back to.
+    before: Mutex<String>,
 }
 
 impl Switch {
     /// Turns the switch on. To be called in the machine's first network namespace.
     pub fn on() -> Result<Self, String> {
         let file = OpenOptions::new().read(true).write(true).open(SWITCH).map_err(|e| format!("{SWITCH}: {e}"))?;
-        let mut switch = Self { file, before: String::new() };
-        switch.before = switch.get();
+        let switch = Self { file, before: Mutex::default() };
+        *switch.lock() = switch.get();
         switch.set("1");
         Ok(switch)
     }
 
     /// Whether it was on; turns it on again when somebody else had turned it off.
     pub fn keep_on(&self) -> bool {
-        let is_on = self.get() == "1";
-        if !is_on {
-            self.set("1");
+        let found = self.get();
+        if found == "1" {
+            return true;
         }
-        is_on
+        // Another run had turned it on before us and has put it back: now that is for us to do.
+        *self.lock() = found;
+        self.set("1");
+        false
+    }
+
+    fn lock(&self) -> MutexGuard<'_, String> {
+        self.before.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn get(&self) -> String {
@@ -55,8 +64,9 @@ impl Switch {
 
 impl Drop for Switch {
     fn drop(&mut self) {
-        if self.get() != self.before {
-            self.set(&self.before);
+        let before = self.lock().clone();
+        if self.get() != before {
+            self.set(&before);
         }
     }
 }
