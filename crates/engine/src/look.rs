@@ -316,10 +316,10 @@ impl<'a> Look<'a> {
         self.packet.meta.tracked
     }
 
-    /// Whether `-j CT` attached something that tracking has not seen yet.
-    pub fn has_template(&self) -> bool {
+    /// What `-j CT` attached and tracking has not seen yet.
+    pub fn template(&self) -> Option<&'a Template> {
         self.note(Facts::CONN);
-        self.packet.meta.template.is_some()
+        self.packet.meta.template.as_deref()
     }
 
     /// Its connection and what it is to it; None when INVALID, UNTRACKED or not tracked yet. Between `-j CT` and tracking the kernel

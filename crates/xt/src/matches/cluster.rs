@@ -88,7 +88,7 @@ impl Match for Cluster {
         if look.link_type() == LinkType::Multicast && !look.dst().is_multicast(look.family()) {
             look.take_for_host();
         }
-        let Some((conn, _)) = look.conn().filter(|_| !look.has_template()) else { return false };
+        let Some((conn, _)) = look.conn().filter(|_| look.template().is_none()) else { return false };
         let master = conn.master().and_then(|master| look.other_conn(master));
         (self.mask & 1 << self.node(master.unwrap_or(conn)) != 0) != self.inverted
     }

@@ -5,7 +5,7 @@ use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Match, Memory, Needs};
 use hairpin_engine::time::Now;
-use hairpin_engine::track::{Class, Conn, Direction, ProtoState, Status, TcpState, Tracked, Tuple};
+use hairpin_engine::track::{Conn, ProtoState, Status, TcpState, Tuple};
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ impl Match for ConnLimit {
 
     fn matches(&self, look: &Look<'_>) -> bool {
         let addr = if self.destination { look.dst() } else { look.src() };
-        let zone = look.conn().filter(|_| !look.has_template()).map_or(0, |(conn, _)| zone_of(conn));
+        let zone = zone(look);
         let Some(mut counted) = look.memory::<Counted>() else { return false };
         match counted.count((addr.masked(self.mask), zone), look) {
             // Nothing that could be counted, not even the packet itself.
@@ -129,9 +129,6 @@ struct Subject<'a> {
     tuple: Tuple,
     zone: u16,
     conn: Option<&'a Conn>,
-    /// The packet is one of an answered connection, in its original direction. The kernel's number for this is also that of
-    /// a packet that tracking found invalid.
-    is_established: bool,
 }
 
 impl Counted {
@@ -159,7 +156,7 @@ impl List {
     fn add(&mut self, subject: &Subject<'_>, look: &Look<'_>, now: u64) -> usize {
         let was_empty = self.conns.is_empty();
         match subject.conn.filter(|conn| conn.status.has(Status::CONFIRMED)) {
-            Some(conn) if conn.status.has(Status::ASSURED) || subject.is_established => {
+            Some(conn) if conn.status.has(Status::ASSURED) => {
                 // An old connection is not counted anew; the list is only swept.
                 if !was_empty {
                     self.sweep(look, now);
@@ -216,16 +213,13 @@ impl List {
 
 impl<'a> Subject<'a> {
     fn of(look: &Look<'a>) -> Option<Subject<'a>> {
-        let tracked = look.tracked();
-        if let Some((conn, class)) = look.conn().filter(|_| !look.has_template()) {
-            let is_established = class == Class::Established(Direction::Original);
-            return Some(Subject { tuple: conn.tuples[0], zone: zone_of(conn), conn: Some(conn), is_established });
+        let zone = zone(look);
+        if let Some((conn, _)) = look.conn().filter(|_| look.template().is_none()) {
+            return Some(Subject { tuple: conn.tuples[0], zone, conn: Some(conn) });
         }
         let tuple = look.tuple()?;
-        let conn = find(look, &tuple, 0);
-        // What `-j CT` attaches says "new" to the kernel.
-        let is_established = tracked == Tracked::No && !look.has_template();
-        Some(Subject { tuple, zone: 0, conn, is_established })
+        let conn = find(look, &tuple, zone);
+        Some(Subject { tuple, zone, conn })
     }
 }
 
@@ -233,8 +227,13 @@ fn find<'a>(look: &Look<'a>, tuple: &Tuple, zone: u16) -> Option<&'a Conn> {
     look.other_conn(look.find_conn(tuple, zone)?.0)
 }
 
-fn zone_of(conn: &Conn) -> u16 {
-    conn.zone.original.max(conn.zone.reply)
+/// The zone of the packet's connection, or that `-j CT` wants for it.
+fn zone(look: &Look<'_>) -> u16 {
+    match (look.template(), look.conn()) {
+        (Some(template), _) => template.zone_original.max(template.zone_reply),
+        (None, Some((conn, _))) => conn.zone.original.max(conn.zone.reply),
+        (None, None) => 0,
+    }
 }
 
 fn is_closed(conn: &Conn) -> bool {
@@ -255,7 +254,7 @@ mod tests {
     use crate::testing::{Answer, No, Yes, belongs, connection, load, probe, udp};
     use hairpin_engine::Instant;
     use hairpin_engine::probe::{Loaded, Probe};
-    use hairpin_engine::track::ConnId;
+    use hairpin_engine::track::{Class, ConnId, Direction};
     use hairpin_wire::proto;
 
     /// Asks about the first packet of a connection, which is confirmed after.

@@ -78,7 +78,7 @@ const DNAT: u8 = 1 << 6;
 pub(super) fn state_of(look: &Look<'_>) -> u8 {
     match look.tracked() {
         // What `-j CT` attached before tracking counts as a connection's first packet.
-        Tracked::No if look.has_template() => NEW,
+        Tracked::No if look.template().is_some() => NEW,
         Tracked::No => INVALID,
         Tracked::Untracked => UNTRACKED,
         Tracked::Conn(_, Class::New) => NEW,
