@@ -55,6 +55,11 @@ fn one_fate(fate: Fate, out: &Output) {
 pub fn rules(data: &[u8]) {
     for family in [Family::V4, Family::V6] {
         let Some(once) = resaved(family, data) else { continue };
+        // A quote that is never closed takes the line's end into the word. iptables accepts it, saves it over two lines, and does not
+        // read that again; so it is here.
+        if once.lines().any(|line| line.starts_with('"')) {
+            continue;
+        }
         let twice = resaved(family, once.as_bytes()).unwrap_or_else(|| panic!("saved, then refused:\n{once}"));
         // Saving lists the table used last first, so that twice is the first order again.
         let thrice = resaved(family, twice.as_bytes()).unwrap_or_else(|| panic!("saved, then refused:\n{twice}"));

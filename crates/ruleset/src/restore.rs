@@ -92,6 +92,8 @@ pub fn restore(base: &Ruleset, text: &[u8], options: &RestoreOptions<'_>) -> Res
     let mut number = 0;
     for line in text.split_inclusive('\n') {
         number += 1;
+        // For iptables-restore, a zero byte is where the line ends.
+        let line = line.find('\0').and_then(|end| line.get(..end)).unwrap_or(line);
         reader.line(number, line).map_err(|fault| Box::new(reader.error(number, line, fault)))?;
     }
     if reader.current.is_some() {

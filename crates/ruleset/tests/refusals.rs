@@ -401,3 +401,19 @@ fn listings_are_commands() {
     assert_eq!(table.chain("INPUT").map(|c| (c.rules[0].counter.packets, c.counter.packets)), Some((1, 2)));
     assert_eq!(table.chain("foo").map(|c| c.rules[0].counter.packets), Some(5));
 }
+
+#[test]
+fn a_zero_byte_ends_its_line() {
+    // As iptables-restore 1.8.9 took the same files.
+    let read = |line: &str| {
+        let restored = restored_onto(&Ruleset::new(Family::V4), &format!("*filter\n{line}\nCOMMIT\n"), false, false);
+        restored.map(|r| saved(&r.ruleset)).map_err(|e| e.message)
+    };
+    let rule = |line: &str| read(line).map(|text| text.lines().find(|l| l.contains("-A")).map(str::to_owned));
+    assert_eq!(rule("-A INPUT -p udp\0 -j DROP"), Ok(Some("[0:0] -A INPUT -p udp".to_owned())));
+    let comment = "-A INPUT -m comment --comment \"a\0b\" -j DROP";
+    assert_eq!(rule(comment), Ok(Some("[0:0] -A INPUT -m comment --comment a".to_owned())));
+    assert_eq!(read("-A INPUT -o \0x -j DROP").map_err(|e| e.contains("requires an argument")), Err(true));
+    assert_eq!(read("\0 -A INPUT").map_err(|e| e.contains("no command specified")), Err(true));
+    assert_eq!(read("COMMIT\0").map_err(|e| e.contains("Bad argument `COMMIT'")), Err(true));
+}
