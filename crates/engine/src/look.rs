@@ -537,18 +537,24 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Takes the packet out of tracking (NOTRACK). Nothing when it has a connection or was taken out already.
+    /// Takes the packet out of tracking (NOTRACK), where [`Edit::is_open_to_ct`].
     pub fn untrack(&mut self) {
-        if self.packet.meta.tracked == Tracked::No && self.packet.meta.template.is_none() {
+        if self.is_open_to_ct() {
             self.packet.meta.tracked = Tracked::Untracked;
         }
     }
 
-    /// Attaches a template (CT). Nothing when the packet has a connection, a template, or is untracked.
+    /// Attaches a template (CT), where [`Edit::is_open_to_ct`].
     pub fn set_template(&mut self, template: &Arc<Template>) {
-        if self.packet.meta.tracked == Tracked::No && self.packet.meta.template.is_none() {
+        if self.is_open_to_ct() {
             self.packet.meta.template = Some(Arc::clone(template));
         }
+    }
+
+    /// Whether tracking knows nothing of the packet: no connection, no template, not untracked, nor the answer to an untracked one.
+    fn is_open_to_ct(&self) -> bool {
+        let meta = &self.packet.meta;
+        meta.tracked == Tracked::No && meta.template.is_none() && !meta.answers_untracked
     }
 
     /// Switches tracing on for this packet (TRACE).

@@ -78,6 +78,8 @@ pub struct Meta {
     pub priority: u32,
     /// The connection it belongs to.
     pub tracked: Tracked,
+    /// It is this host's answer to an untracked packet: rules can neither take it out of tracking nor attach a template.
+    pub answers_untracked: bool,
     /// The hash of its tuple in zone 0, when it was looked at ahead of its turn.
     pub(crate) flow_hash: Option<u32>,
     /// What `-j CT` asked for, until tracking has seen it.

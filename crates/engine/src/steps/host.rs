@@ -12,7 +12,7 @@ use crate::packet::{Origin, Packet, Sender};
 use crate::path::{Onward, Path};
 use crate::route::OutputKey;
 use crate::rule::RejectWith;
-use crate::track::{Class, Direction, ProtoState, Status, TcpState, Tracked};
+use crate::track::{Class, ProtoState, Status, TcpState, Tracked};
 use hairpin_wire::ipv4::Ipv4;
 use hairpin_wire::{Family, icmp4, icmp6, proto};
 use std::ops::ControlFlow::{Break, Continue};
@@ -211,15 +211,16 @@ fn forbid_fragments(packet: &mut Packet) {
     }
 }
 
-/// An error belongs to the connection of the packet it is about, in the other direction (`nf_conntrack_attach`).
+/// An error belongs to the connection of the packet it is about, in the other direction (`nf_conntrack_attach`). One about an untracked
+/// packet is marked in the same way, but with no connection: tracking looks at it, rules can not prevent that.
 fn attached(answer: Option<Packet>, about: &Packet) -> Option<Packet> {
     let mut answer = answer?;
-    if let Tracked::Conn(id, class) = about.meta.tracked {
-        let direction = match class.direction() {
-            Direction::Original => Direction::Reply,
-            Direction::Reply => Direction::Original,
-        };
-        answer.meta.tracked = Tracked::Conn(id, Class::Related(direction));
+    match about.meta.tracked {
+        Tracked::Conn(id, class) => {
+            answer.meta.tracked = Tracked::Conn(id, Class::Related(class.direction().other()));
+        }
+        Tracked::Untracked => answer.meta.answers_untracked = true,
+        Tracked::No => {}
     }
     Some(answer)
 }
