@@ -278,7 +278,10 @@ pub fn protocol(names: &dyn crate::option::Names, text: &str) -> Result<u8, Synt
     if let Some(number) = parse_number(text).and_then(|n| u8::try_from(n).ok()) {
         return Ok(number);
     }
-    if let Some((_, number)) = PROTOCOLS.iter().find(|(name, _)| *name == text) {
+    // /etc/protocols has each name in capitals too.
+    let is_capitals = text.chars().all(|c| !c.is_ascii_lowercase());
+    let found = |name: &str| *name == *text || is_capitals && name.eq_ignore_ascii_case(text);
+    if let Some((_, number)) = PROTOCOLS.iter().find(|(name, _)| found(name)) {
         return Ok(*number);
     }
     names
