@@ -537,14 +537,14 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Takes the packet out of tracking (NOTRACK), where [`Edit::is_open_to_ct`].
+    /// Takes the packet out of tracking (NOTRACK), where the packet is open to it: no connection, no template, not untracked yet.
     pub fn untrack(&mut self) {
         if self.is_open_to_ct() {
             self.packet.meta.tracked = Tracked::Untracked;
         }
     }
 
-    /// Attaches a template (CT), where [`Edit::is_open_to_ct`].
+    /// Attaches a template (CT), where the packet is open to it: no connection, no template, not untracked yet.
     pub fn set_template(&mut self, template: &Arc<Template>) {
         if self.is_open_to_ct() {
             self.packet.meta.template = Some(Arc::clone(template));
