@@ -5,7 +5,7 @@
 //! on a machine without these files.
 
 use hairpin_wire::{Addr, Family, proto};
-use hairpin_xt::option::{NameKind, Names};
+use hairpin_xt::option::{NameKind, Names, NumberNames};
 use std::collections::HashMap;
 use std::fmt;
 
@@ -13,6 +13,7 @@ use std::fmt;
 #[derive(Default)]
 pub struct SystemNames {
     services: HashMap<(String, u8), u16>,
+    service_names: HashMap<(u16, u8), String>,
     numbers: HashMap<(Kind, String), u32>,
     names: HashMap<(Kind, u32), String>,
     hosts: Option<HostLookup>,
@@ -48,6 +49,7 @@ impl SystemNames {
             let [name, place, aliases @ ..] = fields.as_slice() else { continue };
             let Some((port, protocol)) = place.split_once('/') else { continue };
             let (Ok(port), Some(protocol)) = (port.parse(), transport(protocol)) else { continue };
+            self.service_names.entry((port, protocol)).or_insert_with(|| (*name).to_owned());
             for name in [name].into_iter().chain(aliases) {
                 self.services.entry(((*name).to_owned(), protocol)).or_insert(port);
             }
@@ -122,6 +124,21 @@ impl fmt::Debug for SystemNames {
     }
 }
 
+impl NumberNames for SystemNames {
+    fn name(&self, kind: NameKind, number: u32) -> Option<String> {
+        match kind {
+            NameKind::Service(0) => [proto::TCP, proto::UDP, proto::SCTP]
+                .into_iter()
+                .find_map(|protocol| self.name(NameKind::Service(protocol), number)),
+            NameKind::Service(protocol) => {
+                let port = u16::try_from(number).ok()?;
+                self.service_names.get(&(port, protocol)).cloned()
+            }
+            _ => self.names.get(&(Kind::of(kind)?, number)).cloned(),
+        }
+    }
+}
+
 impl Names for SystemNames {
     fn number(&self, kind: NameKind, name: &str) -> Option<u32> {
         match kind {
@@ -141,10 +158,6 @@ impl Names for SystemNames {
                 })
             }
         }
-    }
-
-    fn name(&self, kind: NameKind, number: u32) -> Option<String> {
-        self.names.get(&(Kind::of(kind)?, number)).cloned()
     }
 
     fn hosts(&self, family: Family, name: &str) -> Result<Vec<Addr>, String> {

@@ -1,5 +1,7 @@
 //! Options of an extension: how they are declared, and what a person typed.
 
+pub use hairpin_engine::rule::{NameKind, NumberNames};
+
 use hairpin_engine::rule::TableId;
 use hairpin_wire::{Addr, Family};
 use std::fmt;
@@ -129,33 +131,11 @@ pub struct Parsed<'a> {
     pub given: Vec<Given>,
 }
 
-/// What a [`Names`] may be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameKind {
-    /// A service of this IP protocol (`/etc/services`); the number is its port. Protocol 0: of any, TCP first.
-    Service(u8),
-    /// An IP protocol (`/etc/protocols`).
-    Protocol,
-    /// A user; the number is the user id.
-    User,
-    /// A group; the number is the group id.
-    Group,
-    /// A routing realm (`/etc/iproute2/rt_realms`).
-    Realm,
-    /// A device group (`/etc/iproute2/group`).
-    DeviceGroup,
-    /// A connection label (`/etc/xtables/connlabel.conf`); the number is its bit.
-    ConnLabel,
-}
-
 /// What names in a rule stand for. This crate opens no file and asks no server, so the caller says; see
 /// `hairpin-ruleset` for one with the well-known names built in.
-pub trait Names: fmt::Debug {
+pub trait Names: NumberNames {
     /// The number of this name.
     fn number(&self, kind: NameKind, name: &str) -> Option<u32>;
-
-    /// The name of this number, for the few extensions that save names.
-    fn name(&self, kind: NameKind, number: u32) -> Option<String>;
 
     /// The addresses of a host name, without repetition; or why there is none, in the resolver's words.
     fn hosts(&self, family: Family, name: &str) -> Result<Vec<Addr>, String>;
@@ -168,12 +148,14 @@ pub trait Names: fmt::Debug {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoNames;
 
-impl Names for NoNames {
-    fn number(&self, _kind: NameKind, _name: &str) -> Option<u32> {
+impl NumberNames for NoNames {
+    fn name(&self, _kind: NameKind, _number: u32) -> Option<String> {
         None
     }
+}
 
-    fn name(&self, _kind: NameKind, _number: u32) -> Option<String> {
+impl Names for NoNames {
+    fn number(&self, _kind: NameKind, _name: &str) -> Option<u32> {
         None
     }
 

@@ -1,6 +1,6 @@
 //! What a match and a target are to the engine. The extensions themselves live in `hairpin-xt`; the engine knows only this.
 
-use super::{TableId, Tables, Verdict};
+use super::{Listing, TableId, Tables, Verdict};
 use crate::hook::Hooks;
 use crate::look::{Edit, Look};
 use crate::time::Now;
@@ -18,6 +18,13 @@ pub trait Match: fmt::Debug + Send + Sync {
 
     /// Exactly what `iptables-save` prints after `-m NAME`: each option with a space before it, nothing at the end.
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+
+    /// Exactly what `iptables -L` prints for it, with the space it begins with. Where that has the words of `save`, one function
+    /// serves both.
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        let _ = listing;
+        self.save(f)
+    }
 
     /// Where it may be used.
     fn scope(&self) -> Scope {
@@ -60,6 +67,13 @@ pub trait Target: fmt::Debug + Send + Sync {
 
     /// Exactly what `iptables-save` prints after `-j NAME`: each option with a space before it, nothing at the end.
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+
+    /// Exactly what `iptables -L` prints for it, with the space it begins with. Where that has the words of `save`, one function
+    /// serves both.
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        let _ = listing;
+        self.save(f)
+    }
 
     /// Where it may be used.
     fn scope(&self) -> Scope {
