@@ -129,7 +129,7 @@ pub struct Engine {
     /// The batch position of the packet being handled.
     pub(crate) cause: usize,
     /// Events of changes, given out with the next packets.
-    late_events: Vec<Event>,
+    pub(crate) late_events: Vec<Event>,
     tracing: bool,
     drops: Vec<u64>,
 }

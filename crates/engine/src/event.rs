@@ -35,6 +35,8 @@ pub enum Event {
     Kernel(String),
     /// A connection was entered into the table.
     ConnNew(ConnId),
+    /// A tool changed a connection.
+    ConnChanged(ConnId),
     /// A connection was removed; its last state.
     ConnGone(Box<Conn>),
     /// An invariant did not hold. Please report it.

@@ -68,6 +68,7 @@ pub mod jhash;
 pub mod link;
 pub mod log_line;
 pub mod look;
+mod manage;
 pub mod nat;
 pub mod net;
 pub mod packet;

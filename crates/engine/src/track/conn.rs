@@ -368,6 +368,23 @@ pub enum TcpState {
 }
 
 impl TcpState {
+    /// The state of a number; None when there is none.
+    pub const fn from_number(number: u8) -> Option<TcpState> {
+        const ALL: [TcpState; 10] = [
+            TcpState::None,
+            TcpState::SynSent,
+            TcpState::SynRecv,
+            TcpState::Established,
+            TcpState::FinWait,
+            TcpState::CloseWait,
+            TcpState::LastAck,
+            TcpState::TimeWait,
+            TcpState::Close,
+            TcpState::SynSent2,
+        ];
+        if (number as usize) < ALL.len() { Some(ALL[number as usize]) } else { None }
+    }
+
     /// The word that `conntrack -L` prints.
     pub const fn text(self) -> &'static str {
         match self {

@@ -66,6 +66,13 @@ pub struct ExpectNat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExpectId(u64);
 
+impl ExpectId {
+    /// A number that tools may show.
+    pub const fn number(self) -> u32 {
+        self.0 as u32
+    }
+}
+
 /// Why an expectation was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpectError {

@@ -10,7 +10,9 @@ mod index;
 mod knobs;
 #[cfg(test)]
 mod lab;
+mod manage;
 mod other;
+mod record;
 mod room;
 mod sctp;
 mod seq_adjust;
@@ -28,6 +30,8 @@ pub use conn::{
 };
 pub use expect::{ExpectError, ExpectId, ExpectNat, Expectation, Expectations, SourceMask};
 pub use knobs::Knobs;
+pub use manage::{ConnChange, ManageError, Wanted};
+pub use record::{ExpectRecord, Key, Record};
 pub use table::Conns;
 pub use tuple::{Tuple, Zone};
 

@@ -215,6 +215,16 @@ impl Conns {
         self.slab.iter().filter(|(_, conn)| conn.is_in_table())
     }
 
+    /// The connections in some of the places of the table, whatever their state.
+    pub(crate) fn places(&self, from: u32, until: u32) -> impl Iterator<Item = (ConnId, &Conn)> {
+        self.slab.range(from, until)
+    }
+
+    /// How many places of the table were ever used.
+    pub(crate) fn used_places(&self) -> u32 {
+        self.slab.used
+    }
+
     /// The connections that a listing shows: confirmed, not expired, found by their original tuple.
     pub fn listed(&self, now: Instant) -> impl Iterator<Item = (ConnId, &Conn)> {
         let jiffies = now.jiffies();
@@ -570,6 +580,13 @@ impl Slab {
             .flatten()
             .zip(0u32..)
             .filter_map(|(entry, slot)| Some((ConnId { slot, generation: entry.generation }, entry.conn.as_ref()?)))
+    }
+
+    fn range(&self, from: u32, until: u32) -> impl Iterator<Item = (ConnId, &Conn)> {
+        (from..until.min(self.used)).filter_map(|slot| {
+            let entry = self.get(slot)?;
+            Some((ConnId { slot, generation: entry.generation }, entry.conn.as_ref()?))
+        })
     }
 
     fn bytes(&self) -> usize {
