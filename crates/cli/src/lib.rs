@@ -1,5 +1,6 @@
 //! The program `hairpin` as a library, so that its parts can be tested.
 
+pub mod applet;
 pub mod capture;
 pub mod conntrack;
 pub mod host_file;

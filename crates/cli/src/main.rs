@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    hairpin::program::run(std::env::args_os().skip(1))
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    hairpin::program::run(&name, words)
 }

@@ -1,7 +1,9 @@
 //! The verbs of the program, and which one was asked for.
 
-use crate::verbs::replay;
-use std::ffi::OsString;
+use crate::applet;
+use crate::verbs::{install_links, replay};
+use hairpin_commands::NAMES;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
@@ -40,11 +42,21 @@ pub struct Verb {
 }
 
 /// Everything the program can do.
-pub const VERBS: &[Verb] = &[replay::VERB];
+pub const VERBS: &[Verb] = &[replay::VERB, install_links::VERB];
 
-/// Runs the program with these words and says how it ended.
-pub fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
-    match dispatch(words.collect()) {
+/// Runs the program called by this name with these words and says how it ended. The name, or else the first word, may be that of
+/// a command people know.
+pub fn run(name: &OsStr, words: impl Iterator<Item = OsString>) -> ExitCode {
+    let words: Vec<OsString> = words.collect();
+    if let Some(program) = applet::of_path(name) {
+        return applet::execute(program, name, &words);
+    }
+    if let Some((first, rest)) = words.split_first()
+        && let Some(program) = applet::of_path(first)
+    {
+        return applet::execute(program, first, rest);
+    }
+    match dispatch(words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("hairpin: {}", failure.message);
@@ -97,7 +109,11 @@ fn find(name: &str) -> Option<&'static Verb> {
 fn overview() -> String {
     let mut text = "hairpin: Linux netfilter and iptables in user space\n\nusage: hairpin VERB …\n\n".to_owned();
     for verb in VERBS {
-        text += &format!("  {:<10} {}\n", verb.name, verb.about);
+        text += &format!("  {:<13} {}\n", verb.name, verb.about);
     }
-    text + "\n`hairpin help VERB' says more.\n"
+    text += "\nor one of the commands people know, as a first word or as the name of a link:\n\n ";
+    for (name, _) in NAMES {
+        text += &format!(" {name}");
+    }
+    text + "\n\n`hairpin help VERB' says more.\n"
 }

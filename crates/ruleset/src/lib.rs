@@ -16,5 +16,6 @@ pub mod list;
 pub mod names;
 pub mod restore;
 pub mod save;
+pub mod show;
 mod suggest;
 pub mod words;

@@ -17,6 +17,13 @@ pub struct ListOptions<'a> {
     pub counters: bool,
 }
 
+impl ListOptions<'_> {
+    /// Whether the rule of this number (from 1) is wanted.
+    pub(crate) fn wants(&self, number: usize) -> bool {
+        self.rule.is_none_or(|only| only as usize == number)
+    }
+}
+
 /// The lines of `iptables -S`: policies and own chains, then the rules. `live` is the table's counters as
 /// [`crate::save::save`] takes them; without them those that the rules were loaded with are shown.
 ///
@@ -70,7 +77,7 @@ fn write_table(
     }
     for (at, chain) in chains {
         for (n, rule) in chain.rules.iter().enumerate() {
-            if options.rule.is_some_and(|only| only as usize != n + 1) {
+            if !options.wants(n + 1) {
                 continue;
             }
             let counter = live.get(at + n).copied().unwrap_or(rule.counter);

@@ -1,3 +1,4 @@
 //! One file for each verb of the program; each only parses its words, calls, and prints.
 
+pub mod install_links;
 pub mod replay;

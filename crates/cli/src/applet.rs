@@ -1,0 +1,84 @@
+//! The commands people know, run by this program: found by the name it was called by or by its first word.
+
+use crate::names;
+use hairpin_commands::{Call, Input, Outcome, Program, input_of, run};
+use hairpin_control::protocol::{DEFAULT_SOCKET, ask};
+use hairpin_control::state_file::StateFile;
+use std::ffi::{OsStr, OsString};
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The program that a file of this name stands for.
+pub fn of_path(argv0: &OsStr) -> Option<Program> {
+    hairpin_commands::find(Path::new(argv0).file_name()?.to_str()?)
+}
+
+/// Runs it with these words and prints what came of it.
+pub fn execute(program: Program, name: &OsStr, words: &[OsString]) -> ExitCode {
+    let words: Vec<String> = words.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+    let outcome = match read_input(program, &words) {
+        Ok(input) => act(program, &name.to_string_lossy(), &words, &input),
+        Err(outcome) => outcome,
+    };
+    print(program, outcome)
+}
+
+fn read_input(program: Program, words: &[String]) -> Result<Vec<u8>, Outcome> {
+    let mut input = Vec::new();
+    match input_of(program, words) {
+        Input::Nothing => {}
+        Input::Stdin => {
+            let _ = std::io::stdin().lock().read_to_end(&mut input);
+        }
+        Input::File(file) => match std::fs::read(&file) {
+            Ok(read) => input = read,
+            Err(why) => return Err(Outcome::failed(1, format!("Can't open {file}: {}\n", reason(&why)))),
+        },
+    }
+    Ok(input)
+}
+
+/// Acts on the state that the environment names: a file, or a gateway.
+fn act(program: Program, name: &str, words: &[String], input: &[u8]) -> Outcome {
+    let hints = std::env::var_os("HAIRPIN_HINTS").map_or_else(|| std::io::stderr().is_terminal(), |v| v == "1");
+    let call = Call { program, name, words, input, date: &date(program), hints };
+    if let Some(file) = std::env::var_os("HAIRPIN_STATE").filter(|f| !f.is_empty()) {
+        let names = names::of_system();
+        return run(&call, &mut StateFile::new(file, &names));
+    }
+    let socket = std::env::var_os("HAIRPIN_SOCKET").map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from);
+    ask(&socket, &call).unwrap_or_else(|why| Outcome::failed(4, format!("{why}\n")))
+}
+
+/// The local time as `ctime` writes it, for those who save.
+fn date(program: Program) -> String {
+    match program {
+        Program::Save(_) => jiff::ZonedDateTime::now().strftime("%a %b %e %H:%M:%S %Y").to_string(),
+        _ => String::new(),
+    }
+}
+
+fn print(program: Program, mut outcome: Outcome) -> ExitCode {
+    match outcome.file.take() {
+        Some(file) => {
+            if let Err(why) = std::fs::write(&file, &outcome.stdout) {
+                outcome.complain(format_args!("{}: cannot write {file}: {}", program.name(), reason(&why)));
+                outcome.code = 1;
+            }
+        }
+        None => {
+            // A reader that went away is no error.
+            let mut out = std::io::stdout().lock();
+            let _ = out.write_all(&outcome.stdout).and_then(|()| out.flush());
+        }
+    }
+    let _ = std::io::stderr().lock().write_all(&outcome.stderr);
+    ExitCode::from(outcome.code)
+}
+
+/// The system's words without Rust's number.
+fn reason(why: &std::io::Error) -> String {
+    let text = why.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}

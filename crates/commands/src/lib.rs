@@ -1,0 +1,33 @@
+//! The commands people know, as pure functions: words and a state go in, text and an exit code come out.
+//!
+//! ```text
+//! Call { program, words, input } ──┐
+//!                                  ├── run ──> Outcome { stdout, stderr, code }
+//! &mut dyn State ──────────────────┘
+//! ```
+//!
+//! Nothing here opens a file, reads a clock or prints. What a command acts on is a [`State`]: the rules in a file, or those of
+//! a running gateway. Whoever calls reads the command's input ([`input_of`]) and puts the outcome where it belongs.
+
+mod call;
+mod iptables;
+mod iptables_restore;
+mod iptables_save;
+mod program;
+mod state;
+
+pub use call::{Call, Input, Outcome, input_of};
+pub use program::{NAMES, Program, find};
+pub use state::{Access, Failure, State, Wait};
+
+/// The iptables whose words these commands speak.
+pub const IPTABLES_VERSION: &str = "1.8.11";
+
+/// Runs a command. What it changes, it changes wholly or not at all.
+pub fn run(call: &Call<'_>, state: &mut dyn State) -> Outcome {
+    match call.program {
+        Program::Iptables(family) => iptables::run(call, family, state),
+        Program::Save(family) => iptables_save::run(call, family, state),
+        Program::Restore(family) => iptables_restore::run(call, family, state),
+    }
+}
