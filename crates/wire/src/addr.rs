@@ -219,6 +219,10 @@ pub struct AddrDisplay {
 
 impl fmt::Display for AddrDisplay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The C library, whose notation the tools print, takes ::w.x.y.z for an IPv4 address as well.
+        if self.family == Family::V6 && (1 << 16..1 << 32).contains(&self.addr.0) {
+            return f.pad(&format!("::{}", std::net::Ipv4Addr::from_bits(self.addr.as_u32())));
+        }
         fmt::Display::fmt(&self.addr.to_ip(self.family), f)
     }
 }
@@ -307,7 +311,18 @@ mod tests {
 
     #[test]
     fn address_round_trips() {
-        for text in ["10.1.2.3", "255.255.255.255", "0.0.0.0", "::", "2001:db8::1", "::ffff:1.2.3.4"] {
+        for text in [
+            "10.1.2.3",
+            "255.255.255.255",
+            "0.0.0.0",
+            "::",
+            "::5",
+            "::ffff",
+            "::1.2.3.4",
+            "::0.1.0.0",
+            "2001:db8::1",
+            "::ffff:1.2.3.4",
+        ] {
             let ip: IpAddr = text.parse().unwrap();
             let (family, addr) = Addr::from_ip(ip);
             assert_eq!(addr.to_ip(family), ip);
