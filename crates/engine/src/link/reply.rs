@@ -496,7 +496,7 @@ impl Way {
             has_src: key.src.is_some(),
             mark: key.mark,
             oif: key.oif,
-            strict: key.oif.is_some(),
+            strict: key.oif.is_some() && key.src.is_none() || key.dst.is_link_local(Family::V6),
             protocol: key.protocol,
             ..crate::route::policy::plain_flow(Family::V6, key.dst)
         };

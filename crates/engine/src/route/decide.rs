@@ -637,7 +637,8 @@ impl Net {
             tos: key.tos,
             mark: key.mark,
             oif: key.oif,
-            strict: key.oif.is_some() || needs_device(dst),
+            // A sender that has its source already may use what the host owns on another device.
+            strict: key.oif.is_some() && src.is_none() || needs_device(dst),
             protocol: key.protocol,
             ports: key.ports,
             uid: key.uid,
