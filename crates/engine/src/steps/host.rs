@@ -150,6 +150,8 @@ impl Path<'_> {
         packet.meta.tracked = Tracked::Untracked;
         packet.meta.template = None;
         packet.meta.is_copy = true;
+        // It shares the fragments it was put together from with the packet itself, and may not leave as these.
+        packet.meta.pieces.clear();
         packet.meta.origin = Origin::Local(Sender::None);
         if matches!(hook, Hook::Prerouting | Hook::Input) {
             packet.set_ttl(packet.ttl().wrapping_sub(1));
