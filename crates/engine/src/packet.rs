@@ -98,6 +98,9 @@ pub struct Meta {
     pub max_fragment: u16,
     /// The largest of its fragments had DF.
     pub fragments_had_df: bool,
+    /// IPv6: where the fragment header was that tracking took out; 0 when it took none. This host reads the headers behind it only,
+    /// the first as what the packet's first header is named.
+    pub cut_at: u16,
     /// The sizes of the fragments it was put together from, without their headers, in order; it leaves in the same if they fit.
     pub pieces: Vec<u16>,
     /// What was found in its IPv4 options on arrival.

@@ -200,7 +200,7 @@ fn upper_layer(packet: &Packet, net: &Net) -> Result<u8, Local> {
     let bad = Local::Drop(DropReason::BadOptions);
     let Some(ip) = Ipv6::new(bytes) else { return Err(bad) };
     let told = |code, at: usize| Err(Local::Answer(Answer::Error(IcmpError::bad_header6(code, at as u32))));
-    let (mut next, mut at, mut named_at) = (ip.next_header(), ipv6::HEADER_LEN, 6);
+    let Some((mut next, mut at, mut named_at)) = first_header(packet, &ip) else { return Err(bad) };
     // A packet is cut once: a second fragment header is an error, also in what was put together.
     let mut was_cut = packet.meta.max_fragment != 0;
     loop {
@@ -212,8 +212,6 @@ fn upper_layer(packet: &Packet, net: &Net) -> Result<u8, Local> {
         match next {
             proto::TCP | proto::UDP | proto::UDPLITE | proto::ICMPV6 | PIM => return Ok(next),
             proto::NONE => return Err(NOBODY),
-            // Read before PREROUTING; anywhere else it is not known.
-            proto::HOPOPTS if at == ipv6::HEADER_LEN => {}
             proto::DSTOPTS | proto::ROUTING if rest.len() < len => return Err(bad),
             proto::DSTOPTS => {
                 let header = OptionsHeader {
@@ -262,6 +260,22 @@ fn upper_layer(packet: &Packet, net: &Net) -> Result<u8, Local> {
         at += len;
         next = following;
     }
+}
+
+/// The header that this host reads first, where it is, and where the byte is that names it. Hop-by-hop options were read before
+/// PREROUTING; anywhere but in front they are not known.
+///
+/// Where tracking took a fragment header out, Linux goes on behind its place, though what stands there is named by the header in
+/// front of it (`nf_ct_frag6_reasm` moves the transport header, `ip6_input_finish` looks up its name where it was on arrival).
+fn first_header(packet: &Packet, ip: &Ipv6<&[u8]>) -> Option<(u8, usize, usize)> {
+    let bytes = packet.ip();
+    let (mut at, mut named_at) = (ipv6::HEADER_LEN, 6);
+    let cut_at = usize::from(packet.meta.cut_at);
+    if ip.next_header() == proto::HOPOPTS && cut_at != at {
+        named_at = at;
+        at += (usize::from(*bytes.get(at + 1)?) + 1) * 8;
+    }
+    Some((*bytes.get(named_at)?, at.max(cut_at), named_at))
 }
 
 #[cfg(test)]
@@ -384,6 +398,25 @@ mod tests {
         );
         assert_eq!(told(v6_packet(proto::FRAGMENT, &[17, 0, 0])), Some(IcmpError::new(4, 0, 40)));
         assert_eq!(told(behind(51, &[17, 0, 0, 0, 0, 0, 0, 1])), Some(IcmpError::new(4, 1, 6)));
+    }
+
+    #[test]
+    fn what_was_put_together_is_read_behind_the_place_of_the_fragment_header() {
+        let (src, dst) = (v6("2001:db8:1::2"), v6("2001:db8:1::1"));
+        let behind_options = |src_port| {
+            let mut payload = vec![proto::UDP, 0, 1, 4, 0, 0, 0, 0];
+            payload.extend(build::Udp { src_port, dst_port: 0x1e04, payload: &[0; 8] }.to_vec(Family::V6, src, dst));
+            let mut packet = v6_packet(proto::DSTOPTS, &payload);
+            packet.meta.cut_at = 48;
+            packet
+        };
+        // The ports are taken for the head of an options header: 8 bytes with one option and nothing behind, or 1408 bytes.
+        assert_eq!(ask(behind_options(0x3b00)), NOBODY);
+        assert_eq!(ask(behind_options(0x04af)), Local::Drop(DropReason::BadOptions));
+        let mut hidden = v6_packet(proto::HOPOPTS, &[proto::NONE, 0, 1, 4, 0, 0, 0, 0]);
+        assert_eq!(ask(hidden.clone()), NOBODY);
+        hidden.meta.cut_at = 40;
+        assert_eq!(told(hidden), Some(IcmpError::new(4, 1, 6)));
     }
 
     proptest! {

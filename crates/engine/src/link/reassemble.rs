@@ -200,7 +200,7 @@ impl Reassembler {
             return Reassembled::Whole;
         }
         // The first fragment must hold all headers (RFC 8200, section 4.5). Tracking lets such a packet pass as it is.
-        if found.start == 0 && is_transport_cut(packet) {
+        if found.start == 0 && !packet.is_later_fragment() && is_transport_cut(packet) {
             let told = Reassembled::Problem(IcmpError::bad_header6(INCOMPLETE_CHAIN, 0));
             return if deliver { told } else { Reassembled::Whole };
         }
@@ -237,7 +237,11 @@ impl Reassembler {
         queue.max_size = queue.max_size.max(payload_len);
         queue.ecn |= 1 << ecn;
         self.keep(key, Part { start: found.start, end, data_at: found.data_at(), packet: std::mem::take(packet) });
-        self.finish(key, packet, whole_v6)
+        let end = self.finish(key, packet, whole_v6);
+        if end == Reassembled::Whole && !deliver {
+            packet.meta.cut_at = u16::try_from(found.at).unwrap_or(0);
+        }
+        end
     }
 
     /// The queue of this key, made if there is none; None when there is no memory for any fragment.
@@ -589,7 +593,11 @@ impl FragmentHeader {
         for header in walk.by_ref() {
             if header.kind == proto::FRAGMENT {
                 let at = header.offset;
-                let &[next, _, a, b, c, d, e, f, ..] = packet.get(at..).unwrap_or_default() else { return Err(Cut) };
+                let &[next, _, a, b, c, d, e, f, ..] = packet.get(at..).unwrap_or_default() else {
+                    // A first fragment that ends before its transport header does is not collected, even if it ends here.
+                    let is_first = packet.get(at + 2..at + 4).is_some_and(|word| word[0] == 0 && word[1] & !7 == 0);
+                    return if is_first { Ok(None) } else { Err(Cut) };
+                };
                 let word = u16::from_be_bytes([a, b]);
                 let (start, more) = (usize::from(word & !7), word & 1 != 0);
                 return Ok(Some(FragmentHeader {

@@ -131,6 +131,7 @@ impl Path<'_> {
         again.meta.template = None;
         again.meta.pieces.clear();
         again.meta.max_fragment = 0;
+        again.meta.cut_at = 0;
         self.engine.backlog.push_back(again);
         Fate::Held
     }
