@@ -2,6 +2,7 @@
 
 use crate::event::{Event, Made, Output, TraceStep, TraceWhat};
 use crate::fate::{DropReason, Fate};
+use crate::hook::{Plan, Step};
 use crate::link::{IcmpLimiter, OpenPorts, Reassembler};
 use crate::look::Effects;
 use crate::net::{IfIndex, Net};
@@ -113,6 +114,8 @@ pub struct Engine {
     pub(crate) net: Arc<Net>,
     pub(crate) live: [Live; 2],
     pub(crate) needs: [Needs; 2],
+    /// The steps at each hook that the rules give something to do, by family.
+    plans: [Plan; 2],
     pub(crate) tracker: Tracker,
     pub(crate) reassembler: Reassembler,
     pub(crate) limiter: IcmpLimiter,
@@ -147,12 +150,14 @@ impl Engine {
         let rng = Rng::new(seed);
         let mut live = [Live::new(Family::V4), Live::new(Family::V6)];
         let needs = [setup.rules4.needs(), setup.rules6.needs()];
+        let plans = [plan(&setup.rules4), plan(&setup.rules6)];
         live[0].replace(setup.rules4, now);
         live[1].replace(setup.rules6, now);
         let mut engine = Engine {
             net: setup.net,
             live,
             needs,
+            plans,
             tracker: Tracker::new(rng.key()),
             reassembler: Reassembler::default(),
             limiter: IcmpLimiter::default(),
@@ -202,6 +207,7 @@ impl Engine {
     fn put_rules(&mut self, rules: Arc<Compiled>, now: &Now) {
         let family = index(rules.family);
         self.needs[family] = rules.needs();
+        self.plans[family] = plan(&rules);
         self.live[family].replace(rules, now);
         self.set_knobs();
     }
@@ -429,14 +435,25 @@ const fn index(family: Family) -> usize {
 }
 
 impl Engine {
-    pub(crate) fn live(&mut self, family: Family) -> &mut Live {
-        &mut self.live[index(family)]
+    pub(crate) fn plan(&self, family: Family) -> &Plan {
+        &self.plans[index(family)]
     }
 
     /// Whether some rule of the family needs this.
     pub(crate) fn needs(&self, family: Family, what: Needs) -> bool {
         self.needs[index(family)].contains(what)
     }
+}
+
+/// What there is to do at each hook under these rules.
+fn plan(rules: &Compiled) -> Plan {
+    let needs = rules.needs();
+    Plan::new(|step| match step {
+        Step::Defragment => needs.contains(Needs::TRACKING) || needs.contains(Needs::DEFRAGMENT),
+        Step::Table(table) => rules.flat(table).is_some(),
+        Step::Track | Step::Confirm => needs.contains(Needs::TRACKING),
+        Step::Nat(_) => rules.flat(TableId::Nat).is_some(),
+    })
 }
 
 fn is_masqueraded_by(conn: &Conn, dev: IfIndex, family: Family, addr: Addr) -> bool {

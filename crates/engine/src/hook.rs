@@ -70,6 +70,29 @@ impl Hook {
     }
 }
 
+/// The steps of each hook that do something under a rule set, worked out once when it is put in force.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan([[Option<Step>; Plan::MOST]; 5]);
+
+impl Plan {
+    /// One more than the steps of any hook.
+    const MOST: usize = 8;
+
+    /// The steps for which `is_needed` says yes.
+    pub(crate) fn new(is_needed: impl Fn(Step) -> bool) -> Plan {
+        Plan(Hook::ALL.map(|hook| {
+            let mut steps = hook.steps().iter().copied().filter(|step| is_needed(*step));
+            std::array::from_fn(|_| steps.next())
+        }))
+    }
+
+    /// The step of a hook with this number, from 0; None behind the last.
+    #[inline]
+    pub(crate) fn step(&self, hook: Hook, number: usize) -> Option<Step> {
+        self.0[hook.number()].get(number).copied().flatten()
+    }
+}
+
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.chain())

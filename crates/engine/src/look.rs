@@ -470,6 +470,13 @@ pub(crate) struct Effects {
     pub(crate) errors: Vec<IcmpError>,
 }
 
+impl Effects {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.copies.is_empty() && self.errors.is_empty()
+    }
+}
+
 /// A copy that TEE asked for.
 #[derive(Debug)]
 pub(crate) struct Copy {

@@ -90,7 +90,7 @@ pub struct Meta {
     pub trace: bool,
     /// The sum of all bytes from the network header on when tracking found the transport checksum right on arrival
     /// (`CHECKSUM_COMPLETE`). Who asks later goes by this sum and not by the bytes, so what a rule spoils meanwhile may pass, and
-    /// what it changes rightfully may be held for spoilt.
+    /// what it changes rightfully may be held for spoilt. IPv4 packets have 0 for it.
     pub checksum_seen: Option<u16>,
     /// This is a copy made by TEE: it is not copied again.
     pub is_copy: bool,
@@ -412,8 +412,16 @@ impl Packet {
     }
 
     /// The sum of all bytes from the network header on, folded.
-    pub(crate) fn total(&self) -> u16 {
+    fn total(&self) -> u16 {
         !checksum::finish(checksum::sum(self.ip()))
+    }
+
+    /// What [`Meta::checksum_seen`] keeps: in IPv4 nobody asks for the sum itself.
+    pub(crate) fn sum_to_keep(&self) -> u16 {
+        match self.head.family {
+            Family::V4 => 0,
+            Family::V6 => self.total(),
+        }
     }
 
     /// Whether the sum that tracking reckoned still holds, so that the transport checksum is not looked at again. Every change of an

@@ -93,11 +93,13 @@ impl Path<'_> {
         self.transmit(p)
     }
 
-    /// Everything that happens at a hook, in the order that [`Hook::steps`] gives.
+    /// Everything that happens at a hook, in the order that [`Hook::steps`] gives, without the steps that the rules leave nothing to do.
     fn hook(&mut self, hook: Hook, p: &mut Packet) -> Onward {
         self.trace_hook(hook);
-        for step in hook.steps() {
-            match *step {
+        let mut number = 0;
+        while let Some(step) = self.engine.plan(p.family()).step(hook, number) {
+            number += 1;
+            match step {
                 Step::Defragment => self.collect_fragments(hook, p)?,
                 Step::Table(table) => self.ask_table(table, hook, p)?,
                 Step::Track => self.track(hook, p)?,

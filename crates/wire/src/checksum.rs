@@ -12,19 +12,32 @@ use crate::addr::{Addr, Family};
 #[inline]
 pub fn sum(data: &[u8]) -> u32 {
     // Words are added in the machine's own byte order and the sum is swapped once at the end (RFC 1071, section 2B).
-    // A 64-bit accumulator of 32-bit halves cannot overflow below 8 GiB.
-    let mut total = 0u64;
-    let (chunks, rest) = data.as_chunks::<8>();
-    for chunk in chunks {
-        let word = u64::from_ne_bytes(*chunk);
+    // Four accumulators of 32-bit halves cannot overflow below 8 GiB, and the machine adds them side by side.
+    let (blocks, rest) = data.as_chunks::<32>();
+    let mut lanes = [0u64; 4];
+    for block in blocks {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
+            let word = u64::from_ne_bytes(*word);
+            *lane += (word & 0xffff_ffff) + (word >> 32);
+        }
+    }
+    let mut total = lanes[0] + lanes[1] + lanes[2] + lanes[3];
+    let (words, mut rest) = rest.as_chunks::<8>();
+    for word in words {
+        let word = u64::from_ne_bytes(*word);
         total += (word & 0xffff_ffff) + (word >> 32);
     }
-    let mut last = [0; 8];
-    for (place, byte) in last.iter_mut().zip(rest) {
-        *place = *byte;
+    if let Some((word, behind)) = rest.split_first_chunk::<4>() {
+        total += u64::from(u32::from_ne_bytes(*word));
+        rest = behind;
     }
-    let word = u64::from_ne_bytes(last);
-    total += (word & 0xffff_ffff) + (word >> 32);
+    if let Some((word, behind)) = rest.split_first_chunk::<2>() {
+        total += u64::from(u16::from_ne_bytes(*word));
+        rest = behind;
+    }
+    if let [byte] = rest {
+        total += u64::from(u16::from_ne_bytes([*byte, 0]));
+    }
     u32::from(u16::from_be(fold64(total)))
 }
 

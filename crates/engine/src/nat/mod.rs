@@ -126,10 +126,16 @@ pub(crate) fn is_settled(conn: &Conn, side: Manip) -> bool {
     conn.status.has(settled_bit(side))
 }
 
+/// Whether packets of this direction are changed on this side.
+#[inline]
+pub(crate) fn is_changed(conn: &Conn, direction: Direction, side: Manip) -> bool {
+    conn.status.has(changed_bit(side.seen_from(direction)))
+}
+
 /// Translates a packet by its connection's binding, at a hook of this side (`nf_nat_packet`).
 pub(crate) fn translate(conn: &Conn, class: Class, side: Manip, packet: &mut Packet) -> Result<(), DropReason> {
     let direction = class.direction();
-    if !conn.status.has(changed_bit(side.seen_from(direction))) {
+    if !is_changed(conn, direction, side) {
         return Ok(());
     }
     let target = conn.tuples[direction.other().index()].invert().ok_or(DropReason::NatFailed)?;
@@ -161,7 +167,7 @@ pub(crate) fn translate_error(conn: &Conn, class: Class, side: Manip, packet: &m
         return Err(DropReason::NatFailed);
     }
     let direction = class.direction();
-    if !conn.status.has(changed_bit(side.seen_from(direction))) {
+    if !is_changed(conn, direction, side) {
         return Ok(());
     }
     let answer = conn.tuples[direction.other().index()];

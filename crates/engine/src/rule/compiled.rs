@@ -2,6 +2,7 @@
 //! It never changes; engines on several threads can share it.
 
 use super::check::{LoadError, callee, chain_index, check};
+use super::scan::{Scan, is_all_front};
 use super::{Action, Counter, Header, Match, Needs, Policy, Ruleset, Table, TableId, Target};
 use crate::hook::Hook;
 use hairpin_wire::Family;
@@ -69,6 +70,8 @@ impl Compiled {
 pub(crate) struct FlatTable {
     pub(crate) source: Table,
     pub(crate) rules: Vec<FlatRule>,
+    /// Passes over rules that do not fit.
+    pub(super) scan: Scan,
     pub(crate) matches: Vec<FlatMatch>,
     pub(crate) chains: Vec<FlatChain>,
     /// Where the walk begins at each hook.
@@ -90,6 +93,8 @@ pub(crate) struct FlatChain {
 #[derive(Debug)]
 pub(crate) struct FlatRule {
     pub(crate) header: Header,
+    /// A packet that the scan stops for fits the header.
+    pub(super) is_all_front: bool,
     pub(crate) matches: Range<usize>,
     pub(crate) action: FlatAction,
     /// Its chain.
@@ -130,6 +135,7 @@ impl FlatTable {
         }
         let mut flat = FlatTable {
             rules: Vec::with_capacity(total),
+            scan: Scan::new(family, std::iter::empty()),
             matches: Vec::new(),
             chains: Vec::with_capacity(source.chains.len()),
             entry: [None; 5],
@@ -156,12 +162,15 @@ impl FlatTable {
                     }
                 };
                 let header = rule.header.clone();
-                flat.rules.push(FlatRule { header, matches, action, chain: n as u32, number: k as u32 + 1 });
+                let is_all_front = is_all_front(&header);
+                let number = k as u32 + 1;
+                flat.rules.push(FlatRule { header, is_all_front, matches, action, chain: n as u32, number });
             }
             let end = chain.policy.map_or(FlatAction::EndOfChain, FlatAction::Policy);
             let number = chain.rules.len() as u32 + 1;
             flat.rules.push(FlatRule {
                 header: Header::default(),
+                is_all_front: true,
                 matches: 0..0,
                 action: end,
                 chain: n as u32,
@@ -174,6 +183,7 @@ impl FlatTable {
             }
             flat.chains.push(FlatChain { name: chain.name.as_str().into(), rules });
         }
+        flat.scan = Scan::new(family, flat.rules.iter().map(|rule| &rule.header));
         flat.source = source;
         Ok(flat)
     }

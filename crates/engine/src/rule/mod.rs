@@ -11,6 +11,7 @@ mod extension;
 mod header;
 mod listing;
 mod live;
+mod scan;
 mod table;
 mod verdict;
 mod walk;

@@ -40,12 +40,16 @@ pub(crate) fn walk(
     };
     let (table, hook, now, net, rng) = (walk.table, walk.hook, walk.now, walk.net, walk.rng);
     let ground = Ground { hook, table, now, net, memories: cells, rng };
-    let name = |index| net.interface(index).map(|i| i.name);
-    let iif = in_device(hook, packet).and_then(name);
-    let oif = out_device(hook, packet).and_then(name);
     stack.clear();
-    while let (Some(rule), Some(counter)) = (flat.rules.get(at), counters.counters.get_mut(at)) {
-        match rule.header.matches(packet.head(), iif, oif) {
+    loop {
+        // A trace shows every rule that was visited.
+        if walk.trace.is_none() {
+            at = flat.scan.next(at, packet.head());
+        }
+        let (Some(rule), Some(counter)) = (flat.rules.get(at), counters.counters.get_mut(at)) else { break };
+        let is_fit_known = rule.is_all_front && walk.trace.is_none() && !packet.head().broken;
+        let says = if is_fit_known { HeaderSays::Yes } else { rule.fits(packet, hook, net) };
+        match says {
             HeaderSays::Yes => {}
             HeaderSays::No => {
                 walk.note(flat, rule, || RuleSaid::HeaderNo);
@@ -141,7 +145,18 @@ pub(crate) fn walk(
     Verdict::Drop(DropReason::Bug)
 }
 
+impl FlatRule {
+    /// Whether its header fits.
+    fn fits(&self, packet: &Packet, hook: Hook, net: &Net) -> HeaderSays {
+        let name = |index| net.interface(index).map(|i| i.name);
+        let iif = in_device(hook, packet).and_then(name);
+        let oif = out_device(hook, packet).and_then(name);
+        self.header.matches(packet.head(), iif, oif)
+    }
+}
+
 impl Walk<'_> {
+    #[inline]
     fn note(&mut self, flat: &FlatTable, rule: &FlatRule, said: impl FnOnce() -> RuleSaid) {
         let is_hidden = matches!(rule.action, FlatAction::Policy(_) | FlatAction::EndOfChain);
         if let Some((out, cause)) = &mut self.trace
@@ -166,8 +181,11 @@ impl Walk<'_> {
         }
     }
 
+    #[inline]
     fn end(&mut self, flat: &FlatTable, rule: &FlatRule, verdict: Verdict) -> Verdict {
-        self.note(flat, rule, || RuleSaid::Verdict(verdict.clone()));
+        if self.trace.is_some() {
+            self.note(flat, rule, || RuleSaid::Verdict(verdict.clone()));
+        }
         verdict
     }
 }

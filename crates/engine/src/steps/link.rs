@@ -7,7 +7,6 @@ use crate::net::{Interface, LO, LinkKind};
 use crate::packet::{LinkType, NotAPacket, Packet};
 use crate::path::{Onward, Path};
 use crate::route::{LinkAddress, RouteType};
-use crate::rule::Needs;
 use hairpin_wire::{Family, Mac, ethernet};
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -29,10 +28,6 @@ impl Path<'_> {
     pub(crate) fn collect_fragments(&mut self, hook: Hook, p: &mut Packet) -> Onward {
         // A later fragment may hide its protocol, so that its headers cannot be walked.
         if p.head().fragment_header.is_none() && !p.is_fragment() && !p.head().broken {
-            return Continue(());
-        }
-        let family = p.family();
-        if !self.engine.needs(family, Needs::TRACKING) && !self.engine.needs(family, Needs::DEFRAGMENT) {
             return Continue(());
         }
         let zone = p.meta.template.as_ref().map_or(0, |t| t.zone_original);

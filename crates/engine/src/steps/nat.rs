@@ -7,7 +7,7 @@ use crate::nat::{self, Manip};
 use crate::packet::Packet;
 use crate::path::{Onward, Path};
 use crate::rule::{TableId, Verdict};
-use crate::track::{Class, ConnId, Direction, Tracked};
+use crate::track::{Class, Conn, ConnId, Direction, Tracked};
 use hairpin_wire::proto;
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -15,9 +15,17 @@ impl Path<'_> {
     /// Settles and applies the translation of this hook's side.
     pub(crate) fn translate(&mut self, hook: Hook, side: Manip, p: &mut Packet) -> Onward {
         let Tracked::Conn(id, class) = p.meta.tracked else { return Continue(()) };
-        if self.engine.live(p.family()).compiled().flat(TableId::Nat).is_none() {
+        if let Class::Established(direction) = class
+            && let Some(conn) = self.engine.tracker.conns.get(id)
+            && !nat::is_changed(conn, direction, side)
+            && !has_moved(conn, hook, direction, p)
+        {
             return Continue(());
         }
+        self.translate_changed(hook, side, p, id, class)
+    }
+
+    fn translate_changed(&mut self, hook: Hook, side: Manip, p: &mut Packet, id: ConnId, class: Class) -> Onward {
         let before = p.dst();
         let told = self.engine.is_tracing().then(|| p.describe());
         let is_icmp = matches!(p.protocol(), proto::ICMP | proto::ICMPV6);
@@ -40,6 +48,7 @@ impl Path<'_> {
         }
     }
 
+    #[cold]
     fn translate_error(&mut self, id: ConnId, class: Class, side: Manip, p: &mut Packet) -> Onward {
         match self.engine.tracker.conns.get(id) {
             Some(conn) => fate(nat::translate_error(conn, class, side, p)),
@@ -48,6 +57,7 @@ impl Path<'_> {
     }
 
     /// The first packet on this side: the nat chain decides.
+    #[inline(never)]
     fn bind_and_translate(&mut self, hook: Hook, side: Manip, p: &mut Packet, id: ConnId, class: Class) -> Onward {
         let Some(conn) = self.engine.tracker.conns.get(id) else { return Continue(()) };
         if nat::is_settled(conn, side) {
@@ -76,10 +86,7 @@ impl Path<'_> {
     /// A later packet: the binding is there. A masqueraded connection that leaves by another device is forgotten.
     fn translate_known(&mut self, hook: Hook, side: Manip, p: &mut Packet, id: ConnId, class: Class) -> Onward {
         let Some(conn) = self.engine.tracker.conns.get(id) else { return Continue(()) };
-        let moved = hook == Hook::Postrouting
-            && class.direction() == Direction::Original
-            && conn.masquerade.is_some_and(|dev| Some(dev) != p.meta.oif);
-        if moved {
+        if has_moved(conn, hook, class.direction(), p) {
             self.engine.tracker.kill(id, &mut self.out.events);
             return Break(Fate::Drop(DropReason::NatFailed));
         }
@@ -102,6 +109,13 @@ impl Path<'_> {
             .get(id)
             .is_some_and(|conn| conn.tuples[direction.index()].dst != conn.tuples[direction.other().index()].src)
     }
+}
+
+/// Whether a masqueraded connection leaves by another device than the one it is bound to.
+fn has_moved(conn: &Conn, hook: Hook, direction: Direction, p: &Packet) -> bool {
+    hook == Hook::Postrouting
+        && direction == Direction::Original
+        && conn.masquerade.is_some_and(|dev| Some(dev) != p.meta.oif)
 }
 
 fn fate(result: Result<(), DropReason>) -> Onward {

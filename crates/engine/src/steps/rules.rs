@@ -35,9 +35,6 @@ impl RouteKey {
 impl Path<'_> {
     /// One table that is not nat.
     pub(crate) fn ask_table(&mut self, table: TableId, hook: Hook, p: &mut Packet) -> Onward {
-        if self.engine.live(p.family()).compiled().flat(table).is_none() {
-            return Continue(());
-        }
         let watched = (table == TableId::Mangle && hook == Hook::Output).then(|| RouteKey::of(p));
         match self.walk_table(table, hook, p) {
             Verdict::Accept | Verdict::Continue | Verdict::Queue { bypass: true, .. } => {}
@@ -68,15 +65,20 @@ impl Path<'_> {
         let trace = tracing.then_some((&mut *self.out, cause));
         let surroundings = Walk { family, table, hook, now: self.now, net: &engine.net, rng: &engine.rng, trace };
         let verdict = walk(live, surroundings, p, &mut engine.tracker.conns, &mut engine.effects);
-        self.out.events.append(&mut engine.effects.events);
-        if !engine.effects.copies.is_empty() {
-            for copy in std::mem::take(&mut self.engine.effects.copies) {
-                self.send_copy(copy, hook);
-            }
+        if !engine.effects.is_empty() {
+            self.carry_out_effects(hook, p);
+        }
+        verdict
+    }
+
+    #[cold]
+    fn carry_out_effects(&mut self, hook: Hook, p: &mut Packet) {
+        self.out.events.append(&mut self.engine.effects.events);
+        for copy in std::mem::take(&mut self.engine.effects.copies) {
+            self.send_copy(copy, hook);
         }
         for error in std::mem::take(&mut self.engine.effects.errors) {
             self.send_error(p, error);
         }
-        verdict
     }
 }

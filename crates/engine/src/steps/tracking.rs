@@ -7,7 +7,6 @@ use crate::nat;
 use crate::net::LO;
 use crate::packet::Packet;
 use crate::path::{Onward, Path};
-use crate::rule::Needs;
 use crate::track::helper::{self, Surroundings};
 use crate::track::{self, Class, Direction, Status, Tracked};
 use hairpin_wire::proto;
@@ -16,9 +15,6 @@ use std::ops::ControlFlow::{Break, Continue};
 impl Path<'_> {
     /// Finds or makes the packet's connection (`nf_conntrack_in`).
     pub(crate) fn track(&mut self, hook: Hook, p: &mut Packet) -> Onward {
-        if !self.engine.needs(p.family(), Needs::TRACKING) {
-            return Continue(());
-        }
         let known = p.meta.tracked;
         let Engine { tracker, knobs, .. } = &mut *self.engine;
         if let Err(reason) = track::enter(tracker, p, hook, self.now, knobs, &mut self.out.events) {
@@ -29,7 +25,7 @@ impl Path<'_> {
         }
         let looked_at = [proto::TCP, proto::UDP, proto::ICMP, proto::ICMPV6].contains(&p.protocol());
         if hook == Hook::Prerouting && looked_at && knobs.checksum && matches!(p.meta.tracked, Tracked::Conn(..)) {
-            p.meta.checksum_seen = Some(p.total());
+            p.meta.checksum_seen = Some(p.sum_to_keep());
         }
         if let Tracked::Conn(id, Class::New | Class::Related(Direction::Original)) = p.meta.tracked {
             self.meet_new(id)?;
@@ -57,9 +53,6 @@ impl Path<'_> {
     /// Helpers, sequence numbers, and the entry into the table (`nf_confirm`).
     pub(crate) fn confirm(&mut self, p: &mut Packet) -> Onward {
         let Tracked::Conn(id, class) = p.meta.tracked else { return Continue(()) };
-        if !self.engine.needs(p.family(), Needs::TRACKING) {
-            return Continue(());
-        }
         let Some(conn) = self.engine.tracker.conns.get(id) else { return Continue(()) };
         if conn.extra.is_some() || conn.status.has(Status::SEQ_ADJUST) {
             self.help(id, class, p)?;
