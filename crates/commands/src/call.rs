@@ -72,6 +72,7 @@ pub enum Input {
 pub fn input_of(program: Program, words: &[String]) -> Input {
     match program {
         Program::Restore(_) => crate::iptables_restore::input(words),
+        Program::Conntrack => crate::conntrack::input(words),
         Program::Iptables(_) | Program::Save(_) => Input::Nothing,
     }
 }

@@ -10,6 +10,7 @@
 //! a running gateway. Whoever calls reads the command's input ([`input_of`]) and puts the outcome where it belongs.
 
 mod call;
+pub mod conntrack;
 mod iptables;
 mod iptables_restore;
 mod iptables_save;
@@ -29,5 +30,6 @@ pub fn run(call: &Call<'_>, state: &mut dyn State) -> Outcome {
         Program::Iptables(family) => iptables::run(call, family, state),
         Program::Save(family) => iptables_save::run(call, family, state),
         Program::Restore(family) => iptables_restore::run(call, family, state),
+        Program::Conntrack => conntrack::run(call, state),
     }
 }

@@ -12,6 +12,8 @@ pub enum Program {
     Save(Family),
     /// `iptables-restore`, `ip6tables-restore`.
     Restore(Family),
+    /// `conntrack`.
+    Conntrack,
 }
 
 /// Every name and its program: what a link to the program may be called, and what may be its first word.
@@ -28,6 +30,7 @@ pub const NAMES: &[(&str, Program)] = &[
     ("ip6tables-legacy", Program::Iptables(V6)),
     ("ip6tables-legacy-save", Program::Save(V6)),
     ("ip6tables-legacy-restore", Program::Restore(V6)),
+    ("conntrack", Program::Conntrack),
 ];
 
 /// The program of that name.
@@ -45,6 +48,7 @@ impl Program {
             Program::Save(V6) => "ip6tables-save",
             Program::Restore(V4) => "iptables-restore",
             Program::Restore(V6) => "ip6tables-restore",
+            Program::Conntrack => "conntrack",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a command acts on.
 
+use crate::conntrack::table::Connections;
 use hairpin_engine::rule::{LoadError, Ruleset, Table};
 use hairpin_wire::Family;
 use hairpin_xt::option::Names;
@@ -34,6 +35,15 @@ pub trait State {
     /// # Errors
     /// The tables break a condition that the kernel checks when it loads one ([`LoadError`]), or the state cannot be written.
     fn replace(&mut self, family: Family, tables: Vec<Table>) -> Result<(), Failure>;
+
+    /// The connections, and the names beside them.
+    ///
+    /// # Errors
+    /// The state has no connections: only a running gateway has.
+    fn connections(&mut self) -> Result<(&dyn Names, &mut dyn Connections), Failure> {
+        let text = "a rule file has no connections; unset HAIRPIN_STATE to act on a running gateway";
+        Err(Failure::Unavailable(text.to_owned()))
+    }
 }
 
 /// What a command will do with a state.

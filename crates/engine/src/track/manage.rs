@@ -66,6 +66,8 @@ pub enum ManageError {
     NotSupported,
     /// The table is full (ENOMEM).
     Full,
+    /// The time-out is fixed (EPERM).
+    NotPermitted,
 }
 
 impl ManageError {
@@ -78,6 +80,7 @@ impl ManageError {
             ManageError::Invalid => "Invalid argument",
             ManageError::NotSupported => "Operation not supported",
             ManageError::Full => "Cannot allocate memory",
+            ManageError::NotPermitted => "Operation not permitted",
         }
     }
 }
@@ -318,13 +321,19 @@ fn change(conn: &mut Conn, changes: &ConnChange, now: Option<Instant>) -> Result
         | 1 << 11
         | 1 << 14
         | 1 << 15;
+    if now.is_some() && changes.timeout.is_some() && conn.status.has(Status::FIXED_TIMEOUT) {
+        return Err(ManageError::NotPermitted);
+    }
     let mut proto = conn.proto;
     set_state(&mut proto, changes)?;
     if let Some(Status(wish)) = changes.status {
         let differs = Status(conn.status.0 ^ wish);
-        let fixed = Status::EXPECTED.union(Status::CONFIRMED).union(Status::DYING);
+        let mut fixed = Status::EXPECTED.union(Status::DYING);
         // One that is being made is confirmed in a moment.
-        let fixed_differs = now.is_some() && differs.any(fixed);
+        if now.is_some() {
+            fixed.set(Status::CONFIRMED);
+        }
+        let fixed_differs = differs.any(fixed);
         let only_set = Status::SEEN_REPLY.union(Status::ASSURED);
         if fixed_differs || differs.0 & only_set.0 & !wish != 0 {
             return Err(ManageError::Busy);

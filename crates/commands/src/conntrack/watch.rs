@@ -1,0 +1,69 @@
+//! `conntrack -E`: what happens to connections, as it happens.
+
+use super::form::{Form, Happening};
+use super::options::{self, Command, Request, Table};
+use super::{VERSION, refuse};
+use crate::call::Outcome;
+use hairpin_engine::Wall;
+use hairpin_engine::track::Record;
+use hairpin_xt::option::Names;
+
+/// A `conntrack -E` under way.
+#[derive(Debug)]
+pub struct Watch {
+    request: Request,
+    /// How many events were shown.
+    shown: usize,
+}
+
+impl Watch {
+    /// The watch that a command line asks for; None when it is for another command. With the words for standard error.
+    ///
+    /// # Errors
+    /// The command line is wrong; what came of it.
+    pub fn of(words: &[String], names: &dyn Names) -> Result<Option<(Watch, String)>, Outcome> {
+        let looks_so =
+            |word: &String| word == "--event" || word.starts_with('-') && !word.starts_with("--") && word.contains('E');
+        if !words.iter().any(looks_so) {
+            return Ok(None);
+        }
+        let request = options::parse(words, names).map_err(|refusal| refuse(&refusal))?;
+        if request.command != Command::Event {
+            return Ok(None);
+        }
+        let said = request.warnings.clone();
+        Ok(Some((Watch { request, shown: 0 }, said)))
+    }
+
+    /// Whether expectations are watched, not connections.
+    pub fn is_of_expectations(&self) -> bool {
+        self.request.table == Table::Expect
+    }
+
+    /// What to print of an event, with its newline; None when it is not asked for.
+    pub fn text(&mut self, happening: Happening, record: &Record, wall: Wall, names: &dyn Names) -> Option<String> {
+        let wished = match happening {
+            Happening::New => self.request.events[0],
+            Happening::Update => self.request.events[1],
+            Happening::Destroy => self.request.events[2],
+        };
+        if !wished || self.is_of_expectations() || !self.request.means(record) {
+            return None;
+        }
+        let form = Form { output: self.request.output, happening: Some(happening), letter: 'A', uses: 1, wall, names };
+        let mut text = form.text(record);
+        if self.request.output.xml && self.shown == 0 {
+            text.insert_str(0, "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<conntrack>\n");
+        }
+        text.push('\n');
+        self.shown += 1;
+        Some(text)
+    }
+
+    /// What to print at the end: on standard output, and on standard error.
+    pub fn end(&self) -> (String, String) {
+        let out = if self.request.output.xml && self.shown > 0 { "</conntrack>\n" } else { "" };
+        let what = if self.is_of_expectations() { "expectation events" } else { "flow events" };
+        (out.to_owned(), format!("conntrack v{VERSION} (conntrack-tools): {} {what} have been shown.\n", self.shown))
+    }
+}
