@@ -360,7 +360,7 @@ impl State for Acting<'_> {
 
 /// An answer as text, without what may differ: the order of the table, versions, times left and numbers of connections.
 fn answer(out: &str, err: &str, code: &str) -> String {
-    let mut lines: Vec<String> = out.lines().map(|line| masked(line)).filter(|line| !line.is_empty()).collect();
+    let mut lines: Vec<String> = out.lines().map(masked).filter(|line| !line.is_empty()).collect();
     // A line for each processor.
     lines.retain(|line| !line.starts_with("cpu=") || line.starts_with("cpu=0 "));
     lines.sort();
