@@ -35,6 +35,12 @@ impl Refusal {
         Refusal { error, from_table: false, invalid: false, hint: None }
     }
 
+    /// The table cannot be read.
+    fn unavailable(why: String) -> Refusal {
+        let error = SyntaxError { code: 4, bare: true, ..SyntaxError::parameter(why) };
+        Refusal { error, from_table: false, invalid: false, hint: None }
+    }
+
     pub(crate) fn hint(self, hint: impl Into<String>) -> Refusal {
         Refusal { hint: Some(hint.into()), ..self }
     }
@@ -46,6 +52,13 @@ impl Refusal {
         }
         let more = if self.invalid { " Run `dmesg' for more information." } else { "" };
         format!("{}: {}.{more}", program(family), self.error.message)
+    }
+}
+
+impl From<String> for Refusal {
+    /// Why a table cannot be read.
+    fn from(why: String) -> Refusal {
+        Refusal::unavailable(why)
     }
 }
 

@@ -9,6 +9,7 @@
 //! [`Names`](hairpin_xt::option::Names) that the caller gives; [`names`] has one.
 
 pub mod apply;
+pub mod chains;
 pub mod command;
 pub mod error;
 mod getopt;

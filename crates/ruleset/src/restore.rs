@@ -1,11 +1,13 @@
 //! Rule files, as iptables-save writes and iptables-restore reads them.
 
-use crate::apply::Editor;
+use crate::apply::{Editor, apply_to};
+use crate::chains::{Chains, ValueChains};
 use crate::command::{self, CommandError, Context, MAX_NAME, restore_program};
 use crate::error::{Refusal, RuleFileError};
 use crate::suggest;
 use crate::words::{self, Word};
 use hairpin_engine::rule::{Counter, LoadError, Ruleset, Table, TableId};
+use hairpin_wire::Family;
 use hairpin_xt::option::{Names, SyntaxError};
 use std::borrow::Cow;
 
@@ -78,14 +80,56 @@ impl Restored {
 /// The first fault, as iptables-restore finds it. No table is changed then, not even one that was committed on an earlier
 /// line.
 pub fn restore(base: &Ruleset, text: &[u8], options: &RestoreOptions<'_>) -> Result<Restored, Box<RuleFileError>> {
+    let mut values = Values { ruleset: base.clone(), lines: Vec::new() };
+    let applied = restore_to(&mut values, base.family, text, options)?;
+    let Values { ruleset, lines } = values;
+    let Applied { tables, notices } = applied;
+    Ok(Restored { ruleset, tables, notices, file: options.file.to_owned(), lines })
+}
+
+/// Tables as a rule file changes them, however they are kept.
+pub trait Tables {
+    /// One of them.
+    type Chains: Chains;
+
+    /// Takes a table out to be changed; one that is not in use comes as it is used first. Without `keep` it comes without rules and
+    /// own chains.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn open(&mut self, id: TableId, keep: bool) -> Result<Self::Chains, String>;
+
+    /// Puts a changed table back. The number is that of its `COMMIT` line.
+    fn commit(&mut self, chains: Self::Chains, line: usize);
+}
+
+/// What a rule file did.
+#[derive(Debug)]
+pub struct Applied {
+    /// The tables in the file, in its order.
+    pub tables: Vec<TableId>,
+    /// Lines for stderr that are no errors.
+    pub notices: Vec<String>,
+}
+
+/// Reads a rule file onto tables.
+///
+/// # Errors
+/// The first fault, as iptables-restore finds it. The tables may be changed in part then and must be thrown away.
+pub fn restore_to<T: Tables>(
+    tables: &mut T,
+    family: Family,
+    text: &[u8],
+    options: &RestoreOptions<'_>,
+) -> Result<Applied, Box<RuleFileError>> {
     let mut reader = Reader {
         options,
-        ruleset: base.clone(),
+        family,
+        target: tables,
         current: None,
         skipped_table: String::new(),
         tables: Vec::new(),
         notices: Vec::new(),
-        lines: Vec::new(),
     };
     // Bytes that are no UTF-8 can only stand in free texts such as comments; they become replacement characters.
     let text = String::from_utf8_lossy(text);
@@ -101,8 +145,34 @@ pub fn restore(base: &Ruleset, text: &[u8], options: &RestoreOptions<'_>) -> Res
         fault.hint = Some("each table ends with a line COMMIT".to_owned());
         return Err(Box::new(reader.error(number + 1, "", fault)));
     }
-    let Reader { ruleset, tables, notices, lines, .. } = reader;
-    Ok(Restored { ruleset, tables, notices, file: options.file.to_owned(), lines })
+    Ok(Applied { tables: reader.tables, notices: reader.notices })
+}
+
+/// Tables as values.
+struct Values {
+    ruleset: Ruleset,
+    lines: Vec<TableLines>,
+}
+
+impl Tables for Values {
+    type Chains = ValueChains;
+
+    fn open(&mut self, id: TableId, keep: bool) -> Result<ValueChains, String> {
+        let table = self.ruleset.table(id).cloned().unwrap_or_else(|| Table::new(id));
+        let mut chains = ValueChains::new(self.ruleset.family, table);
+        if !keep {
+            chains.reset();
+        }
+        Ok(chains)
+    }
+
+    fn commit(&mut self, chains: ValueChains, line: usize) {
+        let (table, lines) = chains.finish();
+        let chains = table.chains.iter().map(|c| c.name.clone()).zip(lines).collect();
+        self.lines.push(TableLines { table: table.id, commit: line, chains });
+        let id = table.id;
+        *self.ruleset.table_mut(id) = table;
+    }
 }
 
 /// What is wrong with a line.
@@ -126,38 +196,38 @@ impl From<SyntaxError> for Fault {
     }
 }
 
-struct Reader<'a> {
+struct Reader<'a, T: Tables> {
     options: &'a RestoreOptions<'a>,
-    ruleset: Ruleset,
+    family: Family,
+    target: &'a mut T,
     /// The table between its `*` line and its `COMMIT`.
-    current: Option<(TableId, Editor)>,
+    current: Option<(TableId, T::Chains)>,
     /// The table that `-T` passes over.
     skipped_table: String,
     tables: Vec<TableId>,
     notices: Vec<String>,
-    lines: Vec<TableLines>,
 }
 
-impl Reader<'_> {
+impl<T: Tables> Reader<'_, T> {
     fn line(&mut self, number: usize, line: &str) -> Result<(), Fault> {
         if line == "\n" || line.starts_with('#') {
             return Ok(());
         }
-        let Some((table, editor)) = &mut self.current else { return self.outside(number, line) };
+        let Some((table, chains)) = &mut self.current else { return self.outside(number, line) };
         if line == "COMMIT\n" {
             self.commit(number);
             return Ok(());
         }
         if let Some(rest) = line.strip_prefix(':') {
-            return chain_line(editor, self.options, number, rest);
+            return chain_line(chains, self.options, number, rest);
         }
         let table = *table;
-        let context = Context { family: self.ruleset.family, names: self.options.names, table, restore: true };
-        rule_line(editor, &context, self.options.counters, number, line, &mut self.notices)
+        let context = Context { family: self.family, names: self.options.names, table, restore: true };
+        rule_line(chains, &context, self.options.counters, number, line, &mut self.notices)
     }
 
     fn outside(&mut self, number: usize, line: &str) -> Result<(), Fault> {
-        let program = restore_program(self.ruleset.family);
+        let program = restore_program(self.family);
         if let Some(rest) = line.strip_prefix('*') {
             let Some(name) = fields(rest).next() else {
                 let message = format!("{program}: line {number} table name invalid");
@@ -176,12 +246,8 @@ impl Reader<'_> {
                     suggest::nearest(name, known).unwrap_or_else(|| format!("the tables are {}", known.join(", ")));
                 return Err(Fault { error, start: Some(1), hint: Some(hint) });
             };
-            let table = self.ruleset.table(id).cloned().unwrap_or_else(|| Table::new(id));
-            let mut editor = Editor::new(self.ruleset.family, table);
-            if !self.options.noflush {
-                editor.clear();
-            }
-            self.current = Some((id, editor));
+            let chains = self.target.open(id, self.options.noflush).map_err(|why| Fault::bare(4, why))?;
+            self.current = Some((id, chains));
             return Ok(());
         }
         // With -T, lines before and in other tables do not count.
@@ -196,11 +262,8 @@ impl Reader<'_> {
     }
 
     fn commit(&mut self, number: usize) {
-        let Some((id, editor)) = self.current.take() else { return };
-        let (table, lines) = editor.finish();
-        let chains = table.chains.iter().map(|c| c.name.clone()).zip(lines).collect();
-        self.lines.push(TableLines { table: id, commit: number, chains });
-        *self.ruleset.table_mut(id) = table;
+        let Some((id, chains)) = self.current.take() else { return };
+        self.target.commit(chains, number);
         self.tables.push(id);
     }
 
@@ -218,7 +281,7 @@ impl Reader<'_> {
             file: self.options.file.to_owned(),
             line: number,
             column: line.get(..start).map_or(0, |before| before.chars().count()) + 1,
-            program: restore_program(self.ruleset.family),
+            program: restore_program(self.family),
             code: fault.error.code,
             message: fault.error.message,
             word: fault.error.word.filter(|w| !w.is_empty()),
@@ -233,7 +296,8 @@ fn fields(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// `:CHAIN POLICY [PACKETS:BYTES]`, without the colon.
-fn chain_line(editor: &mut Editor, options: &RestoreOptions<'_>, number: usize, rest: &str) -> Result<(), Fault> {
+fn chain_line(chains: &mut impl Chains, options: &RestoreOptions<'_>, number: usize, rest: &str) -> Result<(), Fault> {
+    let mut editor = Editor { chains };
     let mut fields = fields(rest);
     let Some(name) = fields.next() else {
         return Err(SyntaxError::parameter(format!("line {number} chain name invalid")).into());
@@ -244,8 +308,9 @@ fn chain_line(editor: &mut Editor, options: &RestoreOptions<'_>, number: usize, 
         return Err(Fault { error, start: place(name), hint: None });
     }
     if !editor.is_built_in(name) {
-        if options.noflush && editor.has(name) {
-            editor.flush(name).map_err(|refusal| from_refusal(refusal, number, None))?;
+        let there = editor.chains.find(name).filter(|_| options.noflush);
+        if let Some(at) = there {
+            editor.chains.clear(at);
         } else if editor.create(name).is_err() {
             let error = SyntaxError::parameter(format!("error creating chain '{name}':File exists")).at(name);
             return Err(Fault { error, start: place(name), hint: Some("the chain is declared twice".to_owned()) });
@@ -283,7 +348,7 @@ fn parse_counters(text: &str) -> Option<Counter> {
 
 /// `[PACKETS:BYTES] -A CHAIN …`, or any other command.
 fn rule_line(
-    editor: &mut Editor,
+    chains: &mut impl Chains,
     context: &Context<'_>,
     with_counters: bool,
     number: usize,
@@ -309,7 +374,7 @@ fn rule_line(
         Fault { error, start, hint }
     })?;
     notices.append(&mut command.notices);
-    editor.apply(command, number).map_err(|refusal| {
+    apply_to(chains, command, number).map_err(|refusal| {
         let target = || words.iter().position(|w| matches!(w.as_ref(), "-j" | "-g" | "--jump" | "--goto"));
         let at = if refusal.from_table { Some(added + 1) } else { target().map(|at| at + 1) };
         from_refusal(refusal, number, start(at))

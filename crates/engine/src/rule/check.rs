@@ -1,7 +1,7 @@
 //! What the kernel checks when a table is loaded: loops, and whether each extension may be used where it is.
 
 use super::{Action, Place, Protocols, Refused, Rule, Scope, Table, TableId};
-use crate::hook::Hooks;
+use crate::hook::{Hook, Hooks};
 use hairpin_wire::Family;
 use std::collections::HashMap;
 use std::fmt;
@@ -70,7 +70,11 @@ pub(super) fn check(family: Family, table: &Table) -> Result<Vec<Hooks>, LoadErr
     Ok(reach)
 }
 
-fn check_rule(place: &Place<'_>) -> Result<(), Refused> {
+/// Checks one rule as the kernel does when its table is loaded.
+///
+/// # Errors
+/// The first of its extensions that refuses.
+pub fn check_rule(place: &Place<'_>) -> Result<(), Refused> {
     for m in &place.rule.matches {
         check_scope(place, "match", "valid", m.name(), &m.scope())?;
         m.check(place)?;
@@ -127,15 +131,29 @@ fn reachable(table: &Table) -> Result<Vec<Hooks>, LoadError> {
         }
         next.push(calls);
     }
-    let mut reach = vec![Hooks::NONE; table.chains.len()];
-    for hook in table.id.hooks().iter() {
-        let Some(&start) = names.get(hook.chain()) else { continue };
-        let mut state = vec![Visit::New; table.chains.len()];
+    let starts: Vec<_> = table.id.hooks().iter().filter_map(|hook| Some((hook, *names.get(hook.chain())?))).collect();
+    reach(&starts, &next).map_err(|(chain, rule)| LoadError {
+        table: table.id,
+        chain: table.chains[chain].name.clone(),
+        rule,
+        why: LoadRefusal::Loop,
+    })
+}
+
+/// From which hooks each chain of a table can be reached. `starts` are the built-in chains; `calls` has for each chain the chains
+/// its rules go to, each with the number of such a rule.
+///
+/// # Errors
+/// A chain and its rule that closes a loop which a built-in chain reaches.
+pub fn reach(starts: &[(Hook, usize)], calls: &[Vec<(usize, usize)>]) -> Result<Vec<Hooks>, (usize, usize)> {
+    let mut reach = vec![Hooks::NONE; calls.len()];
+    for &(hook, start) in starts {
+        let mut state = vec![Visit::New; calls.len()];
         // An explicit stack: the depth is the person's choice, and 100,000 chains deep is no reason to overflow ours.
         let mut stack = vec![(start, 0usize)];
         state[start] = Visit::Open;
         while let Some((chain, at)) = stack.last_mut() {
-            match next[*chain].get(*at) {
+            match calls[*chain].get(*at) {
                 None => {
                     state[*chain] = Visit::Done;
                     reach[*chain] = reach[*chain].union(Hooks::of(&[hook]));
@@ -150,14 +168,7 @@ fn reachable(table: &Table) -> Result<Vec<Hooks>, LoadError> {
                             state[to] = Visit::Open;
                             stack.push((to, 0));
                         }
-                        Visit::Open => {
-                            return Err(LoadError {
-                                table: table.id,
-                                chain: table.chains[from].name.clone(),
-                                rule,
-                                why: LoadRefusal::Loop,
-                            });
-                        }
+                        Visit::Open => return Err((from, rule)),
                     }
                 }
             }

@@ -16,7 +16,7 @@ mod table;
 mod verdict;
 mod walk;
 
-pub use check::{LoadError, LoadRefusal};
+pub use check::{LoadError, LoadRefusal, check_rule, reach};
 pub use compiled::Compiled;
 pub use counter::Counter;
 pub use extension::{Match, Memory, Needs, Place, Protocols, Refused, Scope, Target};

@@ -1,0 +1,243 @@
+//! A table as commands change it, however it is kept: as a value, or as text in a file.
+
+use crate::save::rule_text;
+use hairpin_engine::rule::{Action, Chain, Counter, Policy, Rule, Table, TableId};
+use hairpin_wire::Family;
+use std::collections::HashMap;
+
+/// A table being changed. Chains are found by name once ([`Chains::find`]) and then known by a number that is good until a chain is
+/// made, deleted or renamed. Places of rules count from 0 and are asked for only where there is one.
+pub trait Chains {
+    /// iptables or ip6tables.
+    fn family(&self) -> Family;
+
+    /// Which table.
+    fn id(&self) -> TableId;
+
+    /// The chain of that name.
+    fn find(&self, name: &str) -> Option<usize>;
+
+    /// All names, built-in chains first.
+    fn names(&self) -> Vec<&str>;
+
+    /// How many chains there are.
+    fn count(&self) -> usize;
+
+    /// The policy of a built-in chain.
+    fn policy(&self, chain: usize) -> Option<Policy>;
+
+    /// How many rules a chain has.
+    fn len(&self, chain: usize) -> usize;
+
+    /// The place of the first rule that is the same but for its counters: the one that is saved the same.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    fn position(&mut self, chain: usize, wanted: &Rule) -> Result<Option<usize>, String>;
+
+    /// Puts a rule before the one at this place, or after the last. `line` is where in a rule file it stands; 0 for nowhere.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    fn insert(&mut self, chain: usize, place: usize, rule: Rule, line: usize) -> Result<(), String>;
+
+    /// Takes a rule out.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    fn remove(&mut self, chain: usize, place: usize) -> Result<(), String>;
+
+    /// Sets a rule's counters to zero.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    fn zero_rule(&mut self, chain: usize, place: usize) -> Result<(), String>;
+
+    /// Takes out all rules and all chains that are not built in; policies stay.
+    fn reset(&mut self);
+
+    /// Takes all rules out.
+    fn clear(&mut self, chain: usize);
+
+    /// Sets the counters of a chain and its rules to zero.
+    fn zero(&mut self, chain: usize);
+
+    /// Makes a chain.
+    fn create(&mut self, name: &str);
+
+    /// Takes out a chain, which has no rules.
+    fn delete(&mut self, chain: usize);
+
+    /// Gives a chain another name, also in the rules that go to it.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    fn rename(&mut self, chain: usize, to: &str) -> Result<(), String>;
+
+    /// Sets a built-in chain's policy and its counters.
+    fn set_policy(&mut self, chain: usize, policy: Policy, counter: Counter);
+
+    /// The name of a chain with a rule that goes to this one.
+    fn caller(&self, chain: usize) -> Option<String>;
+}
+
+/// The chain that a rule goes to.
+pub fn callee(rule: &Rule) -> Option<&str> {
+    match &rule.action {
+        Action::Jump(name) | Action::Goto(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// A table as a value, being changed. Its chains may be in any order until [`ValueChains::finish`].
+#[derive(Debug)]
+pub struct ValueChains {
+    family: Family,
+    table: Table,
+    index: HashMap<String, usize>,
+    /// For each chain: for each rule the line of the file it came from; 0 when from none.
+    lines: Vec<Vec<usize>>,
+}
+
+impl ValueChains {
+    /// The table as it is.
+    pub fn new(family: Family, table: Table) -> ValueChains {
+        let lines = table.chains.iter().map(|c| vec![0; c.rules.len()]).collect();
+        let mut chains = ValueChains { family, table, index: HashMap::new(), lines };
+        chains.reindex();
+        chains
+    }
+
+    /// The table with its chains in libiptc's order (built-in ones by hook, then the others by name), and for each chain the
+    /// lines of its rules.
+    pub fn finish(self) -> (Table, Vec<Vec<usize>>) {
+        let ValueChains { mut table, lines, .. } = self;
+        let mut pairs: Vec<(Chain, Vec<usize>)> = table.chains.into_iter().zip(lines).collect();
+        let built_in = pairs.iter().take_while(|(c, _)| c.policy.is_some()).count();
+        if let Some(own) = pairs.get_mut(built_in..) {
+            own.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        }
+        let (chains, lines) = pairs.into_iter().unzip();
+        table.chains = chains;
+        (table, lines)
+    }
+
+    fn reindex(&mut self) {
+        self.index = self.table.chains.iter().enumerate().map(|(n, c)| (c.name.clone(), n)).collect();
+    }
+}
+
+impl Chains for ValueChains {
+    fn family(&self) -> Family {
+        self.family
+    }
+
+    fn id(&self) -> TableId {
+        self.table.id
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.table.chains.iter().map(|c| c.name.as_str()).collect()
+    }
+
+    fn count(&self) -> usize {
+        self.table.chains.len()
+    }
+
+    fn policy(&self, chain: usize) -> Option<Policy> {
+        self.table.chains[chain].policy
+    }
+
+    fn len(&self, chain: usize) -> usize {
+        self.table.chains[chain].rules.len()
+    }
+
+    fn position(&mut self, chain: usize, wanted: &Rule) -> Result<Option<usize>, String> {
+        let text = rule_text(self.family, "", wanted);
+        Ok(self.table.chains[chain].rules.iter().position(|rule| {
+            rule.header == wanted.header
+                && rule.matches.len() == wanted.matches.len()
+                && rule_text(self.family, "", rule) == text
+        }))
+    }
+
+    fn insert(&mut self, chain: usize, place: usize, rule: Rule, line: usize) -> Result<(), String> {
+        self.table.chains[chain].rules.insert(place, rule);
+        self.lines[chain].insert(place, line);
+        Ok(())
+    }
+
+    fn remove(&mut self, chain: usize, place: usize) -> Result<(), String> {
+        self.table.chains[chain].rules.remove(place);
+        self.lines[chain].remove(place);
+        Ok(())
+    }
+
+    fn zero_rule(&mut self, chain: usize, place: usize) -> Result<(), String> {
+        self.table.chains[chain].rules[place].counter = Counter::default();
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.table.chains.retain(|c| c.policy.is_some());
+        for chain in &mut self.table.chains {
+            chain.rules.clear();
+        }
+        self.lines = vec![Vec::new(); self.table.chains.len()];
+        self.reindex();
+    }
+
+    fn clear(&mut self, chain: usize) {
+        self.table.chains[chain].rules.clear();
+        self.lines[chain].clear();
+    }
+
+    fn zero(&mut self, chain: usize) {
+        let chain = &mut self.table.chains[chain];
+        chain.counter = Counter::default();
+        for rule in &mut chain.rules {
+            rule.counter = Counter::default();
+        }
+    }
+
+    fn create(&mut self, name: &str) {
+        self.index.insert(name.to_owned(), self.table.chains.len());
+        let name = name.to_owned();
+        self.table.chains.push(Chain { name, policy: None, counter: Counter::default(), rules: Vec::new() });
+        self.lines.push(Vec::new());
+    }
+
+    fn delete(&mut self, chain: usize) {
+        self.table.chains.remove(chain);
+        self.lines.remove(chain);
+        self.reindex();
+    }
+
+    fn rename(&mut self, chain: usize, to: &str) -> Result<(), String> {
+        let from = std::mem::replace(&mut self.table.chains[chain].name, to.to_owned());
+        for rule in self.table.chains.iter_mut().flat_map(|c| &mut c.rules) {
+            match &mut rule.action {
+                Action::Jump(name) | Action::Goto(name) if *name == from => *name = to.to_owned(),
+                _ => {}
+            }
+        }
+        self.reindex();
+        Ok(())
+    }
+
+    fn set_policy(&mut self, chain: usize, policy: Policy, counter: Counter) {
+        let chain = &mut self.table.chains[chain];
+        chain.policy = Some(policy);
+        chain.counter = counter;
+    }
+
+    fn caller(&self, chain: usize) -> Option<String> {
+        let name = &self.table.chains[chain].name;
+        let calls = |c: &&Chain| c.rules.iter().any(|r| callee(r) == Some(name));
+        self.table.chains.iter().find(calls).map(|c| c.name.clone())
+    }
+}
