@@ -45,7 +45,8 @@ fn act(program: Program, name: &str, words: &[String], input: &[u8]) -> Outcome 
     let call = Call { program, name, words, input, date: &date(program), hints };
     if let Some(file) = std::env::var_os("HAIRPIN_STATE").filter(|f| !f.is_empty()) {
         let names = names::of_system();
-        return run(&call, &mut StateFile::new(file, &names));
+        let lock = std::env::var_os("XTABLES_LOCKFILE").filter(|f| !f.is_empty()).map(PathBuf::from);
+        return run(&call, &mut StateFile::new(file, &names).with_shared_lock(lock));
     }
     let socket = std::env::var_os("HAIRPIN_SOCKET").map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from);
     ask(&socket, &call).unwrap_or_else(|why| Outcome::failed(4, format!("{why}\n")))

@@ -1,14 +1,12 @@
 //! `iptables` and `ip6tables`.
 
 use crate::{Access, Call, Failure, Outcome, State, Wait};
-use hairpin_engine::rule::{Ruleset, TableId};
-use hairpin_ruleset::apply::apply;
+use hairpin_engine::rule::TableId;
 use hairpin_ruleset::command::{self, Command, CommandError, Context, Verb, program};
 use hairpin_ruleset::error::Refusal;
-use hairpin_ruleset::list::{ListOptions, list_rules};
-use hairpin_ruleset::show::{ShowOptions, reported, show};
+use hairpin_ruleset::list::ListOptions;
+use hairpin_ruleset::show::{ShowOptions, reported};
 use hairpin_wire::Family;
-use hairpin_xt::option::Names;
 
 pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Outcome {
     let context = Context { family, names: state.names(), table: TableId::Filter, restore: false };
@@ -37,22 +35,26 @@ fn execute(call: &Call<'_>, family: Family, command: &Command, state: &mut dyn S
     if let Err(failure) = state.begin(access) {
         return fail(call, family, &failure, outcome);
     }
-    let mut ruleset = match state.ruleset(family) {
-        Ok(ruleset) => ruleset,
-        Err(failure) => return fail(call, family, &failure, outcome),
-    };
+    if let Err(failure) = carry_out(family, command, access, state, outcome) {
+        fail(call, family, &failure, outcome);
+    }
+}
+
+fn carry_out(
+    family: Family,
+    command: &Command,
+    access: Access,
+    state: &mut dyn State,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
     // A listing shows the counters from before it resets them.
-    let listing = listing(command, &ruleset, state.names());
-    if let Err(refusal) = apply(&mut ruleset, command) {
-        return refuse(call, family, &refusal, outcome);
+    let listing = listing(family, command, state)?;
+    if access == Access::Read {
+        state.take_into_use(family, command.table)?;
     }
-    if access != Access::Read {
-        let table = ruleset.table(command.table).cloned();
-        if let Err(failure) = state.replace(family, table.into_iter().collect()) {
-            return fail(call, family, &failure, outcome);
-        }
-    }
+    state.apply(family, command)?;
     outcome.stdout = listing.into_bytes();
+    Ok(())
 }
 
 /// Whether the verb changes anything.
@@ -64,7 +66,7 @@ fn changes(verb: &Verb) -> bool {
     }
 }
 
-fn listing(command: &Command, ruleset: &Ruleset, names: &dyn Names) -> String {
+fn listing(family: Family, command: &Command, state: &mut dyn State) -> Result<String, Failure> {
     let list = |chain, rule| ListOptions { table: command.table, chain, rule, counters: command.verbose > 0 };
     match &command.verb {
         Verb::List { chain, rule, .. } => {
@@ -73,13 +75,14 @@ fn listing(command: &Command, ruleset: &Ruleset, names: &dyn Names) -> String {
                 numeric: command.numeric,
                 exact: command.exact,
                 line_numbers: command.line_numbers,
-                names,
             };
-            show(ruleset, &options)
+            state.show(family, &options)
         }
-        Verb::ListRules { chain, rule, .. } => list_rules(ruleset, &list(chain.as_deref(), *rule), &[]),
-        _ if command.verbose > 0 => command.rules.iter().map(|rule| reported(ruleset.family, rule, names)).collect(),
-        _ => String::new(),
+        Verb::ListRules { chain, rule, .. } => state.list_rules(family, &list(chain.as_deref(), *rule)),
+        _ if command.verbose > 0 => {
+            Ok(command.rules.iter().map(|rule| reported(family, rule, state.names())).collect())
+        }
+        _ => Ok(String::new()),
     }
 }
 
@@ -120,6 +123,11 @@ fn refuse(call: &Call<'_>, family: Family, refusal: &Refusal, outcome: &mut Outc
 fn fail(call: &Call<'_>, family: Family, failure: &Failure, outcome: &mut Outcome) {
     match failure {
         Failure::Refused(load) => refuse(call, family, &Refusal::from(load.as_ref()), outcome),
+        Failure::Refusal(refusal) => refuse(call, family, refusal, outcome),
+        Failure::RuleFile(why) => {
+            outcome.code = why.code;
+            outcome.complain(why);
+        }
         Failure::Unavailable(why) => {
             outcome.code = 4;
             outcome.complain(why);

@@ -1,10 +1,8 @@
 //! `iptables-restore` and `ip6tables-restore`.
 
 use crate::iptables::say_error;
-use crate::{Access, Call, Failure, Input, Outcome, State, Wait};
-use hairpin_engine::rule::Table;
+use crate::{Access, Call, Failure, Input, Outcome, RestoreRequest, State, Wait};
 use hairpin_ruleset::error::RuleFileError;
-use hairpin_ruleset::restore::{RestoreOptions, restore};
 use hairpin_wire::Family;
 
 /// Standard input, or the one word that is no option.
@@ -24,13 +22,10 @@ pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Out
     let mut outcome = Outcome::default();
     if let Err(failure) = carry_out(call, family, &asked, state, &mut outcome) {
         match failure {
-            Failure::Unavailable(why) => {
-                outcome.code = 4;
-                outcome.complain(why);
-            }
-            Failure::Refused(why) => {
-                outcome.code = 1;
-                outcome.complain(why);
+            Failure::RuleFile(error) => complain(call, &error, &mut outcome),
+            other => {
+                outcome.code = other.code();
+                outcome.complain(other);
             }
         }
     }
@@ -79,36 +74,17 @@ fn carry_out(
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
     state.begin(if asked.test { Access::Read } else { Access::Write(Wait::given(asked.wait)) })?;
-    let base = state.ruleset(family)?;
-    let options = RestoreOptions {
+    let request = RestoreRequest {
         file: asked.file.as_deref().unwrap_or("standard input"),
         counters: asked.counters,
         noflush: asked.noflush,
         table: asked.table.as_deref(),
-        names: state.names(),
+        test: asked.test,
     };
-    let restored = match restore(&base, call.input, &options) {
-        Ok(restored) => restored,
-        Err(error) => {
-            complain(call, &error, outcome);
-            return Ok(());
-        }
-    };
-    for notice in &restored.notices {
+    for notice in state.restore(family, call.input, &request)? {
         outcome.complain(notice);
     }
-    if asked.test {
-        return Ok(());
-    }
-    let changed: Vec<Table> =
-        restored.ruleset.tables.iter().filter(|t| restored.tables.contains(&t.id)).cloned().collect();
-    match state.replace(family, changed) {
-        Err(Failure::Refused(why)) => {
-            complain(call, &restored.refused(&why), outcome);
-            Ok(())
-        }
-        done => done,
-    }
+    Ok(())
 }
 
 fn complain(call: &Call<'_>, error: &RuleFileError, outcome: &mut Outcome) {

@@ -1,8 +1,8 @@
 //! `iptables-save` and `ip6tables-save`.
 
 use crate::{Access, Call, Failure, Outcome, State};
-use hairpin_engine::rule::{Table, TableId};
-use hairpin_ruleset::save::{SaveOptions, save};
+use hairpin_engine::rule::TableId;
+use hairpin_ruleset::save::SaveOptions;
 use hairpin_wire::Family;
 
 pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Outcome {
@@ -12,8 +12,7 @@ pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Out
     };
     match text(call, family, &asked, state) {
         Ok(text) => Outcome { file: asked.file, ..Outcome::done(text) },
-        Err(Failure::Unavailable(why)) => Outcome::failed(4, format!("{why}\n")),
-        Err(Failure::Refused(why)) => Outcome::failed(1, format!("{why}\n")),
+        Err(failure) => Outcome::failed(failure.code(), format!("{failure}\n")),
     }
 }
 
@@ -47,11 +46,10 @@ fn text(call: &Call<'_>, family: Family, asked: &Asked, state: &mut dyn State) -
         return Ok(format!("{program} (hairpin {})\n", env!("CARGO_PKG_VERSION")));
     }
     state.begin(Access::Read)?;
-    let mut ruleset = state.ruleset(family)?;
     let table = asked.table.as_deref().and_then(TableId::from_name);
-    if let Some(table) = table.filter(|t| ruleset.table(*t).is_none()) {
-        ruleset.tables.push(Table::new(table));
+    if let Some(table) = table {
+        state.take_into_use(family, table)?;
     }
     let options = SaveOptions { counters: asked.counters, table, names: None, comments: Some((&program, call.date)) };
-    Ok(save(&ruleset, &options, |_| None))
+    state.save(family, &options)
 }

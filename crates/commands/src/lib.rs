@@ -19,7 +19,7 @@ mod state;
 
 pub use call::{Call, Input, Outcome, input_of};
 pub use program::{NAMES, Program, find};
-pub use state::{Access, Failure, State, Wait};
+pub use state::{Access, Failure, RestoreRequest, State, Wait};
 
 /// The iptables whose words these commands speak.
 pub const IPTABLES_VERSION: &str = "1.8.11";

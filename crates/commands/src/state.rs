@@ -1,9 +1,17 @@
 //! What a command acts on.
 
 use crate::conntrack::table::Connections;
-use hairpin_engine::rule::{LoadError, Ruleset, Table};
+use hairpin_engine::rule::{Compiled, LoadError, Ruleset, Table, TableId};
+use hairpin_ruleset::apply::apply;
+use hairpin_ruleset::command::Command;
+use hairpin_ruleset::error::{Refusal, RuleFileError};
+use hairpin_ruleset::list::{ListOptions, list_rules};
+use hairpin_ruleset::restore::{RestoreOptions, restore};
+use hairpin_ruleset::save::{SaveOptions, save};
+use hairpin_ruleset::show::{ShowOptions, show};
 use hairpin_wire::Family;
 use hairpin_xt::option::Names;
+use std::fmt;
 
 /// The rules of both families with their counters (and, as they come, sets and connections), wherever they live.
 ///
@@ -44,6 +52,96 @@ pub trait State {
         let text = "a rule file has no connections; unset HAIRPIN_STATE to act on a running gateway";
         Err(Failure::Unavailable(text.to_owned()))
     }
+
+    /// A table was looked at: as in the kernel it is in use from then on, empty when it was not before.
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    fn take_into_use(&mut self, family: Family, table: TableId) -> Result<(), Failure> {
+        if self.ruleset(family)?.table(table).is_some() {
+            return Ok(());
+        }
+        self.replace(family, vec![Table::new(table)])
+    }
+
+    /// Applies one command to its table.
+    ///
+    /// # Errors
+    /// The command's conditions on the table do not hold ([`Failure::Refusal`]), or those of [`replace`](State::replace).
+    fn apply(&mut self, family: Family, command: &Command) -> Result<(), Failure> {
+        let mut ruleset = self.ruleset(family)?;
+        apply(&mut ruleset, command).map_err(|refusal| Failure::Refusal(Box::new(refusal)))?;
+        let changed = ruleset.table(command.table).cloned();
+        self.replace(family, changed.into_iter().collect())
+    }
+
+    /// Reads a rule file onto the rules, all of it or nothing, and gives the notices for stderr.
+    ///
+    /// # Errors
+    /// A line is wrong, or the kernel would refuse what came of them ([`Failure::RuleFile`]).
+    fn restore(&mut self, family: Family, text: &[u8], request: &RestoreRequest<'_>) -> Result<Vec<String>, Failure> {
+        let base = self.ruleset(family)?;
+        let options = RestoreOptions {
+            file: request.file,
+            counters: request.counters,
+            noflush: request.noflush,
+            table: request.table,
+            names: self.names(),
+        };
+        let restored = restore(&base, text, &options).map_err(Failure::RuleFile)?;
+        let used = restored.ruleset.tables.iter().filter(|t| restored.tables.contains(&t.id));
+        let changed: Vec<Table> = used.cloned().collect();
+        if request.test {
+            Compiled::new(restored.ruleset.clone())
+                .map_err(|why| Failure::RuleFile(Box::new(restored.refused(&why))))?;
+            return Ok(restored.notices);
+        }
+        match self.replace(family, changed) {
+            Err(Failure::Refused(why)) => Err(Failure::RuleFile(Box::new(restored.refused(&why)))),
+            Err(other) => Err(other),
+            Ok(()) => Ok(restored.notices),
+        }
+    }
+
+    /// The text of `iptables-save`.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    fn save(&mut self, family: Family, options: &SaveOptions<'_>) -> Result<String, Failure> {
+        Ok(save(&self.ruleset(family)?, options, |_| None))
+    }
+
+    /// The text of `iptables -S`.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    fn list_rules(&mut self, family: Family, options: &ListOptions<'_>) -> Result<String, Failure> {
+        Ok(list_rules(&self.ruleset(family)?, options, &[]))
+    }
+
+    /// The text of `iptables -L`.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    fn show(&mut self, family: Family, options: &ShowOptions<'_>) -> Result<String, Failure> {
+        let ruleset = self.ruleset(family)?;
+        Ok(show(&ruleset, options, self.names()))
+    }
+}
+
+/// How to read a rule file.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoreRequest<'a> {
+    /// What messages call the file.
+    pub file: &'a str,
+    /// `-c`: set the counters too.
+    pub counters: bool,
+    /// `-n`: change what is there.
+    pub noflush: bool,
+    /// `-T`: only this table.
+    pub table: Option<&'a str>,
+    /// `-t`: only see whether it could be done.
+    pub test: bool,
 }
 
 /// What a command will do with a state.
@@ -80,10 +178,37 @@ impl Wait {
 /// Why a state did not do what it was asked. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// A condition on rules does not hold.
+    /// A condition that the kernel checks does not hold.
     Refused(Box<LoadError>),
+    /// A command does not fit the table it meets.
+    Refusal(Box<Refusal>),
+    /// A rule file is wrong.
+    RuleFile(Box<RuleFileError>),
     /// The state cannot be reached, read or written; exit code 4. The text says why and what to do.
     Unavailable(String),
+}
+
+impl Failure {
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Failure::Refused(_) => 1,
+            Failure::Refusal(why) => why.error.code,
+            Failure::RuleFile(why) => why.code,
+            Failure::Unavailable(_) => 4,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Refused(why) => why.fmt(f),
+            Failure::Refusal(why) => f.write_str(&why.error.message),
+            Failure::RuleFile(why) => why.fmt(f),
+            Failure::Unavailable(why) => f.write_str(why),
+        }
+    }
 }
 
 impl From<LoadError> for Failure {

@@ -60,17 +60,24 @@ impl Restored {
     /// names the line of the `COMMIT`; this names the rule's when it is in the file.
     pub fn refused(&self, why: &LoadError) -> RuleFileError {
         let commit = self.lines.iter().rev().find(|t| t.table == why.table).map_or(0, |t| t.commit);
-        let refusal = Refusal::from(why);
-        RuleFileError {
-            file: self.file.clone(),
-            line: self.line(why.table, &why.chain, why.rule).unwrap_or(commit),
-            column: 1,
-            program: restore_program(self.ruleset.family),
-            code: 1,
-            message: format!("line {commit} failed: {}", refusal.error.message),
-            word: None,
-            hint: refusal.hint,
-        }
+        let line = self.line(why.table, &why.chain, why.rule);
+        refused(self.ruleset.family, &self.file, commit, line, why)
+    }
+}
+
+/// The refusal of a table that a rule file made, in iptables-restore's words, which names the line of the `COMMIT`. `line` is the
+/// rule's, when it is in the file.
+pub fn refused(family: Family, file: &str, commit: usize, line: Option<usize>, why: &LoadError) -> RuleFileError {
+    let refusal = Refusal::from(why);
+    RuleFileError {
+        file: file.to_owned(),
+        line: line.unwrap_or(commit),
+        column: 1,
+        program: restore_program(family),
+        code: 1,
+        message: format!("line {commit} failed: {}", refusal.error.message),
+        word: None,
+        hint: refusal.hint,
     }
 }
 

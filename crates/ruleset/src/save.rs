@@ -98,6 +98,24 @@ pub(crate) fn write_rule(
     names: Option<&dyn Names>,
 ) -> fmt::Result {
     write!(out, "-A {chain}")?;
+    write_tests(out, family, rule, names)?;
+    if let Some(counter) = counter {
+        write!(out, " -c {} {}", counter.packets, counter.bytes)?;
+    }
+    write_action(out, rule)
+}
+
+/// A rule without `-A CHAIN`, each word with a space before it, and where in it the target begins.
+pub fn rule_body(family: Family, rule: &Rule) -> (String, usize) {
+    let mut out = String::with_capacity(96);
+    // Writing to a String cannot fail.
+    let _ = write_tests(&mut out, family, rule, None);
+    let target = out.len();
+    let _ = write_action(&mut out, rule);
+    (out, target)
+}
+
+fn write_tests(out: &mut String, family: Family, rule: &Rule, names: Option<&dyn Names>) -> fmt::Result {
     let header = &rule.header;
     write_addr(out, family, 's', &header.src)?;
     write_addr(out, family, 'd', &header.dst)?;
@@ -118,9 +136,10 @@ pub(crate) fn write_rule(
     for used in &rule.matches {
         write!(out, " -m {}{}", used.name(), SavedMatch(used.as_ref()))?;
     }
-    if let Some(counter) = counter {
-        write!(out, " -c {} {}", counter.packets, counter.bytes)?;
-    }
+    Ok(())
+}
+
+fn write_action(out: &mut String, rule: &Rule) -> fmt::Result {
     match &rule.action {
         Action::None => Ok(()),
         Action::Accept => out.write_str(" -j ACCEPT"),

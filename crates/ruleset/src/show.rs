@@ -18,12 +18,11 @@ pub struct ShowOptions<'a> {
     pub exact: bool,
     /// `--line-numbers`.
     pub line_numbers: bool,
-    /// What numbers are called, without `-n`.
-    pub names: &'a dyn Names,
 }
 
-/// The lines of `iptables -L`. What the rules and policies carry as counters is shown.
-pub fn show(ruleset: &Ruleset, options: &ShowOptions<'_>) -> String {
+/// The lines of `iptables -L`. What the rules and policies carry as counters is shown; `names` says what numbers are called,
+/// without `-n`.
+pub fn show(ruleset: &Ruleset, options: &ShowOptions<'_>, names: &dyn Names) -> String {
     let unused;
     let table = match ruleset.table(options.list.table) {
         Some(table) => table,
@@ -43,7 +42,7 @@ pub fn show(ruleset: &Ruleset, options: &ShowOptions<'_>) -> String {
             out.push('\n');
         }
         // Writing to a String cannot fail.
-        let _ = write_chain(&mut out, ruleset.family, chain, references, options);
+        let _ = write_chain(&mut out, ruleset.family, chain, references, options, names);
     }
     out
 }
@@ -58,6 +57,7 @@ pub fn write_chain(
     chain: &Chain,
     references: usize,
     options: &ShowOptions<'_>,
+    names: &dyn Names,
 ) -> fmt::Result {
     if options.list.rule.is_none() {
         write_head(out, chain, references, options)?;
@@ -68,7 +68,7 @@ pub fn write_chain(
         exact: options.exact,
         devices: options.list.counters,
         numeric: options.numeric,
-        names: options.names,
+        names,
     };
     for (n, rule) in chain.rules.iter().enumerate().filter(|(n, _)| options.list.wants(n + 1)) {
         if options.line_numbers {

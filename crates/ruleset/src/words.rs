@@ -33,6 +33,18 @@ impl AsRef<str> for Word<'_> {
 /// # Errors
 /// A word longer than [`MAX_WORD`] bytes or more than [`MAX_WORDS`] words.
 pub fn split(line: &str) -> Result<Vec<Word<'_>>, SyntaxError> {
+    split_within(line, MAX_WORD, MAX_WORDS)
+}
+
+/// Splits a rule's text as it was saved, which may be longer than a line of a rule file.
+///
+/// # Errors
+/// None, but for a text that no memory could hold.
+pub fn split_saved(text: &str) -> Result<Vec<Word<'_>>, SyntaxError> {
+    split_within(text, usize::MAX, usize::MAX)
+}
+
+fn split_within(line: &str, max_word: usize, max_words: usize) -> Result<Vec<Word<'_>>, SyntaxError> {
     let mut words = Vec::new();
     let mut rest = line;
     loop {
@@ -40,10 +52,10 @@ pub fn split(line: &str) -> Result<Vec<Word<'_>>, SyntaxError> {
         rest = rest.get(blanks..).unwrap_or_default();
         let start = line.len() - rest.len();
         let (text, after) = first_word(rest);
-        if text.len() > MAX_WORD {
+        if text.len() > max_word {
             return Err(SyntaxError::parameter("Parameter too long!").at(text.get(..20).unwrap_or_default()));
         }
-        if words.len() == MAX_WORDS {
+        if words.len() == max_words {
             return Err(SyntaxError::parameter("Parser cannot handle more arguments").at(text));
         }
         // An empty word is one only when it was written as "".

@@ -128,10 +128,7 @@ fn act(request: &Request, state: &mut dyn State, outcome: &mut Outcome) -> Resul
 }
 
 fn unavailable(failure: Failure) -> Refusal {
-    match failure {
-        Failure::Unavailable(text) => failed(text),
-        Failure::Refused(error) => failed(error.to_string()),
-    }
+    failed(failure.to_string())
 }
 
 /// `-R`: the words of each line.

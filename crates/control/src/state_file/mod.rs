@@ -1,0 +1,321 @@
+//! `HAIRPIN_STATE`: the rules of both families, counters and sets in one file.
+//!
+//! - `container.rs`: the file; what makes a command atomic and durable.
+//! - `rules.rs`, `table.rs`, `record.rs`, `operation.rs`: how rules stand in it, and how a command changes them without reading
+//!   what it does not touch.
+//! - `lock.rs`: how writers take turns. Readers never wait.
+
+mod codec;
+mod container;
+mod lock;
+mod operation;
+mod record;
+mod rules;
+mod table;
+
+use container::Container;
+use hairpin_commands::{Access, Failure, RestoreRequest, State, Wait};
+use hairpin_engine::rule::{Chain, Ruleset, Table, TableId};
+use hairpin_ruleset::apply::apply_to;
+use hairpin_ruleset::chains::Chains;
+use hairpin_ruleset::command::Command;
+use hairpin_ruleset::list::ListOptions;
+use hairpin_ruleset::restore::{RestoreOptions, Tables, refused, restore_to};
+use hairpin_ruleset::save::SaveOptions;
+use hairpin_ruleset::show::{ShowOptions, write_chain};
+use hairpin_wire::Family;
+use hairpin_xt::option::Names;
+use lock::{Turn, reason};
+use rules::{StoredRules, section};
+use std::fmt::Write;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use table::{StoredTable, Unloadable};
+
+/// Rules in a file, made on first use.
+#[derive(Debug)]
+pub struct StateFile<'n> {
+    path: PathBuf,
+    names: &'n dyn Names,
+    /// The lock that xtables programs share (`XTABLES_LOCKFILE`).
+    shared_lock: Option<PathBuf>,
+    /// The file as it was when the command began; locked for a change.
+    container: Option<Container>,
+    /// This command has the turn to write.
+    writes: bool,
+    /// The shared lock, held until the command is done.
+    held: Option<File>,
+}
+
+impl<'n> StateFile<'n> {
+    /// The state in the file of this path. Nothing is touched until a command begins.
+    pub fn new(path: impl Into<PathBuf>, names: &'n dyn Names) -> StateFile<'n> {
+        StateFile { path: path.into(), names, shared_lock: None, container: None, writes: false, held: None }
+    }
+
+    /// Writers also take the lock on this file.
+    pub fn with_shared_lock(self, path: Option<PathBuf>) -> StateFile<'n> {
+        StateFile { shared_lock: path, ..self }
+    }
+
+    fn failure(&self, why: &io::Error) -> Failure {
+        Failure::Unavailable(format!("hairpin: state file {}: {}", self.path.display(), reason(why)))
+    }
+
+    fn rules(&self, family: Family) -> Result<StoredRules, Failure> {
+        match &self.container {
+            None => Ok(StoredRules::empty(family)),
+            Some(container) => StoredRules::read(family, container).map_err(|why| self.failure(&why)),
+        }
+    }
+
+    /// Writes down what was done to a family's rules.
+    fn keep(&mut self, mut rules: StoredRules) -> Result<(), Failure> {
+        let Some(container) = self.container.as_mut().filter(|_| self.writes) else { return Ok(()) };
+        let done: Vec<Vec<u8>> = rules.tables.iter_mut().flat_map(StoredTable::take_done).collect();
+        let rewrite = rules.tables.iter().any(|t| t.rewrite);
+        if done.is_empty() && !rewrite {
+            return Ok(());
+        }
+        let section = section(rules.family);
+        let size = done.iter().map(|operation| operation.len() + 5).sum();
+        let kept = if rewrite || container.should_fold(size) {
+            rules.fold().and_then(|part| container.rewrite(&self.path, &[(section, part)]))
+        } else {
+            container.append(section, &done)
+        };
+        kept.map_err(|why| self.failure(&why))
+    }
+
+    fn unloadable(&self, why: Unloadable) -> Failure {
+        match why {
+            Unloadable::Refused(load, _) => load.into(),
+            Unloadable::Unreadable(why) => self.failure(&why),
+        }
+    }
+
+    /// The value of a table, with the rules of these chains.
+    fn value(&self, table: &StoredTable, wanted: impl Fn(&str) -> bool) -> io::Result<Table> {
+        let mut value = Table { id: table.id(), chains: Vec::new() };
+        for chain in table.in_order() {
+            let mut rules = Vec::new();
+            if wanted(&chain.name) {
+                table.each(chain, |record| {
+                    rules.push(table.rule(&chain.name, record, self.names)?);
+                    Ok(())
+                })?;
+            }
+            value.chains.push(Chain { name: chain.name.clone(), policy: chain.policy, counter: chain.counter, rules });
+        }
+        Ok(value)
+    }
+}
+
+impl State for StateFile<'_> {
+    fn names(&self) -> &dyn Names {
+        self.names
+    }
+
+    fn begin(&mut self, access: Access) -> Result<(), Failure> {
+        let file = match access {
+            Access::Read => match File::open(&self.path) {
+                Err(why) if why.kind() == io::ErrorKind::NotFound => None,
+                opened => Some(opened.map_err(|why| self.failure(&why))?),
+            },
+            Access::Write(wait) => {
+                let turn = Turn::new(wait);
+                self.held = self.shared_lock.as_ref().map(|path| turn.shared(path)).transpose()?;
+                Some(turn.state(&self.path)?)
+            }
+        };
+        self.writes = access != Access::Read;
+        self.container = file.map(Container::read).transpose().map_err(|why| self.failure(&why))?;
+        Ok(())
+    }
+
+    fn ruleset(&mut self, family: Family) -> Result<Ruleset, Failure> {
+        let rules = self.rules(family)?;
+        let mut ruleset = Ruleset::new(family);
+        for table in &rules.tables {
+            ruleset.tables.push(self.value(table, |_| true).map_err(|why| self.failure(&why))?);
+        }
+        Ok(ruleset)
+    }
+
+    fn replace(&mut self, family: Family, tables: Vec<Table>) -> Result<(), Failure> {
+        let mut rules = self.rules(family)?;
+        for table in tables {
+            let mut stored = rules.open(table.id, false).map_err(Failure::Unavailable)?;
+            fill(&mut stored, table).map_err(Failure::Unavailable)?;
+            stored.check(self.names).map_err(|why| self.unloadable(why))?;
+            rules.commit(stored, 0);
+        }
+        self.keep(rules)
+    }
+
+    fn take_into_use(&mut self, family: Family, table: TableId) -> Result<(), Failure> {
+        if self.rules(family)?.table(table).is_some() {
+            return Ok(());
+        }
+        // Whoever has the turn is no reason to keep a reader waiting.
+        if self.begin(Access::Write(Wait::No)).is_ok() {
+            let mut rules = self.rules(family)?;
+            rules.table_mut(table);
+            self.keep(rules)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, family: Family, command: &Command) -> Result<(), Failure> {
+        let mut rules = self.rules(family)?;
+        let table = rules.table_mut(command.table);
+        apply_to(table, command.clone(), 0).map_err(|refusal| Failure::Refusal(Box::new(refusal)))?;
+        table.check(self.names).map_err(|why| self.unloadable(why))?;
+        self.keep(rules)
+    }
+
+    fn restore(&mut self, family: Family, text: &[u8], request: &RestoreRequest<'_>) -> Result<Vec<String>, Failure> {
+        let mut rules = self.rules(family)?;
+        let options = RestoreOptions {
+            file: request.file,
+            counters: request.counters,
+            noflush: request.noflush,
+            table: request.table,
+            names: self.names,
+        };
+        let applied = restore_to(&mut rules, family, text, &options).map_err(Failure::RuleFile)?;
+        for id in &applied.tables {
+            let Some(table) = rules.table(*id) else { continue };
+            table.check(self.names).map_err(|why| match why {
+                Unloadable::Refused(load, line) => {
+                    let line = Some(line).filter(|line| *line != 0);
+                    Failure::RuleFile(Box::new(refused(family, request.file, table.commit_line, line, &load)))
+                }
+                Unloadable::Unreadable(why) => self.failure(&why),
+            })?;
+        }
+        if !request.test {
+            self.keep(rules)?;
+        }
+        Ok(applied.notices)
+    }
+
+    fn save(&mut self, family: Family, options: &SaveOptions<'_>) -> Result<String, Failure> {
+        let rules = self.rules(family)?;
+        let mut out = String::new();
+        for table in rules.tables.iter().rev().filter(|t| options.table.is_none_or(|only| only == t.id())) {
+            save_table(&mut out, table, options).map_err(|why| self.failure(&why))?;
+        }
+        Ok(out)
+    }
+
+    fn list_rules(&mut self, family: Family, options: &ListOptions<'_>) -> Result<String, Failure> {
+        let mut rules = self.rules(family)?;
+        let mut out = String::new();
+        list_table(&mut out, rules.table_mut(options.table), options).map_err(|why| self.failure(&why))?;
+        Ok(out)
+    }
+
+    fn show(&mut self, family: Family, options: &ShowOptions<'_>) -> Result<String, Failure> {
+        let mut rules = self.rules(family)?;
+        let table = rules.table_mut(options.list.table);
+        let wanted = |name: &str| options.list.chain.is_none_or(|only| only == name);
+        let value = self.value(table, wanted).map_err(|why| self.failure(&why))?;
+        let mut out = String::new();
+        for chain in value.chains.iter().filter(|c| wanted(&c.name)) {
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            // Writing to a String cannot fail.
+            let _ = write_chain(&mut out, family, chain, table.references(&chain.name), options, self.names);
+        }
+        Ok(out)
+    }
+}
+
+/// Fills an empty table with a value.
+fn fill(stored: &mut StoredTable, table: Table) -> Result<(), String> {
+    for chain in &table.chains {
+        if stored.find(&chain.name).is_none() {
+            stored.create(&chain.name);
+        }
+    }
+    for chain in table.chains {
+        let at = stored.find(&chain.name).unwrap_or_default();
+        if let Some(policy) = chain.policy {
+            stored.set_policy(at, policy, chain.counter);
+        }
+        for (place, rule) in chain.rules.into_iter().enumerate() {
+            stored.insert(at, place, rule, 0)?;
+        }
+    }
+    Ok(())
+}
+
+/// As [`hairpin_ruleset::save::save`] writes it, from the text that is kept.
+fn save_table(out: &mut String, table: &StoredTable, options: &SaveOptions<'_>) -> io::Result<()> {
+    // Writing to a String cannot fail.
+    if let Some((program, time)) = options.comments {
+        let _ = writeln!(out, "# Generated by {program} on {time}");
+    }
+    let _ = writeln!(out, "*{}", table.id());
+    let chains = table.in_order();
+    for chain in &chains {
+        let _ = match chain.policy {
+            Some(policy) => {
+                writeln!(out, ":{} {policy} [{}:{}]", chain.name, chain.counter.packets, chain.counter.bytes)
+            }
+            None => writeln!(out, ":{} - [0:0]", chain.name),
+        };
+    }
+    for chain in &chains {
+        table.each(chain, |record| {
+            if options.counters {
+                let _ = write!(out, "[{}:{}] ", record.counter.packets, record.counter.bytes);
+            }
+            for part in ["-A ", &chain.name, record.text, "\n"] {
+                out.push_str(part);
+            }
+            Ok(())
+        })?;
+    }
+    out.push_str("COMMIT\n");
+    if let Some((_, time)) = options.comments {
+        let _ = writeln!(out, "# Completed on {time}");
+    }
+    Ok(())
+}
+
+/// As [`hairpin_ruleset::list::list_rules`] writes it, from the text that is kept.
+fn list_table(out: &mut String, table: &StoredTable, options: &ListOptions<'_>) -> io::Result<()> {
+    let mut chains = table.in_order();
+    chains.retain(|chain| options.chain.is_none_or(|only| only == chain.name));
+    for chain in chains.iter().filter(|_| options.rule.is_none()) {
+        let counter = match chain.policy {
+            Some(_) if options.counters => format!(" -c {} {}", chain.counter.packets, chain.counter.bytes),
+            _ => String::new(),
+        };
+        let _ = match chain.policy {
+            Some(policy) => writeln!(out, "-P {} {policy}{counter}", chain.name),
+            None => writeln!(out, "-N {}", chain.name),
+        };
+    }
+    for chain in chains {
+        let mut number = 0;
+        table.each(chain, |record| {
+            number += 1;
+            if options.rule.is_some_and(|only| only != number) {
+                return Ok(());
+            }
+            let (tests, target) = record.halves();
+            let _ = write!(out, "-A {}{tests}", chain.name);
+            if options.counters {
+                let _ = write!(out, " -c {} {}", record.counter.packets, record.counter.bytes);
+            }
+            let _ = writeln!(out, "{target}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
