@@ -3,9 +3,9 @@
 pub mod applet;
 pub mod capture;
 pub mod conntrack;
-pub mod host_file;
-pub mod names;
 pub mod program;
 pub mod replay;
 pub mod trace;
 pub mod verbs;
+
+pub use hairpin_gateway::{host_file, names};

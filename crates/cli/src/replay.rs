@@ -254,7 +254,7 @@ impl Replay {
                     sink.frame(oif, self.clock, packet.frame())?;
                 }
                 Fate::Deliver => self.summary.delivered += 1,
-                Fate::Drop(_) | Fate::Held => {}
+                Fate::Drop(_) | Fate::Held | Fate::Resolve { .. } => {}
             }
         }
         Ok(())

@@ -140,6 +140,7 @@ fn fate_text(net: &Net, fate: Fate) -> String {
     match fate {
         Fate::Transmit { oif, to: Some(mac) } => format!("leaves by {} to {mac}", name(net, oif)),
         Fate::Transmit { oif, to: None } => format!("leaves by {}", name(net, oif)),
+        Fate::Resolve { oif } => format!("leaves by {} when its next hop answers", name(net, oif)),
         Fate::Deliver => "reaches a socket of this host".to_owned(),
         Fate::Drop(reason) => format!("ends here: {}", reason.text()),
         Fate::Held => "goes on in other packets, or waits".to_owned(),

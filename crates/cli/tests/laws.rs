@@ -405,7 +405,7 @@ fn flow(engine: &mut Engine, dice: &mut Dice, family: Family, number: usize) -> 
             engine.handle(&now, &mut Batch { packets, fates: &mut fates }, &mut out);
             fates[0]
         }
-        Fate::Drop(_) | Fate::Held => return false,
+        Fate::Drop(_) | Fate::Held | Fate::Resolve { .. } => return false,
     };
     let arrived = matches!(fate_back, Fate::Transmit { oif, .. } if oif == dev);
     let ends = (back.src(), back.dst(), back.ports());

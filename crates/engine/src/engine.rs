@@ -6,11 +6,11 @@ use crate::hook::{Plan, Step};
 use crate::link::{IcmpLimiter, OpenPorts, Reassembler};
 use crate::look::Effects;
 use crate::net::{IfIndex, Net};
-use crate::packet::Packet;
+use crate::packet::{Offload, Packet};
 use crate::path::Path;
 use crate::rng::Rng;
 use crate::rule::{Compiled, Counter, Live, LoadError, Needs, Table, TableId};
-use crate::steps::link::load;
+use crate::steps::link::{load, take};
 use crate::time::{Instant, Now};
 use crate::track::{Conn, ConnId, Knobs, Tracked, Tracker, Tuple};
 use hairpin_wire::{Addr, Family};
@@ -134,6 +134,8 @@ pub struct Engine {
     /// Events of changes, given out with the next packets.
     pub(crate) late_events: Vec<Event>,
     tracing: bool,
+    /// The caller finds out link addresses that are not known.
+    pub(crate) resolving: bool,
     drops: Vec<u64>,
 }
 
@@ -170,6 +172,7 @@ impl Engine {
             cause: 0,
             late_events: Vec::new(),
             tracing: false,
+            resolving: false,
             drops: vec![0; DropReason::ALL.len()],
         };
         engine.set_knobs();
@@ -303,6 +306,25 @@ impl Engine {
         read
     }
 
+    /// As [`read_frame`](Engine::read_frame), with what the device left undone; the frame's buffer and the packet's change places.
+    pub fn take_frame(
+        &mut self,
+        dev: IfIndex,
+        frame: &mut Vec<u8>,
+        offload: Offload,
+        packet: &mut Packet,
+    ) -> Result<(), DropReason> {
+        let device = self.net.interface(dev).filter(|d| d.up);
+        let read = match device {
+            Some(device) => take(packet, frame, offload, device),
+            None => Err(DropReason::NoDevice),
+        };
+        if let Err(reason) = read {
+            self.count_drop(reason);
+        }
+        read
+    }
+
     fn handle_one(&mut self, now: &Now, packet: &mut Packet, out: &mut Output) -> Fate {
         let mut path = Path { engine: self, now, out };
         path.trace_packet(packet);
@@ -341,6 +363,17 @@ impl Engine {
     /// Whether each step of each packet is noted in [`Output::trace`].
     pub fn set_tracing(&mut self, on: bool) {
         self.tracing = on;
+    }
+
+    /// Whether the caller finds out the link addresses of next hops that the host does not know ([`Fate::Resolve`]).
+    pub fn set_resolving(&mut self, on: bool) {
+        self.resolving = on;
+    }
+
+    /// The next hop of a packet with fate [`Fate::Resolve`] does not answer: its sender is told.
+    pub fn unresolved(&mut self, now: &Now, packet: &Packet, out: &mut Output) {
+        self.count_drop(DropReason::NoNeighbor);
+        Path { engine: self, now, out }.neighbor_failed(packet);
     }
 
     pub(crate) const fn is_tracing(&self) -> bool {
@@ -382,7 +415,7 @@ impl Path<'_> {
 
     /// A packet that did not come with the batch, at its end.
     pub(crate) fn give_out(&mut self, packet: Packet, fate: Fate) {
-        if matches!(fate, Fate::Transmit { .. } | Fate::Deliver) {
+        if matches!(fate, Fate::Transmit { .. } | Fate::Resolve { .. } | Fate::Deliver) {
             self.out.made.push(Made { packet, fate, cause: self.engine.cause });
         }
     }

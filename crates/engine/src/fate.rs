@@ -14,6 +14,12 @@ pub enum Fate {
         /// The next hop's address on that link.
         to: Option<Mac>,
     },
+    /// Leaves by `oif` as soon as the caller knows the link address of its [`next_hop`](crate::Packet::next_hop). Only with
+    /// [`Engine::set_resolving`](crate::Engine::set_resolving); else such a packet is dropped.
+    Resolve {
+        /// The device it leaves by.
+        oif: IfIndex,
+    },
     /// Reached a socket or service of this host.
     Deliver,
     /// Gone, for this reason.

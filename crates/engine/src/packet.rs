@@ -72,6 +72,8 @@ pub struct Meta {
     pub oif: Option<IfIndex>,
     /// To whom the frame was addressed on the link.
     pub link_type: LinkType,
+    /// What a device left undone.
+    pub offload: Offload,
     /// Packet mark (`nfmark`).
     pub mark: u32,
     /// Queueing priority (CLASSIFY).
@@ -107,6 +109,47 @@ pub struct Meta {
     pub ip_options: crate::link::options::Found,
     /// The engine made it itself, about this host's own business (ICMP error, RST, echo reply).
     pub made_here: bool,
+}
+
+/// What the device that a packet came by left undone, or has done already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// The transport checksum.
+    pub checksum: Checksum,
+    /// Several segments in one: the packet is a super-packet.
+    pub gso: Option<Gso>,
+}
+
+/// What is known of a transport checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// Nothing: it stands in the bytes, and they have to be looked at.
+    #[default]
+    Bytes,
+    /// The device found it right.
+    Good,
+    /// It is not filled in: its place holds the sum of the pseudo header (`CHECKSUM_PARTIAL`).
+    Partial,
+}
+
+/// Several segments or datagrams of one flow in one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gso {
+    /// Of which protocol.
+    pub kind: GsoKind,
+    /// Payload of each but the last, in bytes.
+    pub size: u16,
+    /// The first has CWR.
+    pub ecn: bool,
+}
+
+/// What a super-packet is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GsoKind {
+    /// TCP segments.
+    Tcp,
+    /// UDP datagrams.
+    Udp,
 }
 
 /// Where a packet came from.
@@ -217,12 +260,41 @@ impl Packet {
         self.load(bytes, 0)
     }
 
+    /// As [`load_frame`](Packet::load_frame), but the buffers change places instead of being copied.
+    pub fn swap_frame(&mut self, frame: &mut Vec<u8>) -> Result<(), NotAPacket> {
+        let header = frame.get(..ethernet::HEADER_LEN).ok_or(NotAPacket::Short)?;
+        match u16::from_be_bytes([header[12], header[13]]) {
+            ethernet::IPV4 | ethernet::IPV6 => {}
+            _ => return Err(NotAPacket::NotIp),
+        }
+        self.swap(frame, ethernet::HEADER_LEN)
+    }
+
+    /// As [`load_ip`](Packet::load_ip), but the buffers change places instead of being copied.
+    pub fn swap_ip(&mut self, bytes: &mut Vec<u8>) -> Result<(), NotAPacket> {
+        self.swap(bytes, 0)
+    }
+
+    fn swap(&mut self, bytes: &mut Vec<u8>, l3: usize) -> Result<(), NotAPacket> {
+        std::mem::swap(&mut self.buf, bytes);
+        self.l3 = l3;
+        self.meta = Meta::default();
+        self.refresh()
+    }
+
     fn load(&mut self, bytes: &[u8], l3: usize) -> Result<(), NotAPacket> {
         self.buf.clear();
         self.buf.extend_from_slice(bytes);
         self.l3 = l3;
         self.meta = Meta::default();
         self.refresh()
+    }
+
+    /// Another packet with the same link header length and everything that is known of this one.
+    pub(crate) fn with_bytes(&self, buf: Vec<u8>) -> Option<Packet> {
+        let mut packet = Packet { buf, l3: self.l3, head: self.head, meta: self.meta.clone() };
+        packet.refresh().ok()?;
+        Some(packet)
     }
 
     /// Finds the headers anew after the bytes were changed, and cuts off what lies behind the packet's own length.
@@ -318,6 +390,11 @@ impl Packet {
             self.buf.splice(..self.l3, header);
             self.l3 = ethernet::HEADER_LEN;
         }
+    }
+
+    /// The neighbor it is sent to: its route's gateway, or its destination itself.
+    pub fn next_hop(&self) -> Addr {
+        self.meta.route.and_then(|route| route.gateway).unwrap_or(self.head.dst)
     }
 
     /// Takes the link header away.
@@ -424,9 +501,64 @@ impl Packet {
         }
     }
 
+    /// Whether the transport checksum need not be looked at: a device found it right, or it is not filled in yet.
+    pub fn is_checksum_trusted(&self) -> bool {
+        self.meta.offload.checksum != Checksum::Bytes
+    }
+
+    /// Bytes from the network header on of the largest packet on the wire that this one stands for.
+    pub fn wire_length(&self) -> usize {
+        match self.meta.offload.gso {
+            Some(gso) => (self.head.l4 + self.transport_header_len() + usize::from(gso.size)).min(self.length()),
+            None => self.length(),
+        }
+    }
+
+    pub(crate) fn transport_header_len(&self) -> usize {
+        match self.head.protocol {
+            proto::TCP => self.l4().get(12).map_or(20, |byte| usize::from(byte >> 4) * 4),
+            _ => 8,
+        }
+    }
+
+    /// Puts the transport checksum into the state that `offload` names, before the packet leaves. Nothing else minds a checksum that is
+    /// still open ([`Checksum::Partial`]): whatever was changed meanwhile, the sum of the pseudo header is reckoned here.
+    pub fn settle_checksum(&mut self) {
+        if self.meta.offload.checksum == Checksum::Partial {
+            let sum = checksum::finish(self.pseudo_header());
+            self.put_checksum(!sum);
+        }
+    }
+
+    /// Fills in a transport checksum that was left open.
+    pub fn complete_checksum(&mut self) {
+        if self.meta.offload.checksum != Checksum::Partial {
+            return;
+        }
+        self.put_checksum(0);
+        let sum = checksum::finish(checksum::combine(self.pseudo_header(), checksum::sum(self.l4())));
+        self.put_checksum(if self.head.protocol == proto::UDP { checksum::udp_nonzero(sum) } else { sum });
+        self.meta.offload.checksum = Checksum::Good;
+    }
+
+    fn pseudo_header(&self) -> u32 {
+        let Headers { family, src, dst, protocol, .. } = self.head;
+        checksum::pseudo_header(family, src, dst, protocol, u32::try_from(self.l4().len()).unwrap_or(u32::MAX))
+    }
+
+    fn put_checksum(&mut self, sum: u16) {
+        let at = if self.head.protocol == proto::TCP { 16 } else { 6 };
+        if let Some(place) = self.l4_mut().get_mut(at..at + 2) {
+            place.copy_from_slice(&sum.to_be_bytes());
+        }
+    }
+
     /// Whether the sum that tracking reckoned still holds, so that the transport checksum is not looked at again. Every change of an
     /// IPv4 header is balanced by its own checksum, and translation by the transport's; a change of traffic class or hop limit is not.
     pub(crate) fn is_sum_kept(&self) -> bool {
+        if self.is_checksum_trusted() {
+            return true;
+        }
         match self.head.family {
             Family::V4 => self.meta.checksum_seen.is_some(),
             Family::V6 => self.meta.checksum_seen == Some(self.total()),
@@ -436,6 +568,9 @@ impl Packet {
     /// Whether the transport checksum counts as right without being looked at (`nf_ip_checksum` of a packet that tracking has seen):
     /// by the sum of then with the headers of now. Where packets do not come in, it is not asked at all.
     pub(crate) fn is_checksum_known(&self, comes_in: bool) -> bool {
+        if self.is_checksum_trusted() {
+            return true;
+        }
         let Some(total) = self.meta.checksum_seen else { return false };
         if !comes_in || self.head.family == Family::V4 {
             return true;

@@ -2,3 +2,4 @@
 
 pub mod install_links;
 pub mod replay;
+pub mod run;

@@ -9,11 +9,10 @@ use crate::{conntrack, names, trace};
 use hairpin_engine::net::{IfIndex, IfName, Net};
 use hairpin_engine::rule::{Compiled, Ruleset};
 use hairpin_engine::{Engine, Now, Output, Setup};
-use hairpin_ruleset::restore::{RestoreOptions, restore};
+use hairpin_gateway::rules;
 use hairpin_ruleset::save::{SaveOptions, save};
 use hairpin_wire::Family;
 use lexopt::prelude::*;
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{BufWriter, IsTerminal, Stdout, Write};
 use std::path::{Path, PathBuf};
@@ -179,31 +178,9 @@ fn device(net: &Net, name: &str) -> Result<IfIndex, String> {
 }
 
 fn read_rules(path: &Path, family: Family) -> Result<Arc<Compiled>, Failure> {
-    let file = path.display().to_string();
-    let text = std::fs::read(path).map_err(|e| Failure::input(format!("{file}: cannot be read: {e}")))?;
-    let names = names::of_system();
-    let options = RestoreOptions { file: &file, counters: true, noflush: false, table: None, names: &names };
-    let restored = restore(&Ruleset::new(family), &text, &options)
-        .map_err(|e| Failure { code: e.code, message: e.to_string() })?;
-    for notice in &restored.notices {
-        eprintln!("{notice}");
-    }
-    for warning in warnings(&restored.ruleset) {
-        eprintln!("{file}: warning: {warning}");
-    }
-    match Compiled::new(restored.ruleset.clone()) {
-        Ok(compiled) => Ok(Arc::new(compiled)),
-        Err(why) => {
-            let e = restored.refused(&why);
-            Err(Failure { code: e.code, message: e.to_string() })
-        }
-    }
-}
-
-/// What people should know about rules that are accepted all the same, once each.
-fn warnings(ruleset: &Ruleset) -> BTreeSet<String> {
-    let rules = ruleset.tables.iter().flat_map(|t| &t.chains).flat_map(|c| &c.rules);
-    rules.flat_map(|rule| &rule.matches).filter_map(|m| m.warning()).collect()
+    let loaded = rules::read(path, family).map_err(|e| Failure { code: e.code, message: e.message })?;
+    loaded.notices.iter().for_each(|notice| eprintln!("{notice}"));
+    Ok(loaded.rules)
 }
 
 fn play(replay: &mut Replay, mut merge: Merge, sink: &mut Report<'_>, show: bool) -> Result<(), Failure> {

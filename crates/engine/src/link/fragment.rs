@@ -24,7 +24,7 @@ pub enum Fit {
 /// Whether forwarding must refuse the packet because it does not fit `mtu` and must not be cut (`ip_exceeds_mtu`,
 /// `ip6_pkt_too_big`): the check before FORWARD.
 pub fn exceeds(packet: &Packet, mtu: u32) -> bool {
-    if packet.length() <= mtu as usize {
+    if packet.wire_length() <= mtu as usize {
         return false;
     }
     if packet.family() == Family::V4 && !dont_fragment(packet) {

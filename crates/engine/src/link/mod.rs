@@ -11,6 +11,7 @@ mod options6;
 pub mod reassemble;
 pub mod receive;
 pub mod reply;
+pub mod segment;
 #[cfg(test)]
 mod testing;
 
@@ -20,6 +21,7 @@ pub use local::{Answer, Local, OpenPorts};
 pub use reassemble::{FragLimits, FragUser, Reassembled, Reassembler};
 pub use receive::Reception;
 pub use reply::Host;
+pub use segment::segment;
 
 use hairpin_wire::{Family, icmp4, icmp6};
 

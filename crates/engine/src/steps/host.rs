@@ -62,6 +62,13 @@ impl Path<'_> {
         self.say_icmp(|host| attached(reply::route_error(about, error, host), about));
     }
 
+    /// Nobody answers for the packet's next hop (`ipv4_link_failure`, `ip6_link_failure`).
+    pub(crate) fn neighbor_failed(&mut self, about: &Packet) {
+        if about.meta.origin == Origin::Wire {
+            self.send_error(about, IcmpError::host_unreachable(about.family()));
+        }
+    }
+
     /// REJECT's answer.
     pub(crate) fn reject(&mut self, with: RejectWith, _hook: Hook, about: &Packet) {
         match with {

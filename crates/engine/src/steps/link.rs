@@ -4,7 +4,7 @@ use crate::fate::{DropReason, Fate};
 use crate::hook::Hook;
 use crate::link::{self, Fit, FragLimits, FragUser, Reassembled, Reception};
 use crate::net::{Interface, LO, LinkKind};
-use crate::packet::{LinkType, NotAPacket, Packet};
+use crate::packet::{LinkType, NotAPacket, Offload, Packet};
 use crate::path::{Onward, Path};
 use crate::route::{LinkAddress, RouteType};
 use hairpin_wire::{Family, Mac, ethernet};
@@ -44,7 +44,10 @@ impl Path<'_> {
         let engine = &mut *self.engine;
         let limits = FragLimits::of(&engine.net.sysctl, p.family(), user);
         match engine.reassembler.push(p, user, self.now.mono, &limits) {
-            Reassembled::Whole => Continue(()),
+            Reassembled::Whole => {
+                p.meta.offload = Offload::default();
+                Continue(())
+            }
             Reassembled::Held => Break(Fate::Held),
             Reassembled::Drop(reason) => Break(Fate::Drop(reason)),
             Reassembled::Problem(error) => {
@@ -72,6 +75,15 @@ impl Path<'_> {
     /// Cuts a packet that the way out does not take whole.
     pub(crate) fn fit_mtu(&mut self, p: &mut Packet) -> Onward {
         let Some(route) = p.meta.route else { return Break(Fate::Drop(DropReason::Bug)) };
+        if p.meta.offload != Offload::default() {
+            if p.wire_length() <= route.mtu as usize {
+                return Continue(());
+            }
+            if p.meta.offload.gso.is_some() {
+                return self.leave_in_segments(p);
+            }
+            p.complete_checksum();
+        }
         match link::fit(p, route.mtu, &self.engine.rng) {
             Fit::Whole => Continue(()),
             Fit::TooBig(mtu) => {
@@ -90,6 +102,21 @@ impl Path<'_> {
                 Break(Fate::Held)
             }
         }
+    }
+
+    /// A super-packet whose segments do not fit: each is told so, or cut, by itself (`ip_finish_output_gso`).
+    fn leave_in_segments(&mut self, p: &mut Packet) -> Onward {
+        for mut segment in link::segment(p) {
+            let fate = match self.fit_mtu(&mut segment) {
+                Continue(()) => match self.transmit(&mut segment) {
+                    Continue(fate) | Break(fate) => fate,
+                },
+                Break(fate) => fate,
+            };
+            self.ended(fate);
+            self.give_out(segment, fate);
+        }
+        Break(Fate::Held)
     }
 
     /// Gives the packet its link header; over `lo` it comes straight back.
@@ -111,6 +138,7 @@ impl Path<'_> {
                 p.set_link_header(mac, own);
                 Some(mac)
             }
+            LinkAddress::Unknown if self.engine.resolving => return Continue(Fate::Resolve { oif: route.oif }),
             LinkAddress::Unknown => return Break(Fate::Drop(DropReason::NoNeighbor)),
         };
         Continue(Fate::Transmit { oif: route.oif, to })
@@ -140,6 +168,27 @@ pub(crate) fn load(packet: &mut Packet, frame: &[u8], device: &Interface) -> Res
         _ if frame.len() > device.mtu as usize + ethernet::HEADER_LEN + 4 => return Err(DropReason::BadFrame),
         LinkKind::Ethernet | LinkKind::Loopback => packet.load_frame(frame),
     };
+    finish(packet, device, read)
+}
+
+/// As [`load`], but the buffers change places. A super-packet may be longer than the device's MTU.
+pub(crate) fn take(
+    packet: &mut Packet,
+    frame: &mut Vec<u8>,
+    offload: Offload,
+    device: &Interface,
+) -> Result<(), DropReason> {
+    let limit = device.mtu as usize + ethernet::HEADER_LEN + 4;
+    let read = match device.kind {
+        LinkKind::Bare => packet.swap_ip(frame),
+        _ if frame.len() > limit && offload.gso.is_none() => return Err(DropReason::BadFrame),
+        LinkKind::Ethernet | LinkKind::Loopback => packet.swap_frame(frame),
+    };
+    packet.meta.offload = offload;
+    finish(packet, device, read)
+}
+
+fn finish(packet: &mut Packet, device: &Interface, read: Result<(), NotAPacket>) -> Result<(), DropReason> {
     packet.meta.iif = Some(device.index);
     read.map_err(|why| match why {
         NotAPacket::NotIp => DropReason::NotIp,

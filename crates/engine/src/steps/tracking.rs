@@ -24,7 +24,12 @@ impl Path<'_> {
             return Continue(());
         }
         let looked_at = [proto::TCP, proto::UDP, proto::ICMP, proto::ICMPV6].contains(&p.protocol());
-        if hook == Hook::Prerouting && looked_at && knobs.checksum && matches!(p.meta.tracked, Tracked::Conn(..)) {
+        if hook == Hook::Prerouting
+            && looked_at
+            && !p.is_checksum_trusted()
+            && knobs.checksum
+            && matches!(p.meta.tracked, Tracked::Conn(..))
+        {
             p.meta.checksum_seen = Some(p.sum_to_keep());
         }
         if let Tracked::Conn(id, Class::New | Class::Related(Direction::Original)) = p.meta.tracked {

@@ -25,8 +25,30 @@
 //! dev = "eth0"
 //! ```
 //!
+//! What only the gateway looks at, and replay passes over:
+//!
+//! ```toml
+//! [[interface]]                           # its mac and mtu may be left out where a device has them
+//! name = "lan0"
+//! datapath = "packet"                     # or "xdp", "tap", "tun", "auto"; further keys: see `live.rs`
+//!
+//! [rules]
+//! v4 = "rules.v4"                         # as iptables-save prints them; v6 likewise. Names count from the host file's directory
+//!
+//! [control]
+//! socket = "/run/hairpin/control.sock"
+//!
+//! [state]
+//! file = "/var/lib/hairpin/state"
+//!
+//! [metrics]
+//! listen = "127.0.0.1:9464"
+//! ```
+//!
 //! A rule or route is one of IPv6 when an address in it is. Every mistake is refused with its place, `FILE:LINE:COLUMN`, and what
 //! to do about it: a section or key that does not exist, a value that cannot be, and what the engine refuses ([`Problem`]).
+
+mod live;
 
 use hairpin_engine::net::{LinkKind, Net};
 use hairpin_engine::route::fib::TableId;
@@ -44,6 +66,24 @@ use std::path::Path;
 use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
+
+pub use live::{DatapathKind, Live, LiveInterface, LogTo, Vlan, XdpMode};
+
+/// A host file that was read: the host, and what only the gateway looks at.
+#[derive(Clone, Debug)]
+pub struct HostFile {
+    /// Devices, addresses, routes, rules, neighbors, settings. `setup.interfaces[n]` belongs to `live.interfaces[n]`.
+    pub setup: Setup,
+    /// The rest.
+    pub live: Live,
+}
+
+impl HostFile {
+    /// The host. It can be made: reading the file tried it.
+    pub fn net(&self) -> Result<Net, SetupError> {
+        self.setup.clone().build()
+    }
+}
 
 /// A host file that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,15 +109,28 @@ impl std::error::Error for HostFileError {}
 
 /// Reads a host file and makes its host.
 pub fn read(path: &Path) -> Result<Net, HostFileError> {
-    let file = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&file, &text),
-        Err(error) => Err(HostFileError { file, place: None, message: error.to_string() }),
-    }
+    let text = text(path)?;
+    parse(&path.display().to_string(), &text)
 }
 
 /// Makes the host of a host file's text. `file` is the name for messages.
 pub fn parse(file: &str, text: &str) -> Result<Net, HostFileError> {
+    examine(file, text, Path::new("")).map(|(_, net)| net)
+}
+
+/// Reads a host file with everything that the gateway needs. It is refused if its host cannot be made.
+pub fn load(path: &Path) -> Result<HostFile, HostFileError> {
+    let text = text(path)?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    examine(&path.display().to_string(), &text, directory).map(|(file, _)| file)
+}
+
+fn text(path: &Path) -> Result<String, HostFileError> {
+    let file = path.display().to_string();
+    std::fs::read_to_string(path).map_err(|error| HostFileError { file, place: None, message: error.to_string() })
+}
+
+fn examine(file: &str, text: &str, directory: &Path) -> Result<(HostFile, Net), HostFileError> {
     let in_file = |Fault { at, message }: Fault| {
         let place = Some(line_and_column(text, at.start));
         HostFileError { file: file.to_owned(), place, message }
@@ -88,7 +141,9 @@ pub fn parse(file: &str, text: &str) -> Result<Net, HostFileError> {
     })?;
     let document = Document::open(root.get_ref()).map_err(in_file)?;
     let setup = document.setup().map_err(in_file)?;
-    setup.build().map_err(|error| in_file(document.locate(&error)))
+    let live = live::read(&document, directory).map_err(in_file)?;
+    let net = setup.clone().build().map_err(|error| in_file(document.locate(&error)))?;
+    Ok((HostFile { setup, live }, net))
 }
 
 /// The sections and what may stand in them. The keys are checked by this list alone.
@@ -97,7 +152,22 @@ const SECTIONS: &[Section] = &[
     Section {
         name: "interface",
         is_list: true,
-        keys: Some(&["name", "mac", "mtu", "addresses", "up", "group", "kind"]),
+        keys: Some(&[
+            "name",
+            "mac",
+            "mtu",
+            "addresses",
+            "up",
+            "group",
+            "kind",
+            "datapath",
+            "netns",
+            "queues",
+            "mode",
+            "follow",
+            "parent",
+            "vlan",
+        ]),
     },
     Section {
         name: "route",
@@ -133,6 +203,12 @@ const SECTIONS: &[Section] = &[
         ]),
     },
     Section { name: "neighbor", is_list: true, keys: Some(&["address", "mac", "dev"]) },
+    Section { name: "rules", is_list: false, keys: Some(&["v4", "v6"]) },
+    Section { name: "control", is_list: false, keys: Some(&["socket", "group"]) },
+    Section { name: "state", is_list: false, keys: Some(&["file", "interval"]) },
+    Section { name: "metrics", is_list: false, keys: Some(&["listen"]) },
+    Section { name: "log", is_list: false, keys: Some(&["to"]) },
+    Section { name: "host", is_list: false, keys: Some(&["device"]) },
 ];
 
 const NEXTHOP_KEYS: &[&str] = &["via", "dev", "weight", "onlink", "realm"];
@@ -162,6 +238,8 @@ struct Document<'a> {
     routes: Vec<Item<'a>>,
     rules: Vec<Item<'a>>,
     neighbors: Vec<Item<'a>>,
+    /// Sections that stand once and have known keys.
+    singles: Vec<Item<'a>>,
 }
 
 impl<'a> Document<'a> {
@@ -188,13 +266,23 @@ impl<'a> Document<'a> {
             flatten(table, "", &mut settings);
         }
         settings.sort_by_key(|(_, _, at)| at.start);
+        let singles = SECTIONS.iter().filter(|section| !section.is_list).filter_map(|section| {
+            let value = root.get(section.name)?;
+            Some(Item::open(section.name, value, section.keys?))
+        });
         Ok(Document {
             settings,
+            singles: singles.collect::<Result<_, _>>()?,
             interfaces: list("interface")?,
             routes: list("route")?,
             rules: list("rule")?,
             neighbors: list("neighbor")?,
         })
+    }
+
+    /// A section that stands once.
+    fn single(&self, name: &str) -> Option<&Item<'a>> {
+        self.singles.iter().find(|item| item.name == name)
     }
 
     fn setup(&self) -> Result<Setup, Fault> {
@@ -274,10 +362,14 @@ fn interface(item: &Item<'_>) -> Result<NewInterface, Fault> {
     let mut new = NewInterface::ethernet(&name, Mac::ZERO);
     if let Some(kind) = item.get("kind") {
         new.kind = kind.one_of(&[("ethernet", LinkKind::Ethernet), ("bare", LinkKind::Bare)])?;
+    } else if live::is_tun(item) {
+        new.kind = LinkKind::Bare;
     }
     match item.get("mac") {
         Some(mac) => new.mac = mac.parse_as(|text| text.parse::<Mac>().map_err(|e| format!("{text:?}: {e}")))?,
         None if name == "lo" || new.kind == LinkKind::Bare => {}
+        // The device has one. Where there is no device (replay) any will do, as long as it is always the same.
+        None if live::has_device(item) => new.mac = live::stand_in_mac(&name),
         None => {
             let advice =
                 "give it one such as mac = \"02:00:00:00:00:01\", or kind = \"bare\" for a link without addresses";

@@ -1,0 +1,56 @@
+//! `hairpin run`.
+
+use crate::program::{Failure, Verb, say};
+use hairpin_gateway::{Gateway, GatewayError, run};
+use lexopt::prelude::*;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The verb.
+pub const VERB: Verb =
+    Verb { name: "run", about: "a router, firewall and NAT on real devices", help: HELP, run: run_verb };
+
+const HELP: &str = "\
+usage: hairpin run GATEWAY.toml
+       hairpin run --check GATEWAY.toml
+
+Opens the devices that the file names and forwards between them under its rules, until SIGTERM or Ctrl-C. The file is the host file
+of `hairpin replay' with more in it: datapath = \"packet\", \"xdp\", \"tap\", \"tun\" or \"auto\" for each [[interface]], and the sections
+[rules], [control], [state], [metrics], [log]. Prints one line with `ready' when it forwards. SIGHUP reads the files anew.
+
+  --check             say what the file would do, and whether it can be done; change nothing
+";
+
+fn run_verb(words: Vec<OsString>) -> Result<(), Failure> {
+    let usage = |e: lexopt::Error| Failure::usage(format!("run: {e} (`hairpin help run' says more)"));
+    let (mut file, mut only_check) = (None, false);
+    let mut parser = lexopt::Parser::from_args(words);
+    while let Some(word) = parser.next().map_err(usage)? {
+        match word {
+            Long("check") => only_check = true,
+            Value(path) if file.is_none() => file = Some(PathBuf::from(path)),
+            other => return Err(usage(other.unexpected())),
+        }
+    }
+    let Some(file) = file else {
+        return Err(Failure::usage("run: which file? (`hairpin help run' says more)"));
+    };
+    if only_check {
+        say(&run::check(&file).map_err(failure)?);
+        return Ok(());
+    }
+    let mut gateway = Gateway::open(&file, Vec::new()).map_err(failure)?;
+    let ready = || {
+        say("hairpin: ready\n");
+        hairpin_gateway::notify_ready();
+    };
+    gateway.run(ready).map_err(failure)
+}
+
+fn failure(error: GatewayError) -> Failure {
+    let code = match &error {
+        GatewayError::Rules(rules) => rules.code,
+        _ => 1,
+    };
+    Failure { code, message: error.to_string() }
+}

@@ -1,0 +1,108 @@
+//! Devices: where frames come from and go to. The only crate that opens one, and the only one with `unsafe`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `packet.rs` | AF_PACKET, for any Ethernet device |
+//! | `tap.rs` | TAP and TUN devices, made here |
+//! | `memory.rs` | two ends in memory, for tests |
+//! | `quiet.rs` | keeps the kernel from answering on a device that is ours |
+//! | `netlink.rs` | what the kernel knows of its devices: flags, addresses, routes |
+//! | `bpf.rs` | the few instructions that run in the kernel |
+//! | `sys.rs` | the system calls that the others share |
+//!
+//! A datapath is one file and one type that implements [`Datapath`].
+
+#[allow(dead_code)]
+mod bpf;
+pub mod memory;
+pub mod netlink;
+pub mod packet;
+pub mod quiet;
+pub mod sys;
+pub mod tap;
+mod vnet;
+
+use hairpin_engine::packet::Offload;
+use std::io;
+use std::os::fd::RawFd;
+
+/// What a datapath can do without help.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// Fills in transport checksums that were left open.
+    pub checksum: bool,
+    /// Takes several TCP segments as one.
+    pub tcp_segmentation: bool,
+    /// Takes several UDP datagrams as one.
+    pub udp_segmentation: bool,
+}
+
+/// The bytes of a received frame.
+#[derive(Debug)]
+pub enum Bytes<'a> {
+    /// In memory that the device goes on to use.
+    Shared(&'a [u8]),
+    /// In a buffer of their own, which may be taken in exchange for another one.
+    Own(&'a mut Vec<u8>),
+}
+
+impl Bytes<'_> {
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Shared(bytes) => bytes,
+            Bytes::Own(bytes) => bytes,
+        }
+    }
+}
+
+/// A frame that arrived.
+#[derive(Debug)]
+pub struct Received<'a> {
+    /// Link header and packet; the packet alone on links without headers.
+    pub bytes: Bytes<'a>,
+    /// What the sender's device left undone.
+    pub offload: Offload,
+    /// The VLAN tag that the device took off.
+    pub vlan: Option<u16>,
+}
+
+/// A frame to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// Link header and packet; the packet alone on links without headers.
+    pub bytes: &'a [u8],
+    /// What is left to be done, as far as [`Caps`] say that it can be.
+    pub offload: Offload,
+    /// Where the network header begins, for what is left to be done.
+    pub network: usize,
+    /// Where the transport header begins, likewise.
+    pub transport: usize,
+    /// The transport protocol.
+    pub protocol: u8,
+}
+
+impl<'a> Outgoing<'a> {
+    /// A frame that is complete.
+    pub fn complete(bytes: &'a [u8]) -> Outgoing<'a> {
+        Outgoing { bytes, offload: Offload::default(), network: 0, transport: 0, protocol: 0 }
+    }
+}
+
+/// A device.
+pub trait Datapath: Send {
+    /// What it can do.
+    fn caps(&self) -> Caps;
+
+    /// What to wait on until frames arrive.
+    fn fd(&self) -> RawFd;
+
+    /// Hands over what is there now, at most `limit` frames; how many there were.
+    fn recv(&mut self, limit: usize, take: &mut dyn FnMut(Received<'_>)) -> io::Result<usize>;
+
+    /// Sends frames in their order; how many the device took. It does not wait: what does not fit is lost, as on any wire.
+    fn send(&mut self, frames: &[Outgoing<'_>]) -> io::Result<usize>;
+
+    /// One line about it for people: kind, and what it lacks.
+    fn describe(&self) -> String;
+}

@@ -1,0 +1,199 @@
+//! AF_PACKET: any Ethernet device, with whole super-packets (`PACKET_VNET_HDR`).
+//!
+//! Frames go out through the device's queueing discipline: the short cut past it silently drops a super-packet that the device
+//! cannot take whole, while the usual way cuts it.
+
+use crate::quiet::Quiet;
+use crate::sys::{self, at, check, own, set_option};
+use crate::{Bytes, Caps, Datapath, Outgoing, Received, vnet};
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// Frames that one call takes.
+const BATCH: usize = 64;
+/// The largest packet with its link header and a tag.
+const ROOM: usize = 65_535 + 18;
+/// Memory that the kernel may fill with frames that wait.
+const SOCKET_BUFFER: libc::c_int = 8 << 20;
+
+/// A packet socket on a device, which the kernel leaves alone meanwhile.
+#[derive(Debug)]
+pub struct PacketSocket {
+    fd: OwnedFd,
+    caps: Caps,
+    quiet: Quiet,
+    slots: Vec<Slot>,
+}
+
+/// Room for one received frame.
+#[derive(Debug, Default)]
+struct Slot {
+    header: [u8; vnet::LEN],
+    /// A `tpacket_auxdata` and its header, aligned.
+    control: [u64; 8],
+    frame: Vec<u8>,
+}
+
+impl PacketSocket {
+    /// Opens a device that exists and has no addresses of the kernel's, and keeps the kernel from working on its frames.
+    pub fn open(device: &str) -> io::Result<PacketSocket> {
+        let index = sys::index_of(device)?;
+        let quiet = Quiet::make(device)?;
+        // SAFETY: no pointers. Without a protocol nothing is received before the socket is bound.
+        let fd =
+            own(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) })
+                .map_err(at("a packet socket (needs root, or CAP_NET_RAW)"))?;
+        let raw = fd.as_raw_fd();
+        let one: libc::c_int = 1;
+        set_option(raw, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &one)?;
+        set_option(raw, libc::SOL_PACKET, libc::PACKET_AUXDATA, &one)?;
+        set_option(raw, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &one)?;
+        for (force, usual) in [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)] {
+            if set_option(raw, libc::SOL_SOCKET, force, &SOCKET_BUFFER).is_err() {
+                set_option(raw, libc::SOL_SOCKET, usual, &SOCKET_BUFFER)?;
+            }
+        }
+        // SAFETY: plain numbers, for which zero is a value.
+        let mut addr: libc::sockaddr_ll = unsafe { zeroed() };
+        addr.sll_family = libc::AF_PACKET as u16;
+        addr.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        addr.sll_ifindex = index as libc::c_int;
+        let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        // SAFETY: an address and its length.
+        check(unsafe { libc::bind(raw, std::ptr::from_ref(&addr).cast(), len) }).map_err(at(device))?;
+        let caps = Caps { checksum: true, tcp_segmentation: true, udp_segmentation: sys::kernel_is_at_least(6, 2) };
+        Ok(PacketSocket { fd, caps, quiet, slots: (0..BATCH).map(|_| Slot::default()).collect() })
+    }
+}
+
+/// Where the network header begins.
+const ETHERNET: usize = 14;
+/// Since Linux 4.20.
+const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+
+impl Datapath for PacketSocket {
+    fn caps(&self) -> Caps {
+        self.caps
+    }
+
+    fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    fn recv(&mut self, limit: usize, take: &mut dyn FnMut(Received<'_>)) -> io::Result<usize> {
+        let limit = limit.min(BATCH);
+        // SAFETY: plain numbers and null pointers, for which zero is a value.
+        let mut parts: [[libc::iovec; 2]; BATCH] = unsafe { zeroed() };
+        // SAFETY: as above.
+        let mut messages: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
+        for ((slot, part), message) in self.slots.iter_mut().zip(&mut parts).zip(&mut messages).take(limit) {
+            slot.frame.clear();
+            slot.frame.reserve(ROOM);
+            part[0] = libc::iovec { iov_base: slot.header.as_mut_ptr().cast(), iov_len: vnet::LEN };
+            part[1] = libc::iovec { iov_base: slot.frame.as_mut_ptr().cast(), iov_len: ROOM };
+            message.msg_hdr.msg_iov = part.as_mut_ptr();
+            message.msg_hdr.msg_iovlen = 2;
+            message.msg_hdr.msg_control = slot.control.as_mut_ptr().cast();
+            message.msg_hdr.msg_controllen = size_of_val(&slot.control);
+        }
+        let flags = libc::MSG_DONTWAIT as _;
+        // SAFETY: so many messages are there, each with the room it says.
+        let got = unsafe {
+            libc::recvmmsg(
+                self.fd.as_raw_fd(),
+                messages.as_mut_ptr(),
+                limit as libc::c_uint,
+                flags,
+                std::ptr::null_mut(),
+            )
+        };
+        let Ok(got) = usize::try_from(got) else {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
+        };
+        for (slot, message) in self.slots.iter_mut().zip(&messages).take(got) {
+            let Some(len) = (message.msg_len as usize).checked_sub(vnet::LEN) else { continue };
+            // SAFETY: the call wrote so many bytes.
+            unsafe { slot.frame.set_len(len.min(ROOM)) };
+            let offload = vnet::parse(&slot.header, &mut slot.frame, ETHERNET);
+            let vlan = tag_of(&message.msg_hdr);
+            take(Received { bytes: Bytes::Own(&mut slot.frame), offload, vlan });
+        }
+        Ok(got)
+    }
+
+    fn send(&mut self, frames: &[Outgoing<'_>]) -> io::Result<usize> {
+        let mut sent = 0;
+        for frames in frames.chunks(BATCH) {
+            sent += self.send_batch(frames);
+        }
+        Ok(sent)
+    }
+
+    fn describe(&self) -> String {
+        let lacks = if self.caps.udp_segmentation { "" } else { ", without UDP segmentation (Linux before 6.2)" };
+        format!("AF_PACKET with whole TCP super-packets{lacks}; {}", self.quiet.describe())
+    }
+}
+
+impl PacketSocket {
+    fn send_batch(&self, frames: &[Outgoing<'_>]) -> usize {
+        let mut headers = [[0u8; vnet::LEN]; BATCH];
+        // SAFETY: plain numbers and null pointers, for which zero is a value.
+        let mut parts: [[libc::iovec; 2]; BATCH] = unsafe { zeroed() };
+        // SAFETY: as above.
+        let mut messages: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
+        for (((frame, header), part), message) in frames.iter().zip(&mut headers).zip(&mut parts).zip(&mut messages) {
+            *header = vnet::emit(frame);
+            part[0] = libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: vnet::LEN };
+            part[1] = libc::iovec { iov_base: frame.bytes.as_ptr().cast_mut().cast(), iov_len: frame.bytes.len() };
+            message.msg_hdr.msg_iov = part.as_mut_ptr();
+            message.msg_hdr.msg_iovlen = 2;
+        }
+        let (mut at, mut sent) = (0, 0);
+        while let Some(rest) = messages.get_mut(at..frames.len()).filter(|rest| !rest.is_empty()) {
+            let flags = libc::MSG_DONTWAIT as _;
+            // SAFETY: so many messages are there, and what they point to lives until the call is over.
+            let done =
+                unsafe { libc::sendmmsg(self.fd.as_raw_fd(), rest.as_mut_ptr(), rest.len() as libc::c_uint, flags) };
+            match usize::try_from(done) {
+                Ok(done) => {
+                    sent += done;
+                    at += done;
+                }
+                // The first of them cannot be sent: it is lost, the others may go.
+                Err(_) => at += 1,
+            }
+        }
+        sent
+    }
+}
+
+/// `struct tpacket_auxdata`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct AuxData {
+    status: u32,
+    len: u32,
+    snaplen: u32,
+    mac: u16,
+    net: u16,
+    vlan_tci: u16,
+    vlan_tpid: u16,
+}
+
+const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
+
+fn tag_of(message: &libc::msghdr) -> Option<u16> {
+    // SAFETY: the kernel filled in the control messages, and these calls stay inside of them.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(message).as_ref()?;
+        let enough = header.cmsg_len >= size_of::<libc::cmsghdr>() + size_of::<AuxData>();
+        if header.cmsg_level != libc::SOL_PACKET || header.cmsg_type != libc::PACKET_AUXDATA || !enough {
+            return None;
+        }
+        let data = libc::CMSG_DATA(header).cast::<AuxData>().read_unaligned();
+        (data.status & TP_STATUS_VLAN_VALID != 0).then_some(data.vlan_tci & 0xfff)
+    }
+}

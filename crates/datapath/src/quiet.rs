@@ -1,0 +1,100 @@
+//! A device that a packet socket reads is still the kernel's: without more, it would answer and forward too. Here it is kept from
+//! that for as long as we hold the device.
+//!
+//! A program at the device's entrance, behind the packet sockets, drops every frame for the kernel. It goes away with our last
+//! descriptor. Where that is not allowed (an ordinary user's namespace, Linux before 6.6), the device must not forward, nor answer
+//! ARP, nor have IPv6; those are switched off here and put back at the end. Either way a device with addresses of the kernel's is
+//! refused: its own processes would use it without a rule being asked.
+
+use crate::bpf::{self, Attach, EXIT, Program, set};
+use crate::{netlink, sys};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// Undoes what was arranged when it is dropped.
+#[derive(Debug)]
+pub struct Quiet {
+    drops: Option<OwnedFd>,
+    device: String,
+    arp_was_on: bool,
+    settings: Vec<(PathBuf, String)>,
+}
+
+/// What a traffic program says to drop a frame (`TC_ACT_SHOT`).
+const SHOT: i32 = 2;
+
+impl Quiet {
+    /// Arranges it, or says why it cannot be.
+    pub(crate) fn make(device: &str) -> io::Result<Quiet> {
+        let index = sys::index_of(device)?;
+        refuse_addresses(device, index)?;
+        let mut quiet = Quiet { drops: None, device: device.to_owned(), arp_was_on: false, settings: Vec::new() };
+        let program = bpf::load(Program::Traffic, "hairpin_quiet", &[set(0, SHOT), EXIT]);
+        match program.and_then(|program| bpf::attach(&program, index, Attach::Ingress)) {
+            Ok(link) => {
+                quiet.drops = Some(link);
+                // What the kernel would say of its own accord (router solicitations, group reports) is only noise.
+                let _ = quiet.switch("ipv6", "disable_ipv6", "1");
+            }
+            Err(why) => quiet.by_settings().map_err(|error| {
+                let text = format!(
+                    "the kernel cannot be kept from answering on {device}: no program at its entrance ({why}), and {error}"
+                );
+                io::Error::new(error.kind(), text)
+            })?,
+        }
+        Ok(quiet)
+    }
+
+    fn by_settings(&mut self) -> io::Result<()> {
+        self.switch("ipv4", "forwarding", "0")?;
+        match self.switch("ipv6", "disable_ipv6", "1") {
+            // A kernel without IPv6 is quiet about it.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.arp_was_on = sys::set_arp(&self.device, false)?;
+        Ok(())
+    }
+
+    fn switch(&mut self, family: &str, key: &str, value: &str) -> io::Result<()> {
+        let path = PathBuf::from(format!("/proc/sys/net/{family}/conf/{}/{key}", self.device));
+        let before = std::fs::read_to_string(&path)?.trim().to_owned();
+        if before != value {
+            std::fs::write(&path, value).map_err(sys::at(path.display()))?;
+            self.settings.push((path, before));
+        }
+        Ok(())
+    }
+
+    /// How, for people.
+    pub(crate) fn describe(&self) -> &'static str {
+        match self.drops {
+            Some(_) => "the kernel sees nothing of it",
+            None => "the kernel neither forwards nor answers there",
+        }
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        for (path, before) in self.settings.drain(..).rev() {
+            let _ = std::fs::write(path, before);
+        }
+        if self.arp_was_on {
+            let _ = sys::set_arp(&self.device, true);
+        }
+    }
+}
+
+fn refuse_addresses(device: &str, index: u32) -> io::Result<()> {
+    let addresses = netlink::addresses()?;
+    let Some(one) = addresses.iter().find(|a| a.index == index && !a.is_link_local()) else { return Ok(()) };
+    let text = format!(
+        "{device} has the address {}/{} in the kernel, which would use it beside the gateway: `ip address flush dev {device}' first, \
+         and name the address in the host file",
+        one.addr, one.prefix
+    );
+    Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+}

@@ -1,0 +1,201 @@
+//! What only the gateway looks at in a host file.
+
+use super::{Document, Fault, Item, fault};
+use hairpin_wire::Mac;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// How a device is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DatapathKind {
+    /// The device is not opened: it is there for rules and routes only.
+    #[default]
+    None,
+    /// What suits the device best.
+    Auto,
+    /// A packet socket on a device that exists.
+    Packet,
+    /// AF_XDP on a device that exists.
+    Xdp,
+    /// A TAP device that the gateway makes.
+    Tap,
+    /// A TUN device that the gateway makes.
+    Tun,
+}
+
+/// How AF_XDP is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver where it can, else in the stack.
+    #[default]
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the stack.
+    Generic,
+}
+
+/// A device that is a tag on another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// The device that carries it.
+    pub parent: String,
+    /// The tag, 1 to 4094.
+    pub id: u16,
+}
+
+/// What the gateway does with a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveInterface {
+    /// How it is reached.
+    pub datapath: DatapathKind,
+    /// The network namespace that a TAP or TUN device is made in: a name as `ip netns` knows it, or a path.
+    pub netns: Option<String>,
+    /// Queues to open.
+    pub queues: u16,
+    /// How AF_XDP is attached.
+    pub xdp: XdpMode,
+    /// Addresses and routes are those that the kernel's device has.
+    pub follow: bool,
+    /// It is a tag on another device.
+    pub vlan: Option<Vlan>,
+    /// The file names its link address.
+    pub has_mac: bool,
+    /// The file names its MTU.
+    pub has_mtu: bool,
+}
+
+/// Where LOG's lines go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogTo {
+    /// Standard error.
+    #[default]
+    Stderr,
+    /// Nowhere.
+    Nowhere,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// What only the gateway looks at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    /// In the order of the file's interfaces.
+    pub interfaces: Vec<LiveInterface>,
+    /// Files of IPv4 and IPv6 rules.
+    pub rules: [Option<PathBuf>; 2],
+    /// The control socket.
+    pub control: Option<PathBuf>,
+    /// The group that may use the control socket.
+    pub control_group: Option<String>,
+    /// Where connections are kept over a restart.
+    pub state: Option<PathBuf>,
+    /// Seconds between two snapshots of the state.
+    pub state_interval: Option<u32>,
+    /// Where metrics can be asked for.
+    pub metrics: Option<SocketAddr>,
+    /// LOG's lines.
+    pub log: LogTo,
+    /// The TUN device by which this machine's own processes send and receive.
+    pub host_device: Option<String>,
+}
+
+const DATAPATHS: [(&str, DatapathKind); 6] = [
+    ("none", DatapathKind::None),
+    ("auto", DatapathKind::Auto),
+    ("packet", DatapathKind::Packet),
+    ("xdp", DatapathKind::Xdp),
+    ("tap", DatapathKind::Tap),
+    ("tun", DatapathKind::Tun),
+];
+
+pub(super) fn is_tun(item: &Item<'_>) -> bool {
+    item.get("datapath").is_some_and(|kind| kind.word().is_ok_and(|word| word == "tun"))
+}
+
+pub(super) fn has_device(item: &Item<'_>) -> bool {
+    ["datapath", "parent"].iter().any(|key| item.get(key).is_some())
+}
+
+/// A link address made of the device's name, marked as one that nobody sold.
+pub(super) fn stand_in_mac(name: &str) -> Mac {
+    // FNV-1a: spread well enough, and the same on every machine.
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let [a, b, c, d] = hash.to_be_bytes();
+    Mac([0x02, 0x68, a, b, c, d])
+}
+
+/// `directory` is the host file's: names of files count from there.
+pub(super) fn read(document: &Document<'_>, directory: &Path) -> Result<Live, Fault> {
+    let mut live = Live::default();
+    for item in &document.interfaces {
+        live.interfaces.push(interface(item)?);
+    }
+    let path = |item: &Item<'_>, key: &str| -> Result<Option<PathBuf>, Fault> {
+        item.get(key).map(|value| value.word().map(|word| directory.join(word))).transpose()
+    };
+    if let Some(rules) = document.single("rules") {
+        live.rules = [path(rules, "v4")?, path(rules, "v6")?];
+    }
+    if let Some(control) = document.single("control") {
+        live.control = path(control, "socket")?;
+        live.control_group = control.get("group").map(|group| group.word()).transpose()?;
+    }
+    if let Some(state) = document.single("state") {
+        live.state = path(state, "file")?;
+        live.state_interval = state.get("interval").map(|seconds| seconds.number(1..=86_400)).transpose()?;
+    }
+    if let Some(listen) = document.single("metrics").and_then(|metrics| metrics.get("listen")) {
+        let addr = |text: &str| text.parse().map_err(|_| format!("{text:?} is not an address such as 127.0.0.1:9464"));
+        live.metrics = Some(listen.parse_as(addr)?);
+    }
+    if let Some(to) = document.single("log").and_then(|log| log.get("to")) {
+        live.log = match to.word()?.as_str() {
+            "stderr" => LogTo::Stderr,
+            "none" => LogTo::Nowhere,
+            file => LogTo::File(directory.join(file)),
+        };
+    }
+    if let Some(device) = document.single("host").and_then(|host| host.get("device")) {
+        live.host_device = Some(device.word()?);
+    }
+    Ok(live)
+}
+
+fn interface(item: &Item<'_>) -> Result<LiveInterface, Fault> {
+    let mut live = LiveInterface {
+        queues: 1,
+        has_mac: item.get("mac").is_some(),
+        has_mtu: item.get("mtu").is_some(),
+        ..LiveInterface::default()
+    };
+    if let Some(kind) = item.get("datapath") {
+        live.datapath = kind.one_of(&DATAPATHS)?;
+    }
+    if let Some(netns) = item.get("netns") {
+        live.netns = Some(netns.word()?);
+        if !matches!(live.datapath, DatapathKind::Tap | DatapathKind::Tun) {
+            return netns
+                .wrong("only a tap or tun device, which the gateway makes itself, can be put into a namespace");
+        }
+    }
+    if let Some(queues) = item.get("queues") {
+        live.queues = queues.number(1..=64)?;
+    }
+    if let Some(mode) = item.get("mode") {
+        live.xdp =
+            mode.one_of(&[("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)])?;
+    }
+    if let Some(follow) = item.get("follow") {
+        live.follow = follow.flag()?;
+    }
+    live.vlan = match (item.get("parent"), item.get("vlan")) {
+        (Some(parent), Some(id)) => Some(Vlan { parent: parent.word()?, id: id.number(1..=4094)? }),
+        (None, None) => None,
+        _ => return fault(item.at.clone(), "a VLAN needs both: parent = \"eth0\" and vlan = 10"),
+    };
+    if live.vlan.is_some() && live.datapath != DatapathKind::None {
+        return fault(item.at.clone(), "a VLAN is carried by its parent: leave datapath out");
+    }
+    Ok(live)
+}

@@ -1,0 +1,26 @@
+//! The gateway: real devices, a clock and an engine, joined by one loop.
+//!
+//! | file | what |
+//! |---|---|
+//! | `run.rs` | the loop |
+//! | `seam.rs` | how others act on the running gateway between two batches: [`Handle`], [`Attendant`], [`Moment`] |
+//! | `devices.rs` | opening the devices of a host file |
+//! | `neighbors.rs` | link addresses of next hops: asking, answering, aging |
+//! | `host_file.rs` | the host file, for replay too |
+//! | `rules.rs`, `names.rs` | rule files and the system's names |
+
+pub mod devices;
+pub mod host_file;
+pub mod names;
+pub mod neighbors;
+pub mod rules;
+pub mod run;
+pub mod seam;
+
+pub use run::{Gateway, GatewayError};
+pub use seam::{Attendant, Gone, Handle, Moment, Stats};
+
+/// Tells the service manager, if there is one, that the gateway forwards.
+pub fn notify_ready() {
+    hairpin_datapath::sys::notify("READY=1");
+}

@@ -1,0 +1,457 @@
+//! Link addresses of next hops: asking for them (ARP, IPv6 neighbor discovery), answering those who ask, keeping what was learned
+//! for as long as Linux does. It reads no clock and sends nothing itself: what is to be done comes out as [`Deed`]s.
+
+use hairpin_engine::net::{IfIndex, Interface, LinkKind, Net, Scope};
+use hairpin_engine::packet::{Origin, Sender};
+use hairpin_engine::route::{AddressType, OutputKey, RouteType};
+use hairpin_engine::sysctl::Conf4;
+use hairpin_engine::{Instant, Packet};
+use hairpin_wire::arp::{self, Arp};
+use hairpin_wire::{Addr, Family, Mac, build, ethernet, icmp6, proto};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// How long an answer counts without being asked again (`base_reachable_time`).
+const REACHABLE: Duration = Duration::from_secs(30);
+/// How long after an entry was last used it is forgotten (`gc_stale_time`).
+const FORGET: Duration = Duration::from_secs(60);
+/// Between two questions (`retrans_time`).
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often a question is asked (`mcast_solicit`, `ucast_solicit`).
+const TRIES: u8 = 3;
+/// Packets that wait for one answer; Linux counts bytes, which come to about so many.
+const WAITING: usize = 101;
+/// Packets that wait for all answers together: a scan of a large subnet must not fill the memory.
+const WAITING_ALL: usize = 4096;
+/// Entries at most (`gc_thresh3`).
+const ENTRIES: usize = 1024;
+
+/// Something to be done.
+#[derive(Debug)]
+pub enum Deed {
+    /// A frame leaves as it is (ARP).
+    Frame(IfIndex, Vec<u8>),
+    /// A packet of this host sets out (neighbor discovery): rules see it.
+    Send(Packet),
+    /// A packet that waited leaves.
+    Forward {
+        /// By this device.
+        dev: IfIndex,
+        /// To this link address.
+        to: Mac,
+        /// The packet.
+        packet: Packet,
+    },
+    /// Nobody answered: the sender is to be told.
+    Unreachable(Packet),
+}
+
+type Key = (IfIndex, Family, Addr);
+
+#[derive(Debug)]
+struct Entry {
+    mac: Option<Mac>,
+    state: State,
+    /// When the state ends.
+    until: Instant,
+    used: Instant,
+    waiting: VecDeque<Packet>,
+}
+
+/// What is known of a neighbor, as `ip neighbor` calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Asked, never answered yet.
+    Incomplete(u8),
+    /// Answered a short while ago.
+    Reachable,
+    /// Answered once; good until somebody uses it.
+    Stale,
+    /// Being asked again, and used meanwhile.
+    Probe(u8),
+    /// Did not answer. It is asked again when it is needed, but not before this state ends.
+    Failed,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Neighbors {
+    entries: BTreeMap<Key, Entry>,
+    /// The last one found: most packets have the same next hop as the one before.
+    last: Option<(Key, Mac, Instant)>,
+    waiting: usize,
+    /// Packets dropped because too many waited.
+    pub overflowed: u64,
+}
+
+impl Neighbors {
+    /// Entries and how many of them are in each state, by its name.
+    pub fn count(&self) -> [(&'static str, usize); 5] {
+        let mut counts = [("incomplete", 0), ("reachable", 0), ("stale", 0), ("probe", 0), ("failed", 0)];
+        for entry in self.entries.values() {
+            let at = match entry.state {
+                State::Incomplete(_) => 0,
+                State::Reachable => 1,
+                State::Stale => 2,
+                State::Probe(_) => 3,
+                State::Failed => 4,
+            };
+            counts[at].1 += 1;
+        }
+        counts
+    }
+
+    /// Every entry: device, address, link address if known, state.
+    pub fn list(&self) -> impl Iterator<Item = (IfIndex, Family, Addr, Option<Mac>, State)> {
+        self.entries.iter().map(|((dev, family, addr), e)| (*dev, *family, *addr, e.mac, e.state))
+    }
+
+    /// A packet is to leave for its next hop: where to, if that is known; else it waits for the answer.
+    pub fn resolve(
+        &mut self,
+        net: &Net,
+        now: Instant,
+        dev: IfIndex,
+        packet: &mut Packet,
+        deeds: &mut Vec<Deed>,
+    ) -> Option<Mac> {
+        let key = (dev, packet.family(), packet.next_hop());
+        if let Some((last, mac, until)) = self.last
+            && last == key
+            && now < until
+        {
+            return Some(mac);
+        }
+        let family = packet.family();
+        if !self.entries.contains_key(&key) && !self.make_room(now) {
+            self.overflowed += 1;
+            return None;
+        }
+        let entry = self.entries.entry(key).or_insert_with(|| Entry {
+            mac: None,
+            state: State::Failed,
+            until: now,
+            used: now,
+            waiting: VecDeque::new(),
+        });
+        entry.used = now;
+        if let Some(mac) = entry.mac {
+            if entry.state == State::Stale {
+                entry.state = State::Probe(0);
+                // Others may vouch for it first (`delay_first_probe_time`).
+                entry.until = now + Duration::from_secs(5);
+            }
+            // Not for long, so that the entry's state is looked at again.
+            self.last = Some((key, mac, entry.until.min(now + Duration::from_millis(500))));
+            return Some(mac);
+        }
+        if entry.state == State::Failed {
+            entry.state = State::Incomplete(1);
+            entry.until = now + AGAIN;
+            ask(net, key, packet.src(), None, deeds);
+        }
+        if entry.waiting.len() >= WAITING {
+            entry.waiting.pop_front();
+            self.waiting -= 1;
+            self.overflowed += 1;
+        }
+        if self.waiting >= WAITING_ALL {
+            self.overflowed += 1;
+            return None;
+        }
+        self.waiting += 1;
+        let mut waiting = std::mem::take(packet);
+        // The connection's place in the table belongs to the packet that was handled, not to the one that waits.
+        waiting.meta.oif = Some(dev);
+        debug_assert_eq!(waiting.family(), family);
+        entry.waiting.push_back(waiting);
+        None
+    }
+
+    /// Room for one more entry: the one that was unused for longest goes.
+    fn make_room(&mut self, now: Instant) -> bool {
+        if self.entries.len() < ENTRIES {
+            return true;
+        }
+        let idle = self.entries.iter().filter(|(_, e)| e.waiting.is_empty() && e.used < now);
+        let Some(key) = idle.min_by_key(|(_, e)| e.used).map(|(key, _)| *key) else { return false };
+        self.entries.remove(&key);
+        true
+    }
+
+    /// Somebody told his link address. `solicited`: in answer to a question; `make`: worth a new entry.
+    fn learn(&mut self, now: Instant, key: Key, mac: Mac, solicited: bool, make: bool, deeds: &mut Vec<Deed>) {
+        if mac.is_multicast() || mac == Mac::ZERO || key.2.is_unspecified() {
+            return;
+        }
+        if !self.entries.contains_key(&key) {
+            if !make || !self.make_room(now) {
+                return;
+            }
+            let state = State::Stale;
+            let entry = Entry { mac: Some(mac), state, until: now + FORGET, used: now, waiting: VecDeque::new() };
+            self.entries.insert(key, entry);
+            return;
+        }
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let changed = entry.mac.is_some_and(|old| old != mac);
+        if entry.mac == Some(mac) && !solicited {
+            return;
+        }
+        entry.mac = Some(mac);
+        (entry.state, entry.until) =
+            if solicited { (State::Reachable, now + REACHABLE) } else { (State::Stale, now + FORGET) };
+        if changed {
+            self.last = None;
+        }
+        self.waiting -= entry.waiting.len();
+        deeds.extend(entry.waiting.drain(..).map(|packet| Deed::Forward { dev: key.0, to: mac, packet }));
+    }
+
+    /// An ARP frame arrived by this device.
+    pub fn arp(&mut self, net: &Net, now: Instant, dev: IfIndex, frame: &[u8], deeds: &mut Vec<Deed>) {
+        let Some(device) = net.interface(dev).filter(|d| d.up && d.kind == LinkKind::Ethernet) else { return };
+        let Some(message) = frame.get(ethernet::HEADER_LEN..).and_then(Arp::parse) else { return };
+        let sender = (dev, Family::V4, message.sender_ip);
+        if net.owner(Family::V4, message.sender_ip).is_some() {
+            // Our own address, or somebody who claims it.
+            return;
+        }
+        let asked = message.operation == arp::REQUEST;
+        let answer = asked && answers(net, device, &message);
+        // Who asks us will hear from us soon; who announces himself is believed only if we knew him.
+        self.learn(now, sender, message.sender_mac, message.operation == arp::REPLY, answer, deeds);
+        if answer {
+            let reply = message.reply(device.mac);
+            deeds.push(Deed::Frame(dev, build::frame(message.sender_mac, device.mac, ethernet::ARP, &reply.emit())));
+        }
+    }
+
+    /// A neighbor discovery message reached this host (INPUT let it pass).
+    pub fn discovery(&mut self, net: &Net, now: Instant, packet: &Packet, deeds: &mut Vec<Deed>) {
+        let Some(device) = packet.meta.iif.and_then(|dev| net.interface(dev)) else { return };
+        if packet.ttl() != 255 {
+            return;
+        }
+        let Some(icmp) = icmp6::Icmp6::new(packet.l4()) else { return };
+        let target = icmp.target();
+        match icmp.kind() {
+            icmp6::NEIGHBOUR_SOLICITATION if packet.l4().len() >= 24 => {
+                let mine = device.addresses.iter().any(|a| a.family == Family::V6 && a.addr == target);
+                if !mine {
+                    return;
+                }
+                if !packet.src().is_unspecified()
+                    && let Some(mac) = link_option(packet.l4(), SOURCE_LINK)
+                {
+                    self.learn(now, (device.index, Family::V6, packet.src()), mac, false, true, deeds);
+                }
+                deeds.extend(advertisement(net, device, target, packet.src()).map(Deed::Send));
+            }
+            icmp6::NEIGHBOUR_ADVERTISEMENT if packet.l4().len() >= 24 => {
+                if let Some(mac) = link_option(packet.l4(), TARGET_LINK) {
+                    let solicited = icmp.rest() & SOLICITED != 0;
+                    self.learn(now, (device.index, Family::V6, target), mac, solicited, false, deeds);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Says to everybody on the device's link who we are there: at start, and when addresses changed.
+    pub fn announce(net: &Net, dev: IfIndex, deeds: &mut Vec<Deed>) {
+        let Some(device) = net.interface(dev).filter(|d| d.up && d.kind == LinkKind::Ethernet) else { return };
+        for address in &device.addresses {
+            match address.family {
+                Family::V4 => {
+                    let message = Arp {
+                        operation: arp::REQUEST,
+                        sender_mac: device.mac,
+                        sender_ip: address.addr,
+                        target_mac: Mac::ZERO,
+                        target_ip: address.addr,
+                    };
+                    let frame = build::frame(Mac::BROADCAST, device.mac, ethernet::ARP, &message.emit());
+                    deeds.push(Deed::Frame(dev, frame));
+                }
+                Family::V6 => {
+                    deeds.extend(advertisement(net, device, address.addr, Addr::UNSPECIFIED).map(Deed::Send));
+                }
+            }
+        }
+    }
+
+    /// Forgets what was learned on a device that went away or changed.
+    pub fn forget(&mut self, dev: IfIndex) {
+        self.last = None;
+        self.entries.retain(|(d, _, _), entry| {
+            if *d == dev {
+                self.waiting -= entry.waiting.len();
+            }
+            *d != dev
+        });
+    }
+
+    /// Forgets everything that does not fit the host any more.
+    pub fn forget_all(&mut self) {
+        *self = Neighbors { overflowed: self.overflowed, ..Neighbors::default() };
+    }
+
+    /// When [`timeout`](Neighbors::timeout) has something to do.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.entries.values().map(|e| e.until).min()
+    }
+
+    /// Asks again, gives up, grows old.
+    pub fn timeout(&mut self, net: &Net, now: Instant, deeds: &mut Vec<Deed>) {
+        let due: Vec<Key> = self.entries.iter().filter(|(_, e)| e.until <= now).map(|(key, _)| *key).collect();
+        for key in due {
+            self.last = None;
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            let src = entry.waiting.front().map_or(Addr::UNSPECIFIED, Packet::src);
+            match entry.state {
+                State::Incomplete(tries) if tries < TRIES => {
+                    entry.state = State::Incomplete(tries + 1);
+                    entry.until = now + AGAIN;
+                    ask(net, key, src, None, deeds);
+                }
+                State::Probe(tries) if tries < TRIES => {
+                    entry.state = State::Probe(tries + 1);
+                    entry.until = now + AGAIN;
+                    ask(net, key, src, entry.mac, deeds);
+                }
+                State::Incomplete(_) | State::Probe(_) => {
+                    entry.state = State::Failed;
+                    entry.mac = None;
+                    entry.until = now + AGAIN;
+                    self.waiting -= entry.waiting.len();
+                    deeds.extend(entry.waiting.drain(..).map(Deed::Unreachable));
+                }
+                State::Reachable => {
+                    entry.state = State::Stale;
+                    entry.until = entry.used.max(now) + FORGET;
+                }
+                State::Stale | State::Failed => {
+                    self.entries.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+/// Whether an ARP request is answered: for an address of ours (`arp_ignore`), or in place of others (`proxy_arp`).
+fn answers(net: &Net, device: &Interface, message: &Arp) -> bool {
+    let target = message.target_ip;
+    if target.is_unspecified() || target.is_multicast(Family::V4) {
+        return false;
+    }
+    let setting = |which| net.sysctl.conf4(device.index, which);
+    let here = device.addresses.iter().any(|a| a.family == Family::V4 && a.addr == target);
+    if net.address_type(Family::V4, target, None) == AddressType::Local && !target.is_loopback(Family::V4) {
+        return match setting(Conf4::ArpIgnore) {
+            0 => true,
+            1 => here,
+            2 => {
+                let near = |a: &hairpin_engine::net::IfAddr| {
+                    a.family == Family::V4 && message.sender_ip.in_net(a.addr, Family::V4.mask(a.prefix))
+                };
+                here && device.addresses.iter().any(near)
+            }
+            _ => false,
+        };
+    }
+    if setting(Conf4::ProxyArp) == 0 || !net.sysctl.forwarding(Family::V4, device.index) {
+        return false;
+    }
+    // For whom we would forward, unless he is on this very link.
+    let key = OutputKey { src: None, ..OutputKey::to(Family::V4, target) };
+    net.route_output(&key).is_ok_and(|route| route.kind == RouteType::Unicast && route.oif != device.index)
+}
+
+/// Asks who has the address: everybody, or the one who had it.
+fn ask(net: &Net, (dev, family, target): Key, src: Addr, to: Option<Mac>, deeds: &mut Vec<Deed>) {
+    let Some(device) = net.interface(dev).filter(|d| d.up) else { return };
+    match family {
+        Family::V4 => {
+            let mine = |addr: &Addr| net.owner(Family::V4, *addr).is_some();
+            let selected = || net.select_address(Family::V4, dev, Some(target), Scope::Link);
+            let announce = net.sysctl.conf4(dev, Conf4::ArpAnnounce);
+            let sender = Some(src).filter(|src| announce == 0 && mine(src)).or_else(selected).unwrap_or_default();
+            let message = Arp {
+                operation: arp::REQUEST,
+                sender_mac: device.mac,
+                sender_ip: sender,
+                target_mac: Mac::ZERO,
+                target_ip: target,
+            };
+            let to = to.unwrap_or(Mac::BROADCAST);
+            deeds.push(Deed::Frame(dev, build::frame(to, device.mac, ethernet::ARP, &message.emit())));
+        }
+        Family::V6 => {
+            let group = Addr((0xff02 << 112) | (1 << 32) | (0xff << 24) | (target.0 & 0x00ff_ffff));
+            let dst = if to.is_some() { target } else { group };
+            let Some(src) = net.select_address(Family::V6, dev, Some(target), Scope::Link) else { return };
+            let body = discovery_body(target, SOURCE_LINK, device.mac);
+            deeds.extend(discovery_packet(net, dev, src, dst, icmp6::NEIGHBOUR_SOLICITATION, 0, &body).map(Deed::Send));
+        }
+    }
+}
+
+const SOURCE_LINK: u8 = 1;
+const TARGET_LINK: u8 = 2;
+const ROUTER: u32 = 1 << 31;
+const SOLICITED: u32 = 1 << 30;
+const OVERRIDE: u32 = 1 << 29;
+
+/// "This address is mine", to whoever asked, or to all.
+fn advertisement(net: &Net, device: &Interface, mine: Addr, to: Addr) -> Option<Packet> {
+    let (dst, solicited) = if to.is_unspecified() { (Addr((0xff02 << 112) | 1), 0) } else { (to, SOLICITED) };
+    let router = if net.sysctl.forwarding(Family::V6, device.index) { ROUTER } else { 0 };
+    let body = discovery_body(mine, TARGET_LINK, device.mac);
+    let flags = router | solicited | OVERRIDE;
+    discovery_packet(net, device.index, mine, dst, icmp6::NEIGHBOUR_ADVERTISEMENT, flags, &body)
+}
+
+fn discovery_body(target: Addr, option: u8, mac: Mac) -> Vec<u8> {
+    let mut body = vec![0; 16];
+    target.write(Family::V6, &mut body);
+    body.extend_from_slice(&[option, 1]);
+    body.extend_from_slice(&mac.0);
+    body
+}
+
+fn discovery_packet(
+    net: &Net,
+    dev: IfIndex,
+    src: Addr,
+    dst: Addr,
+    kind: u8,
+    flags: u32,
+    body: &[u8],
+) -> Option<Packet> {
+    let message = build::Icmp6 { kind, code: 0, rest: flags, payload: body }.to_vec(src, dst);
+    let bytes = build::ip(Family::V6, src, dst, proto::ICMPV6, &message);
+    let mut packet = Packet::from_ip(&bytes).ok()?;
+    packet.set_ttl(255);
+    packet.meta.origin = Origin::Local(Sender::Kernel);
+    packet.meta.made_here = true;
+    packet.meta.route = net.route_output(&OutputKey { oif: Some(dev), ..OutputKey::to(Family::V6, dst) }).ok();
+    packet.meta.route?;
+    Some(packet)
+}
+
+/// The link address in an option behind the target of a solicitation or advertisement.
+fn link_option(message: &[u8], wanted: u8) -> Option<Mac> {
+    let mut rest = message.get(24..)?;
+    while let [kind, units, ..] = *rest {
+        let len = usize::from(units) * 8;
+        if len == 0 {
+            return None;
+        }
+        if kind == wanted {
+            return rest.get(2..8)?.try_into().ok().map(Mac);
+        }
+        rest = rest.get(len..)?;
+    }
+    None
+}

@@ -1,0 +1,663 @@
+//! The loop: frames from devices, through the engine, to devices; and between two batches whatever else there is to do.
+
+use crate::devices::{self, Device, DeviceError};
+use crate::host_file::{self, HostFile, HostFileError};
+use crate::neighbors::{Deed, Neighbors};
+use crate::rules::{self, RulesError};
+use crate::seam::{Attendant, DeviceStats, Handle, Inbox, Moment, Stats};
+use hairpin_datapath::netlink::Netlink;
+use hairpin_datapath::sys::{self, Signal, Signals};
+use hairpin_datapath::{Bytes, Caps, Outgoing, Received};
+use hairpin_engine::event::Made;
+use hairpin_engine::link::segment;
+use hairpin_engine::net::{IfIndex, LinkKind, Net};
+use hairpin_engine::packet::{GsoKind, Offload};
+use hairpin_engine::setup::SetupError;
+use hairpin_engine::{Batch, Change, Engine, Event, Fate, Instant, Now, Output, Packet, Setup, Wall};
+use hairpin_wire::{Family, ethernet, icmp6, proto};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Packets handled at once.
+const BATCH: usize = 64;
+/// Rounds without a look at signals and news while packets keep coming.
+const ROUNDS: u32 = 32;
+/// Between two ticks of the attendants.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Why a gateway does not start.
+#[derive(Debug)]
+pub enum GatewayError {
+    /// The host file.
+    HostFile(HostFileError),
+    /// The host.
+    Host(SetupError),
+    /// A rule file.
+    Rules(RulesError),
+    /// A device.
+    Device(DeviceError),
+    /// The system.
+    System(io::Error),
+}
+
+impl fmt::Display for GatewayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GatewayError::HostFile(e) => e.fmt(f),
+            GatewayError::Host(e) => e.fmt(f),
+            GatewayError::Rules(e) => e.fmt(f),
+            GatewayError::Device(e) => e.fmt(f),
+            GatewayError::System(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for GatewayError {}
+
+impl From<io::Error> for GatewayError {
+    fn from(error: io::Error) -> GatewayError {
+        GatewayError::System(error)
+    }
+}
+
+/// A running gateway.
+pub struct Gateway {
+    path: PathBuf,
+    file: HostFile,
+    engine: Engine,
+    ports: Vec<Port>,
+    /// The port of each device of the engine, by number.
+    port_of: Vec<Option<usize>>,
+    neighbors: Neighbors,
+    attendants: Vec<Box<dyn Attendant>>,
+    signals: Signals,
+    news: Netlink,
+    handle: Handle,
+    inbox: Inbox,
+    stats: Stats,
+    work: Work,
+    next_tick: Instant,
+}
+
+struct Port {
+    device: Device,
+    /// There may be more frames than were taken.
+    ready: bool,
+    /// The last read failed, and it was said.
+    failing: bool,
+}
+
+/// What a batch needs, kept and reused.
+struct Work {
+    packets: Vec<Packet>,
+    fates: Vec<Fate>,
+    out: Output,
+    arps: Vec<(IfIndex, Vec<u8>)>,
+    deeds: Vec<Deed>,
+    /// Segments of super-packets that the way out does not take whole.
+    cuts: Vec<Made>,
+}
+
+fn now() -> Now {
+    Now { mono: Instant(sys::monotonic_nanos()), wall: Wall(sys::wall_nanos()) }
+}
+
+/// What a host file asks for: the host with what its devices say themselves, and the rules.
+struct Plan {
+    file: HostFile,
+    setup: Setup,
+    notices: Vec<String>,
+}
+
+fn plan(path: &Path) -> Result<Plan, GatewayError> {
+    let mut file = host_file::load(path).map_err(GatewayError::HostFile)?;
+    devices::complete(&mut file).map_err(GatewayError::Device)?;
+    let mut setup = Setup::new(file.net().map_err(GatewayError::Host)?);
+    let mut notices = Vec::new();
+    for (path, family) in file.live.rules.iter().zip([Family::V4, Family::V6]) {
+        let Some(path) = path else { continue };
+        let loaded = rules::read(path, family).map_err(GatewayError::Rules)?;
+        notices.extend(loaded.notices);
+        match family {
+            Family::V4 => setup.rules4 = loaded.rules,
+            Family::V6 => setup.rules6 = loaded.rules,
+        }
+    }
+    Ok(Plan { file, setup, notices })
+}
+
+/// What a host file would do, in words, without doing it.
+pub fn check(path: &Path) -> Result<String, GatewayError> {
+    use std::fmt::Write as _;
+    let Plan { file, setup, notices } = plan(path)?;
+    let mut text = String::new();
+    for (interface, live) in file.setup.interfaces.iter().zip(&file.live.interfaces) {
+        let choice = devices::choose(&interface.name, live);
+        let addresses: Vec<String> =
+            interface.addresses.iter().map(|a| format!("{}/{}", a.addr.display(a.family), a.prefix)).collect();
+        let how = match &live.vlan {
+            Some(vlan) => format!("VLAN {} on {}", vlan.id, vlan.parent),
+            None => format!("{:?} ({})", choice.kind, choice.why).to_lowercase(),
+        };
+        let up = if interface.up { "up" } else { "down" };
+        let _ = writeln!(
+            text,
+            "interface {}: {how}; {up}, {}, mtu {}, {}",
+            interface.name,
+            interface.mac,
+            interface.mtu,
+            if addresses.is_empty() { "no addresses".to_owned() } else { addresses.join(" ") }
+        );
+    }
+    let _ = writeln!(text, "{} routes, {} static neighbors", file.setup.routes.len(), setup.net.neighbors.len());
+    for (rules, path) in [&setup.rules4, &setup.rules6].into_iter().zip(&file.live.rules) {
+        let Some(path) = path else { continue };
+        let count: usize = rules.tables().flat_map(|t| &t.chains).map(|c| c.rules.len()).sum();
+        let _ = writeln!(text, "{}: {count} rules", path.display());
+    }
+    for notice in notices {
+        let _ = writeln!(text, "{notice}");
+    }
+    Ok(text)
+}
+
+impl Gateway {
+    /// Reads the host file and opens the devices. From here on signals are held back: call this before other threads are made.
+    pub fn open(path: &Path, attendants: Vec<Box<dyn Attendant>>) -> Result<Gateway, GatewayError> {
+        let signals = Signals::catch()?;
+        let news = Netlink::watch()?;
+        let Plan { file, setup, notices } = plan(path)?;
+        notices.iter().for_each(|notice| eprintln!("{notice}"));
+        let devices = devices::open(&file).map_err(GatewayError::Device)?;
+        let (handle, inbox) = Handle::new()?;
+        let mut engine = Engine::new(setup, &now(), sys::random()?);
+        engine.set_resolving(true);
+        let mut stats = Stats::default();
+        for device in &devices {
+            eprintln!("hairpin: {}: {}", device.name, device.datapath.describe());
+            stats.devices.push(DeviceStats { name: device.name.clone(), ..DeviceStats::default() });
+        }
+        let mut gateway = Gateway {
+            path: path.to_owned(),
+            file,
+            engine,
+            ports: devices.into_iter().map(|device| Port { device, ready: true, failing: false }).collect(),
+            port_of: Vec::new(),
+            neighbors: Neighbors::default(),
+            attendants,
+            signals,
+            news,
+            handle,
+            inbox,
+            stats,
+            work: Work {
+                packets: (0..BATCH).map(|_| Packet::default()).collect(),
+                fates: vec![Fate::Held; BATCH],
+                out: Output::default(),
+                arps: Vec::new(),
+                deeds: Vec::new(),
+                cuts: Vec::new(),
+            },
+            next_tick: now().mono + TICK,
+        };
+        gateway.map_ports();
+        Ok(gateway)
+    }
+
+    fn map_ports(&mut self) {
+        let devices = self.engine.state().net().interfaces.len();
+        self.port_of = vec![None; devices + 1];
+        for (n, port) in self.ports.iter().enumerate() {
+            if let Some(place) = self.port_of.get_mut(port.device.index.0 as usize) {
+                *place = Some(n);
+            }
+        }
+    }
+
+    /// The way to this gateway from other threads.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The host file as it is in force.
+    pub fn file(&self) -> &HostFile {
+        &self.file
+    }
+
+    /// Forwards until a signal says that it is enough. `ready` is called when everything is in place.
+    pub fn run(&mut self, ready: impl FnOnce()) -> Result<(), GatewayError> {
+        let mut attendants = std::mem::take(&mut self.attendants);
+        let handle = self.handle.clone();
+        for attendant in &mut attendants {
+            attendant.start(&mut self.moment(), &handle)?;
+        }
+        self.attendants = attendants;
+        self.announce();
+        ready();
+        let mut waiting = Vec::new();
+        let mut rounds = 0;
+        loop {
+            let mut busy = false;
+            for n in 0..self.ports.len() {
+                if self.ports[n].ready {
+                    busy |= self.take_in(n);
+                }
+            }
+            rounds += 1;
+            if busy && rounds < ROUNDS {
+                continue;
+            }
+            rounds = 0;
+            if !self.look_around(busy, &mut waiting)? {
+                break;
+            }
+        }
+        for mut attendant in std::mem::take(&mut self.attendants) {
+            attendant.stop(&mut self.moment());
+        }
+        Ok(())
+    }
+
+    fn moment(&mut self) -> Moment<'_> {
+        Moment { engine: &mut self.engine, now: now(), neighbors: &mut self.neighbors, stats: &self.stats }
+    }
+
+    /// Waits until there is something to do (not at all while packets keep coming), and does what is not packets. False: it is
+    /// time to end.
+    fn look_around(&mut self, busy: bool, ready: &mut Vec<bool>) -> Result<bool, GatewayError> {
+        let timeout = if busy { Duration::ZERO } else { self.time_to_wait() };
+        let mut fds = vec![self.signals.fd(), self.inbox.wake.fd(), self.news.fd()];
+        let fixed = fds.len();
+        fds.extend(self.ports.iter().map(|port| port.device.datapath.fd()));
+        sys::wait(&fds, ready, Some(timeout))?;
+        for (port, ready) in self.ports.iter_mut().zip(ready.iter().skip(fixed)) {
+            port.ready |= *ready;
+        }
+        if ready[0] {
+            while let Some(signal) = self.signals.next() {
+                match signal {
+                    Signal::Stop => return Ok(false),
+                    Signal::Reload => self.reload(),
+                }
+            }
+        }
+        if ready[1] {
+            let mut moment =
+                Moment { engine: &mut self.engine, now: now(), neighbors: &mut self.neighbors, stats: &self.stats };
+            self.inbox.serve(&mut moment);
+        }
+        if ready[2] && self.news.drain() {
+            self.follow_links();
+        }
+        self.timers();
+        Ok(true)
+    }
+
+    fn time_to_wait(&self) -> Duration {
+        let timers = [self.engine.poll_timeout(), self.neighbors.next_timeout(), Some(self.next_tick)];
+        let first = timers.into_iter().flatten().min().unwrap_or(self.next_tick);
+        // Rounded up: waking a little early would only mean to wait again.
+        Duration::from_nanos(first.since(Instant(sys::monotonic_nanos()))) + Duration::from_micros(50)
+    }
+
+    fn timers(&mut self) {
+        let now = now();
+        if self.engine.poll_timeout().is_some_and(|due| due <= now.mono) {
+            self.work.out.clear();
+            self.engine.handle_timeout(&now, &mut self.work.out);
+            self.pass_on(0, &now);
+        }
+        if self.neighbors.next_timeout().is_some_and(|due| due <= now.mono) {
+            let net = Arc::clone(self.engine.state().net());
+            self.neighbors.timeout(&net, now.mono, &mut self.work.deeds);
+            self.carry_out(&now);
+        }
+        if self.next_tick <= now.mono {
+            self.next_tick = now.mono + TICK;
+            let mut attendants = std::mem::take(&mut self.attendants);
+            for attendant in &mut attendants {
+                attendant.tick(&mut self.moment());
+            }
+            self.attendants = attendants;
+        }
+    }
+
+    /// Takes frames from one device and lets the engine handle them. Whether there were any.
+    fn take_in(&mut self, n: usize) -> bool {
+        let Gateway { engine, ports, work, stats, .. } = &mut *self;
+        let port = &mut ports[n];
+        let (dev, kind) = (port.device.index, port.device.kind);
+        let counts = &mut stats.devices[n];
+        let Work { packets, arps, .. } = work;
+        let mut count = 0;
+        let got = port.device.datapath.recv(BATCH, &mut |received| {
+            counts.received += 1;
+            counts.received_bytes += received.bytes.as_slice().len() as u64;
+            if kind == LinkKind::Ethernet && is_arp(received.bytes.as_slice()) {
+                arps.push((dev, received.bytes.as_slice().to_vec()));
+            } else if let Some(packet) = packets.get_mut(count) {
+                count += usize::from(load(engine, dev, received, packet));
+            }
+        });
+        match got {
+            Ok(got) => {
+                port.ready = got == BATCH;
+                port.failing = false;
+            }
+            Err(error) => {
+                port.ready = false;
+                if !std::mem::replace(&mut port.failing, true) {
+                    eprintln!("hairpin: {}: {error}", port.device.name);
+                }
+            }
+        }
+        let busy = count > 0 || !self.work.arps.is_empty();
+        if busy {
+            let now = now();
+            self.hear_arps(&now);
+            self.handle_batch(count, &now);
+        }
+        busy
+    }
+
+    fn hear_arps(&mut self, now: &Now) {
+        if self.work.arps.is_empty() {
+            return;
+        }
+        let net = Arc::clone(self.engine.state().net());
+        for (dev, frame) in self.work.arps.drain(..) {
+            self.neighbors.arp(&net, now.mono, dev, &frame, &mut self.work.deeds);
+        }
+        self.carry_out(now);
+    }
+
+    /// The first `count` packets go through the engine, and where they are to go.
+    fn handle_batch(&mut self, count: usize, now: &Now) {
+        if count == 0 {
+            return;
+        }
+        let Work { packets, fates, out, .. } = &mut self.work;
+        out.clear();
+        let (packets, fates) = (&mut packets[..count], &mut fates[..count]);
+        self.engine.handle(now, &mut Batch { packets, fates }, out);
+        self.stats.batches += 1;
+        self.stats.packets += count as u64;
+        let size = count.next_power_of_two().trailing_zeros() as usize;
+        self.stats.batch_sizes[size.min(9)] += 1;
+        self.pass_on(count, now);
+        self.stats.busy_nanos += sys::monotonic_nanos().saturating_sub(now.mono.0);
+    }
+
+    /// Everything that came out of the engine goes its way: what it made first, then the packet that caused it.
+    fn pass_on(&mut self, count: usize, now: &Now) {
+        self.tell_events(now);
+        self.find_next_hops(count, now);
+        self.transmit(count);
+        if !self.work.deeds.is_empty() {
+            self.carry_out(now);
+        }
+    }
+
+    fn tell_events(&mut self, now: &Now) {
+        let events = std::mem::take(&mut self.work.out.events);
+        if !events.is_empty() {
+            for event in &events {
+                if let Event::Log { line, .. } | Event::Trace(line) | Event::Kernel(line) = event {
+                    eprintln!("{}", line.trim_end());
+                }
+            }
+            for attendant in &mut self.attendants {
+                attendant.events(&self.engine, now, &events);
+            }
+        }
+        self.work.out.events = events;
+        self.work.out.events.clear();
+    }
+
+    /// Packets whose next hop is known get their link header; the others wait. What is for this host is taken.
+    fn find_next_hops(&mut self, count: usize, now: &Now) {
+        let Gateway { engine, work, neighbors, stats, ports, port_of, .. } = &mut *self;
+        let Work { packets, fates, out, deeds, cuts, .. } = work;
+        cuts.clear();
+        let net = engine.state().net();
+        let made = out.made.iter_mut().map(|made| (made.cause, &mut made.packet, &mut made.fate));
+        let batch = packets.iter_mut().zip(fates.iter_mut()).take(count).enumerate();
+        for (cause, packet, fate) in batch.map(|(n, (packet, fate))| (n, packet, fate)).chain(made) {
+            match *fate {
+                Fate::Resolve { oif } => {
+                    *fate = match neighbors.resolve(net, now.mono, oif, packet, deeds) {
+                        Some(mac) => address(packet, net, oif, mac),
+                        None => Fate::Held,
+                    };
+                }
+                Fate::Deliver => {
+                    stats.delivered += 1;
+                    if is_discovery(packet) {
+                        neighbors.discovery(net, now.mono, packet, deeds);
+                    }
+                }
+                Fate::Transmit { .. } | Fate::Drop(_) | Fate::Held => {}
+            }
+            if let Fate::Transmit { oif, .. } = *fate
+                && packet.meta.offload != Offload::default()
+                && let Some(port) = port_of.get(oif.0 as usize).copied().flatten()
+                && !finish(packet, ports[port].device.datapath.caps())
+            {
+                cuts.extend(segment(packet).into_iter().map(|packet| Made { packet, fate: *fate, cause }));
+                *fate = Fate::Held;
+            }
+        }
+    }
+
+    /// Hands the devices their frames.
+    fn transmit(&mut self, count: usize) {
+        let Gateway { work, ports, port_of, stats, .. } = &mut *self;
+        let Work { packets, fates, out, cuts, .. } = &mut *work;
+        let mut frames: Vec<Vec<Outgoing<'_>>> = ports.iter().map(|_| Vec::new()).collect();
+        let mut put = |packet, fate: &Fate| {
+            if let Fate::Transmit { oif, .. } = fate
+                && let Some(port) = port_of.get(oif.0 as usize).copied().flatten()
+                && let Some(frames) = frames.get_mut(port)
+            {
+                frames.push(outgoing(packet));
+            }
+        };
+        let mut made = out.made.iter().peekable();
+        let mut cuts = cuts.iter().peekable();
+        for (n, (packet, fate)) in packets.iter().zip(fates.iter()).take(count).enumerate() {
+            while let Some(made) = made.next_if(|made| made.cause <= n) {
+                put(&made.packet, &made.fate);
+            }
+            while let Some(cut) = cuts.next_if(|cut| cut.cause <= n) {
+                put(&cut.packet, &cut.fate);
+            }
+            put(packet, fate);
+        }
+        made.chain(cuts).for_each(|made| put(&made.packet, &made.fate));
+        for ((port, frames), stats) in ports.iter_mut().zip(&frames).zip(&mut stats.devices) {
+            if !frames.is_empty() {
+                send(port, frames, stats);
+            }
+        }
+    }
+
+    /// Does what neighbors asked for, until they ask for nothing more.
+    fn carry_out(&mut self, now: &Now) {
+        for _ in 0..4 {
+            let deeds = std::mem::take(&mut self.work.deeds);
+            if deeds.is_empty() {
+                return;
+            }
+            for deed in deeds {
+                self.carry_out_one(deed, now);
+            }
+        }
+    }
+
+    fn carry_out_one(&mut self, deed: Deed, now: &Now) {
+        match deed {
+            Deed::Frame(dev, frame) => self.send_frame(dev, &Outgoing::complete(&frame)),
+            Deed::Forward { dev, to, mut packet } => {
+                let net = Arc::clone(self.engine.state().net());
+                let fate = address(&mut packet, &net, dev, to);
+                self.work.out.clear();
+                self.work.out.made.push(Made { packet, fate, cause: 0 });
+                self.pass_on(0, now);
+            }
+            Deed::Send(packet) => {
+                self.work.out.clear();
+                let (mut packets, mut fates) = ([packet], [Fate::Held]);
+                let mut batch = Batch { packets: &mut packets, fates: &mut fates };
+                self.engine.handle(now, &mut batch, &mut self.work.out);
+                let [packet] = packets;
+                self.work.out.made.push(Made { packet, fate: fates[0], cause: 0 });
+                self.pass_on(0, now);
+            }
+            Deed::Unreachable(packet) => {
+                self.work.out.clear();
+                self.engine.unresolved(now, &packet, &mut self.work.out);
+                self.pass_on(0, now);
+            }
+        }
+    }
+
+    fn send_frame(&mut self, dev: IfIndex, frame: &Outgoing<'_>) {
+        let Some(n) = self.port_of.get(dev.0 as usize).copied().flatten() else { return };
+        send(&mut self.ports[n], std::slice::from_ref(frame), &mut self.stats.devices[n]);
+    }
+
+    /// Tells every link who we are there.
+    fn announce(&mut self) {
+        let net = Arc::clone(self.engine.state().net());
+        for n in 0..self.ports.len() {
+            Neighbors::announce(&net, self.ports[n].device.index, &mut self.work.deeds);
+        }
+        self.carry_out(&now());
+    }
+
+    /// The kernel told that a device changed: what is down carries no routes.
+    fn follow_links(&mut self) {
+        let mut changed = Vec::new();
+        for port in self.ports.iter().filter(|port| port.device.is_kernels) {
+            let up = sys::device(&port.device.name).is_ok_and(|facts| facts.up);
+            let interfaces = &mut self.file.setup.interfaces;
+            if let Some(interface) = interfaces.iter_mut().find(|i| i.name == port.device.name)
+                && interface.up != up
+            {
+                interface.up = up;
+                changed.push(port.device.index);
+                eprintln!("hairpin: {} is {}", port.device.name, if up { "up" } else { "down" });
+            }
+        }
+        if changed.is_empty() {
+            return;
+        }
+        match self.file.net() {
+            Ok(net) => self.put_net(net),
+            Err(error) => eprintln!("hairpin: the host cannot be made anew: {error}"),
+        }
+        let net = Arc::clone(self.engine.state().net());
+        for dev in changed {
+            self.neighbors.forget(dev);
+            Neighbors::announce(&net, dev, &mut self.work.deeds);
+        }
+        self.carry_out(&now());
+    }
+
+    fn put_net(&mut self, net: Net) {
+        // A change of the host cannot be refused.
+        let _ = self.engine.apply(&now(), Change::Net(Arc::new(net)));
+    }
+
+    /// Reads the files anew, and puts everything in place or nothing.
+    fn reload(&mut self) {
+        match plan(&self.path).and_then(|plan| self.replan(plan)) {
+            Ok(()) => eprintln!("hairpin: {} is in force anew", self.path.display()),
+            Err(error) => eprintln!("hairpin: nothing was changed: {error}"),
+        }
+    }
+
+    fn replan(&mut self, plan: Plan) -> Result<(), GatewayError> {
+        let names = |file: &HostFile| -> Vec<(String, _)> {
+            let interfaces = file.setup.interfaces.iter().zip(&file.live.interfaces);
+            interfaces.map(|(i, live)| (i.name.clone(), (live.datapath, live.netns.clone(), i.kind))).collect()
+        };
+        if names(&plan.file) != names(&self.file) {
+            let text = "interfaces came, went or changed their datapath: that needs a restart";
+            return Err(GatewayError::System(io::Error::new(io::ErrorKind::Unsupported, text)));
+        }
+        plan.notices.iter().for_each(|notice| eprintln!("{notice}"));
+        let now = now();
+        let Plan { file, setup, .. } = plan;
+        for (n, rules) in [setup.rules4, setup.rules6].into_iter().enumerate() {
+            if file.live.rules[n].is_some() {
+                let _ = self.engine.apply(&now, Change::Rules(rules));
+            }
+        }
+        let _ = self.engine.apply(&now, Change::Net(setup.net));
+        self.file = file;
+        self.neighbors.forget_all();
+        self.announce();
+        Ok(())
+    }
+}
+
+/// Takes a frame into a packet; false when it is none.
+fn load(engine: &mut Engine, dev: IfIndex, received: Received<'_>, packet: &mut Packet) -> bool {
+    match received.bytes {
+        Bytes::Own(bytes) => engine.take_frame(dev, bytes, received.offload, packet).is_ok(),
+        Bytes::Shared(bytes) => engine.read_frame(dev, bytes, packet).is_ok(),
+    }
+}
+
+fn is_arp(frame: &[u8]) -> bool {
+    frame.get(12..14) == Some(&ethernet::ARP.to_be_bytes())
+}
+
+fn is_discovery(packet: &Packet) -> bool {
+    packet.family() == Family::V6
+        && packet.protocol() == proto::ICMPV6
+        && matches!(packet.l4().first(), Some(&icmp6::NEIGHBOUR_SOLICITATION | &icmp6::NEIGHBOUR_ADVERTISEMENT))
+}
+
+fn address(packet: &mut Packet, net: &Net, oif: IfIndex, mac: hairpin_wire::Mac) -> Fate {
+    let Some(device) = net.interface(oif) else { return Fate::Held };
+    packet.set_link_header(mac, device.mac);
+    Fate::Transmit { oif, to: Some(mac) }
+}
+
+/// Does what the way out does not do of what is left to do, as far as that needs no cutting. False: the packet is to be cut.
+fn finish(packet: &mut Packet, caps: Caps) -> bool {
+    match packet.meta.offload.gso.map(|gso| gso.kind) {
+        Some(GsoKind::Tcp) if !caps.tcp_segmentation => return false,
+        Some(GsoKind::Udp) if !caps.udp_segmentation => return false,
+        _ => {}
+    }
+    if caps.checksum {
+        packet.settle_checksum();
+    } else {
+        packet.complete_checksum();
+    }
+    true
+}
+
+fn outgoing(packet: &Packet) -> Outgoing<'_> {
+    let network = packet.link_header().len();
+    Outgoing {
+        bytes: packet.frame(),
+        offload: packet.meta.offload,
+        network,
+        transport: network + packet.head().l4,
+        protocol: packet.protocol(),
+    }
+}
+
+fn send(port: &mut Port, frames: &[Outgoing<'_>], stats: &mut DeviceStats) {
+    let sent = port.device.datapath.send(frames).unwrap_or(0);
+    stats.sent += sent as u64;
+    stats.lost += (frames.len() - sent.min(frames.len())) as u64;
+    stats.sent_bytes += frames.iter().map(|frame| frame.bytes.len() as u64).sum::<u64>();
+}

@@ -1,0 +1,144 @@
+//! How others act on the running gateway. The loop alone touches the engine; everybody else comes to it between two batches.
+//!
+//! * From another thread: [`Handle::ask`] hands a piece of work to the loop, which does it between two batches, and gives back its result. No
+//!   packet sees half of what it does. Whatever takes long (reading rules, making text) is done before or after, on the thread that asks.
+//! * On the loop's own thread: an [`Attendant`] is called at start, with each batch's events, every second, and at the end.
+
+use crate::neighbors::Neighbors;
+use hairpin_datapath::sys::Wake;
+use hairpin_engine::{Engine, Event, Now};
+use std::fmt;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// What is at hand between two batches.
+pub struct Moment<'a> {
+    /// The engine, to look at and to change.
+    pub engine: &'a mut Engine,
+    /// What time it is.
+    pub now: Now,
+    /// Next hops.
+    pub neighbors: &'a mut Neighbors,
+    /// What the loop has counted.
+    pub stats: &'a Stats,
+}
+
+/// What the loop counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Each device, in the order of the host file.
+    pub devices: Vec<DeviceStats>,
+    /// Batches handled.
+    pub batches: u64,
+    /// Packets in them.
+    pub packets: u64,
+    /// Nanoseconds spent with them, from their arrival to their leaving.
+    pub busy_nanos: u64,
+    /// Batches by size: of 1, 2, up to 4, 8, ... packets.
+    pub batch_sizes: [u64; 10],
+    /// Packets for this host.
+    pub delivered: u64,
+}
+
+/// What the loop counts of a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceStats {
+    /// Its name.
+    pub name: String,
+    /// Frames that arrived. A super-packet is one.
+    pub received: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Frames that left.
+    pub sent: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Frames that the device did not take.
+    pub lost: u64,
+}
+
+/// Serves something beside the packets, on the loop's thread: snapshots, logs, metrics. What it does keeps packets waiting.
+pub trait Attendant {
+    /// The devices are open; packets flow from now on. An error keeps the gateway from starting.
+    fn start(&mut self, moment: &mut Moment<'_>, handle: &Handle) -> io::Result<()> {
+        let _ = (moment, handle);
+        Ok(())
+    }
+
+    /// After each batch that reported something.
+    fn events(&mut self, engine: &Engine, now: &Now, events: &[Event]) {
+        let _ = (engine, now, events);
+    }
+
+    /// Every second.
+    fn tick(&mut self, moment: &mut Moment<'_>) {
+        let _ = moment;
+    }
+
+    /// The gateway ends; no packet will be handled any more.
+    fn stop(&mut self, moment: &mut Moment<'_>) {
+        let _ = moment;
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Moment<'_>) + Send>;
+
+/// The way to a running gateway from other threads. It can be copied.
+#[derive(Clone)]
+pub struct Handle {
+    jobs: Sender<Job>,
+    wake: Wake,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handle")
+    }
+}
+
+/// The gateway has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the gateway has ended")
+    }
+}
+
+impl std::error::Error for Gone {}
+
+impl Handle {
+    /// A handle, and the loop's end of it.
+    pub(crate) fn new() -> io::Result<(Handle, Inbox)> {
+        let (jobs, inbox) = channel();
+        let wake = Wake::new()?;
+        Ok((Handle { jobs, wake: wake.clone() }, Inbox { jobs: inbox, wake }))
+    }
+
+    /// Has the loop do this between two batches, and waits for the result.
+    pub fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Moment<'_>) -> T + Send + 'static) -> Result<T, Gone> {
+        let (answer, result) = channel();
+        // Who asked may have gone away meanwhile; the work is done all the same.
+        let job: Job = Box::new(move |moment| drop(answer.send(work(moment))));
+        self.jobs.send(job).map_err(|_| Gone)?;
+        self.wake.wake();
+        result.recv().map_err(|_| Gone)
+    }
+}
+
+/// The loop's end of the handles.
+pub(crate) struct Inbox {
+    jobs: Receiver<Job>,
+    pub(crate) wake: Wake,
+}
+
+impl Inbox {
+    /// Does what was asked for.
+    pub(crate) fn serve(&self, moment: &mut Moment<'_>) {
+        self.wake.clear();
+        while let Ok(job) = self.jobs.try_recv() {
+            job(moment);
+        }
+    }
+}
