@@ -63,6 +63,7 @@ pub(crate) fn enter(
 
 impl Tracker {
     /// The packet is INVALID and goes on so.
+    #[cold]
     fn invalid(&mut self, reason: &'static str) -> Result<(), DropReason> {
         self.stats.invalid += 1;
         self.why_invalid = reason;
@@ -93,52 +94,56 @@ impl Visit<'_> {
                 Some(found) => Some(found),
                 None => self.make(tracker, events)?.map(|id| (id, Direction::Original)),
             };
-            let Some((id, class)) = found.and_then(|(id, direction)| {
-                let conn = tracker.conns.get(id)?;
-                Some((id, class(conn.status, direction)))
-            }) else {
+            let shown = found.and_then(|(id, direction)| {
+                let (seen, class) = tracker.conns.change(id, |conn| self.show(conn, direction, packet))?;
+                Some((id, seen, class))
+            });
+            let Some((id, seen, class)) = shown else {
                 return tracker.invalid("no connection begins with this type");
             };
-            match self.show(tracker, id, class, packet) {
+            match seen {
+                Seen::Accept | Seen::Ignore => packet.meta.tracked = Tracked::Conn(id, class),
                 Seen::Repeat => {
                     // Each turn takes one connection away, so this ends.
                     tracker.remove(id, events);
                     continue;
                 }
-                Seen::Accept | Seen::Ignore => packet.meta.tracked = Tracked::Conn(id, class),
                 Seen::AcceptAndDelete => {
                     packet.meta.tracked = Tracked::Conn(id, class);
                     tracker.kill(id, events);
+                    if let Some(conn) = tracker.conns.get_mut(id) {
+                        note_reply(conn, class);
+                    }
                 }
                 Seen::Invalid(reason) => {
                     tracker.conns.let_go(id);
                     return tracker.invalid(reason);
                 }
             }
-            if class == Class::Established(Direction::Reply)
-                && let Some(conn) = tracker.conns.get_mut(id)
-            {
-                conn.status.set(Status::SEEN_REPLY);
-            }
             return Ok(());
         }
     }
 
     /// Lets the protocol's tracker see the packet.
-    fn show(&self, tracker: &mut Tracker, id: ConnId, class: Class, packet: &Packet) -> Seen {
-        let Some(conn) = tracker.conns.get_mut(id) else { return Seen::Invalid("connection gone") };
+    #[inline]
+    fn show(&self, conn: &mut Conn, direction: Direction, packet: &Packet) -> (Seen, Class) {
+        let class = class(conn.status, direction);
         let context = Observe { now: self.now, knobs: self.knobs, hook: self.hook };
         let is_new = !conn.status.has(Status::CONFIRMED);
-        let seen = super::observe(conn, class.direction(), packet, is_new, &context);
+        let seen = super::observe(conn, direction, packet, is_new, &context);
         if matches!(seen, Seen::Accept | Seen::AcceptAndDelete) {
-            conn.account(class.direction(), packet.length());
+            conn.account(direction, packet.length());
         }
-        tracker.conns.rearm(id);
-        seen
+        // The event of a connection's end does not know yet of the answer that ended it.
+        if matches!(seen, Seen::Accept | Seen::Ignore) {
+            note_reply(conn, class);
+        }
+        (seen, class)
     }
 
     /// Makes a connection, unconfirmed; None when the tuple has no answer. The protocol's tracker has not seen it yet: the limit and
     /// a matching expectation are spent even if it then refuses.
+    #[inline(never)]
     fn make(&self, tracker: &mut Tracker, events: &mut Vec<Event>) -> Result<Option<ConnId>, DropReason> {
         let Some(reply) = self.tuple.invert() else { return Ok(None) };
         let hash = tracker.conns.hash(&self.tuple, self.zone.original);
@@ -181,6 +186,12 @@ impl Visit<'_> {
         extra.expected = expectation.nat;
         tracker.stats.expect_new += 1;
         true
+    }
+}
+
+fn note_reply(conn: &mut Conn, class: Class) {
+    if class == Class::Established(Direction::Reply) {
+        conn.status.set(Status::SEEN_REPLY);
     }
 }
 

@@ -127,7 +127,15 @@ impl Tracker {
     }
 
     /// Removes what has ended: connections, with an event each, and expectations.
+    #[inline]
     pub fn expire(&mut self, now: Instant, knobs: &Knobs, events: &mut Vec<Event>) {
+        if !self.conns.is_expired_to(now) || !self.expectations.is_empty() || self.pressed_since.is_some() {
+            self.expire_all(now, knobs, events);
+        }
+    }
+
+    #[cold]
+    fn expire_all(&mut self, now: Instant, knobs: &Knobs, events: &mut Vec<Event>) {
         let Tracker { conns, expectations, stats, .. } = self;
         conns.expire(now, &mut |id, conn| {
             stats.expect_delete += expectations.unlink_master(id) as u64;

@@ -1,6 +1,6 @@
 //! All connections: where they are kept, found by tuple or by source, and when they end.
 
-use super::index::{Index, Probe, sip13};
+use super::index::{Index, Key, Probe};
 use super::wheel::{Links, Timers, Wheel};
 use super::{Conn, ConnId, Direction, Status, Tuple, Zone};
 use crate::time::Instant;
@@ -12,7 +12,7 @@ use hairpin_wire::{Addr, Family};
 /// finding it by its source once NAT has settled that. Nothing is allocated for a packet of a known connection.
 #[derive(Debug)]
 pub struct Conns {
-    key: (u64, u64),
+    key: Key,
     slab: Slab,
     /// Tuples of confirmed connections, both directions, to slot times two plus direction.
     tuples: Index,
@@ -34,7 +34,7 @@ impl Conns {
     /// An empty table. `key` keeps those who choose the tuples from choosing where they go.
     pub fn new(key: (u64, u64)) -> Conns {
         Conns {
-            key,
+            key: Key::new(key),
             slab: Slab::default(),
             tuples: Index::default(),
             sources: Index::default(),
@@ -89,17 +89,14 @@ impl Conns {
             | u64::from(tuple.dst_id) << 32
             | u64::from(zone) << 16
             | u64::from(tuple.protocol) << 8;
-        let hash = match tuple.family {
-            Family::V4 => {
-                sip13(self.key, &[u64::from(tuple.src.as_u32()) << 32 | u64::from(tuple.dst.as_u32()), ids | 4])
-            }
+        match tuple.family {
+            Family::V4 => self.key.hash2(u64::from(tuple.src.as_u32()) << 32 | u64::from(tuple.dst.as_u32()), ids | 4),
             Family::V6 => {
                 let [a, b] = halves(tuple.src);
                 let [c, d] = halves(tuple.dst);
-                sip13(self.key, &[a, b, c, d, ids | 6])
+                self.key.hash5([a, b, c, d, ids | 6])
             }
-        };
-        (hash >> 32) as u32
+        }
     }
 
     /// Touches the place where a search for this hash begins. Calling this for a batch of packets before [`Conns::touch_found`] for
@@ -167,14 +164,22 @@ impl Conns {
     /// Looks again when a confirmed connection ends, after its life was shortened. Lengthening needs no call.
     #[inline]
     pub fn rearm(&mut self, id: ConnId) {
-        let Some(entry) = self.slab.get_mut(id.slot).filter(|entry| entry.generation == id.generation) else { return };
-        let Some(conn) = entry.conn.as_ref() else { return };
+        self.change(id, |_| ());
+    }
+
+    /// Changes a connection as [`Conns::get_mut`] and looks again when it ends. None when the handle is stale.
+    #[inline]
+    pub(crate) fn change<T>(&mut self, id: ConnId, change: impl FnOnce(&mut Conn) -> T) -> Option<T> {
+        let entry = self.slab.get_mut(id.slot).filter(|entry| entry.generation == id.generation)?;
+        let conn = entry.conn.as_mut()?;
+        let result = change(conn);
         let due = conn.expires.jiffies();
         // The wheel knows the lower half of the jiffy it was armed for.
         if entry.links.is_linked() && ((due as u32).wrapping_sub(entry.armed) as i32) < 0 {
             self.wheel.disarm(&mut self.slab, id.slot);
             self.arm(id.slot, due);
         }
+        Some(result)
     }
 
     /// Takes a connection out. None when the handle is stale.
@@ -249,6 +254,12 @@ impl Conns {
                 }
             }
         }
+    }
+
+    /// Whether everything that had ended by then was taken out.
+    #[inline]
+    pub(crate) fn is_expired_to(&self, now: Instant) -> bool {
+        now.jiffies() <= self.wheel.now()
     }
 
     /// An instant before which no connection ends; something may be due then. None when there are no confirmed connections.
@@ -379,7 +390,7 @@ impl Conns {
             | u64::from(source.zone) << 16
             | u64::from(source.protocol) << 8
             | source.family as u64;
-        (sip13(self.key, &[high, low, rest]) >> 32) as u32
+        self.key.hash5([high, low, 0, 0, rest])
     }
 
     fn arm(&mut self, slot: u32, due: u64) {
