@@ -10,10 +10,12 @@ use crate::packet::{Offload, Packet};
 use crate::path::Path;
 use crate::rng::Rng;
 use crate::rule::{Compiled, Counter, Live, LoadError, Needs, Table, TableId};
+use crate::set::Sets;
 use crate::steps::link::{load, take};
 use crate::time::{Instant, Now};
 use crate::track::{Conn, ConnId, Knobs, Tracked, Tracker, Tuple};
 use hairpin_wire::{Addr, Family};
+use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub struct Setup {
     pub rules4: Arc<Compiled>,
     /// IPv6 rules.
     pub rules6: Arc<Compiled>,
+    /// The sets that rules ask and change.
+    pub sets: Sets,
     /// Ports that something on this host listens on; everything else is closed.
     pub open_ports: OpenPorts,
 }
@@ -44,6 +48,7 @@ impl Setup {
             net: Arc::new(net),
             rules4: Arc::new(Compiled::empty(Family::V4)),
             rules6: Arc::new(Compiled::empty(Family::V6)),
+            sets: Sets::default(),
             open_ports: OpenPorts::default(),
         }
     }
@@ -121,6 +126,8 @@ pub struct Engine {
     pub(crate) limiter: IcmpLimiter,
     pub(crate) open_ports: OpenPorts,
     pub(crate) rng: Rng,
+    /// Asked and changed by rules while they are walked.
+    pub(crate) sets: RefCell<Sets>,
     /// Packets of this host to itself, on their way over `lo`.
     pub(crate) backlog: VecDeque<Packet>,
     /// Tracking's settings: the host's, and what rules switch on.
@@ -153,8 +160,9 @@ impl Engine {
         let mut live = [Live::new(Family::V4), Live::new(Family::V6)];
         let needs = [setup.rules4.needs(), setup.rules6.needs()];
         let plans = [plan(&setup.rules4), plan(&setup.rules6)];
-        live[0].replace(setup.rules4, now);
-        live[1].replace(setup.rules6, now);
+        let mut sets = setup.sets;
+        live[0].replace(setup.rules4, &mut sets, now);
+        live[1].replace(setup.rules6, &mut sets, now);
         let mut engine = Engine {
             net: setup.net,
             live,
@@ -165,6 +173,7 @@ impl Engine {
             limiter: IcmpLimiter::default(),
             open_ports: setup.open_ports,
             rng,
+            sets: RefCell::new(sets),
             backlog: VecDeque::new(),
             knobs: Knobs::default(),
             effects: Effects::default(),
@@ -189,9 +198,13 @@ impl Engine {
     /// Makes a change, all or nothing.
     pub fn apply(&mut self, now: &Now, change: Change) -> Result<(), Refused> {
         match change {
-            Change::Rules(rules) => self.put_rules(rules, now),
+            Change::Rules(rules) => {
+                self.find_sets(&rules)?;
+                self.put_rules(rules, now);
+            }
             Change::Table(family, table) => {
                 let rules = self.live[index(family)].compiled().with_table(table).map_err(Refused::Rules)?;
+                self.find_sets(&rules)?;
                 self.put_rules(Arc::new(rules), now);
             }
             Change::ZeroCounters(family, table) => self.live[index(family)].zero(table),
@@ -207,11 +220,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Rules name only sets that exist.
+    fn find_sets(&self, rules: &Compiled) -> Result<(), Refused> {
+        rules.check_sets(&self.sets.borrow()).map_err(Refused::Rules)
+    }
+
     fn put_rules(&mut self, rules: Arc<Compiled>, now: &Now) {
         let family = index(rules.family);
         self.needs[family] = rules.needs();
         self.plans[family] = plan(&rules);
-        self.live[family].replace(rules, now);
+        self.live[family].replace(rules, self.sets.get_mut(), now);
         self.set_knobs();
     }
 
@@ -392,6 +410,11 @@ impl Engine {
         }
     }
 
+    /// The sets, to be changed between two packets.
+    pub fn sets(&mut self) -> &mut Sets {
+        self.sets.get_mut()
+    }
+
     /// What there is to see.
     pub fn state(&self) -> State<'_> {
         State { engine: self }
@@ -533,6 +556,11 @@ impl<'a> State<'a> {
     /// The host.
     pub fn net(&self) -> &'a Arc<Net> {
         &self.engine.net
+    }
+
+    /// The sets. Not to be held while packets are handled.
+    pub fn sets(&self) -> Ref<'a, Sets> {
+        self.engine.sets.borrow()
     }
 
     /// How many packets were dropped for each reason.

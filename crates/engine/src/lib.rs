@@ -77,6 +77,7 @@ pub mod probe;
 pub mod rng;
 pub mod route;
 pub mod rule;
+pub mod set;
 pub mod setup;
 mod steps;
 pub mod sysctl;

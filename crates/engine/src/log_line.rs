@@ -451,8 +451,9 @@ mod tests {
     });
 
     fn line(packet: &Packet, hook: Hook, prefix: &str, flags: LogFlags) -> String {
-        let (conns, now, rng) = (Conns::default(), Now::default(), Rng::new(1));
-        let ground = Ground { hook, table: TableId::Filter, now: &now, net: &NET, memories: &[], rng: &rng };
+        let (conns, now, rng, sets) = (Conns::default(), Now::default(), Rng::new(1), Default::default());
+        let ground =
+            Ground { hook, table: TableId::Filter, now: &now, net: &NET, memories: &[], sets: &sets, rng: &rng };
         log_line(&Look::new(packet, &conns, ground), prefix, flags)
     }
 

@@ -10,12 +10,13 @@ use crate::packet::{LinkType, Origin, Packet, Sender, Template};
 use crate::rng::Rng;
 use crate::route::{AddressType, ReversePath, Route};
 use crate::rule::{MemoryCell, TableId};
+use crate::set::Sets;
 use crate::time::Now;
 use crate::track::{Class, Conn, ConnId, Conns, Status, Tracked, Tuple};
 use hairpin_wire::tcp::Tcp;
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
-use std::cell::{Cell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::sync::Arc;
 
 /// A set of things a rule looked at.
@@ -95,6 +96,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) now: &'a Now,
     pub(crate) net: &'a Net,
     pub(crate) memories: &'a [MemoryCell],
+    pub(crate) sets: &'a RefCell<Sets>,
     pub(crate) rng: &'a Rng,
 }
 
@@ -430,6 +432,12 @@ impl<'a> Look<'a> {
         self.note(Facts::MEMORY);
         let cell = self.ground.memories.get(self.slot.get()? as usize)?;
         RefMut::filter_map(cell.try_borrow_mut().ok()?, |any| any.downcast_mut::<T>()).ok()
+    }
+
+    /// The host's sets, to be asked about this packet or changed by it; None while they are in use.
+    pub fn sets(&self) -> Option<RefMut<'a, Sets>> {
+        self.note(Facts::MEMORY);
+        self.ground.sets.try_borrow_mut().ok()
     }
 
     /// From here on the packet counts as sent to this host on its link. The one thing a match may change, and only `cluster` does:

@@ -34,6 +34,11 @@ impl IfName {
         Some(IfName(u128::from_be_bytes(bytes)))
     }
 
+    /// From [`IfName::bits`].
+    pub(crate) const fn from_bits(bits: u128) -> IfName {
+        IfName(bits)
+    }
+
     /// The bytes as one number, first byte highest; unused bytes are 0.
     pub const fn bits(self) -> u128 {
         self.0

@@ -7,6 +7,7 @@ use crate::net::Net;
 use crate::packet::Packet;
 use crate::rng::Rng;
 use crate::rule::{Match, Memory, MemoryCell, TableId, Target, Verdict};
+use crate::set::{SetId, Sets};
 use crate::time::Now;
 use crate::track::Conns;
 use std::cell::RefCell;
@@ -30,6 +31,8 @@ pub struct Probe {
     pub net: Net,
     /// The connections; none at first.
     pub conns: Conns,
+    /// The sets; none at first.
+    pub sets: RefCell<Sets>,
     /// What targets reported so far.
     pub events: Vec<Event>,
     rng: Rng,
@@ -66,6 +69,7 @@ impl Probe {
             now: Now::default(),
             net: Net::default(),
             conns: Conns::default(),
+            sets: RefCell::default(),
             events: Vec::new(),
             rng: Rng::new(1),
             memories: Vec::new(),
@@ -75,13 +79,15 @@ impl Probe {
 
     /// Makes the memory of a match, as loading a rule does.
     pub fn load(&mut self, extension: Arc<dyn Match>) -> Loaded<dyn Match> {
-        let slot = self.remember(extension.memory(&self.now));
+        let memory = self.places(extension.sets()).unwrap_or_else(|| extension.memory(&self.now));
+        let slot = self.remember(memory);
         Loaded { extension, slot }
     }
 
     /// Makes the memory of a target, as loading a rule does.
     pub fn load_target(&mut self, extension: Arc<dyn Target>) -> Loaded<dyn Target> {
-        let slot = self.remember(extension.memory(&self.now));
+        let memory = self.places(extension.sets()).unwrap_or_else(|| extension.memory(&self.now));
+        let slot = self.remember(memory);
         Loaded { extension, slot }
     }
 
@@ -106,6 +112,7 @@ impl Probe {
             now: &self.now,
             net: &self.net,
             memories: &self.memories,
+            sets: &self.sets,
             rng: &self.rng,
         };
         let mut edit = Edit::new(&mut self.packet, &mut self.conns, ground, &mut effects, loaded.slot);
@@ -121,8 +128,15 @@ impl Probe {
             now: &self.now,
             net: &self.net,
             memories: &self.memories,
+            sets: &self.sets,
             rng: &self.rng,
         }
+    }
+
+    fn places(&mut self, names: &[String]) -> Option<Memory> {
+        let sets = self.sets.get_mut();
+        let ids: Vec<Option<SetId>> = names.iter().map(|name| sets.id(name)).collect();
+        (!ids.is_empty()).then(|| Memory::Own(Box::new(ids)))
     }
 
     fn remember(&mut self, memory: Memory) -> Option<u32> {

@@ -4,9 +4,10 @@
 //! they do not have is looked for in a built-in list of well-known services and protocols, so that a rule file means the same
 //! on a machine without these files.
 
+use hairpin_engine::set::Sets;
 use hairpin_wire::{Addr, Family, proto};
-use hairpin_xt::option::{NameKind, Names, NumberNames};
-use std::collections::HashMap;
+use hairpin_xt::option::{KnownSet, NameKind, Names, NumberNames};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 /// Names from the lists of a system and the built-in ones.
@@ -16,6 +17,7 @@ pub struct SystemNames {
     service_names: HashMap<(u16, u8), String>,
     numbers: HashMap<(Kind, String), u32>,
     names: HashMap<(Kind, u32), String>,
+    sets: BTreeMap<String, Option<Family>>,
     hosts: Option<HostLookup>,
     files: Option<FileLookup>,
 }
@@ -102,6 +104,17 @@ impl SystemNames {
         self
     }
 
+    /// Knows these sets; without, there is none.
+    pub fn with_sets(mut self, sets: &Sets) -> SystemNames {
+        self.set_sets(sets);
+        self
+    }
+
+    /// Knows these sets from now on and no other.
+    pub fn set_sets(&mut self, sets: &Sets) {
+        self.sets = sets.iter().map(|(name, set)| (name.to_owned(), set.options().family)).collect();
+    }
+
     /// Asks this for the addresses of hosts.
     pub fn with_hosts(self, lookup: HostLookup) -> SystemNames {
         SystemNames { hosts: Some(lookup), ..self }
@@ -158,6 +171,10 @@ impl Names for SystemNames {
                 })
             }
         }
+    }
+
+    fn set(&self, name: &str) -> KnownSet {
+        self.sets.get(name).map_or(KnownSet::Missing, |family| KnownSet::Of(*family))
     }
 
     fn hosts(&self, family: Family, name: &str) -> Result<Vec<Addr>, String> {

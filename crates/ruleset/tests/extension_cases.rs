@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{rules_of, run};
+use common::{names_with_set, rules_of, run_with};
 use hairpin_engine::rule::{Compiled, Ruleset, TableId};
 use hairpin_wire::Family;
 use hairpin_xt::{Case, Families, MATCHES, TARGETS};
@@ -166,7 +166,8 @@ fn saved_as(family: Family, name: &str, parts: &Parts<'_>) -> Result<String, Str
 
 fn append(family: Family, table: TableId, chain: &str, rule: &str) -> Result<String, String> {
     let mut ruleset = Ruleset::new(family);
-    run(&mut ruleset, &format!("-t {table} -A {chain} {rule}")).map_err(|e| e.message().to_owned())?;
+    run_with(&names_with_set(), &mut ruleset, &format!("-t {table} -A {chain} {rule}"))
+        .map_err(|e| e.message().to_owned())?;
     let saved = rules_of(&ruleset, table, chain).concat();
     Compiled::new(ruleset).map_err(|e| e.to_string())?;
     Ok(saved)

@@ -10,6 +10,7 @@ mod npt;
 mod opts6;
 mod ports;
 mod rateest;
+mod set_use;
 mod spi;
 #[cfg(test)]
 mod testing;
@@ -154,6 +155,7 @@ extensions! { MATCHES: MatchSpec in matches {
     rpfilter,
     rt,
     sctp,
+    set,
     socket,
     srh,
     state,
@@ -195,6 +197,7 @@ extensions! { TARGETS: TargetSpec in targets {
     reject,
     reject6,
     secmark,
+    set,
     snat,
     snpt,
     synproxy,

@@ -140,8 +140,25 @@ pub trait Names: NumberNames {
     /// The addresses of a host name, without repetition; or why there is none, in the resolver's words.
     fn hosts(&self, family: Family, name: &str) -> Result<Vec<Addr>, String>;
 
+    /// What is known of the set of this name.
+    fn set(&self, name: &str) -> KnownSet {
+        let _ = name;
+        KnownSet::Unchecked
+    }
+
     /// The content of a file that a rule names (`--bytecode-file`, `--u32 file` and the like); or why not.
     fn file(&self, path: &str) -> Result<Vec<u8>, String>;
+}
+
+/// What is known of a set that a rule names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownSet {
+    /// Nothing: whether there is one shows when the rule is loaded.
+    Unchecked,
+    /// There is none.
+    Missing,
+    /// There is one; its addresses are of this family, if it has any.
+    Of(Option<Family>),
 }
 
 /// Names stand for nothing: only numbers are understood.

@@ -1,10 +1,11 @@
 //! A rule set laid out for walking: one flat list of rules per table, chains one after the other, each ended by a hidden rule.
 //! It never changes; engines on several threads can share it.
 
-use super::check::{LoadError, callee, chain_index, check};
+use super::check::{LoadError, LoadRefusal, callee, chain_index, check};
 use super::scan::{Scan, is_all_front};
-use super::{Action, Counter, Header, Match, Needs, Policy, Ruleset, Table, TableId, Target};
+use super::{Action, Counter, Header, Match, Needs, Policy, Refused, Rule, Ruleset, Table, TableId, Target};
 use crate::hook::Hook;
+use crate::set::Sets;
 use hairpin_wire::Family;
 use std::ops::Range;
 use std::sync::Arc;
@@ -60,6 +61,22 @@ impl Compiled {
         self.tables.iter().flatten().fold(Needs::NONE, |all, t| all.union(t.needs))
     }
 
+    /// Whether all sets that the rules name exist.
+    ///
+    /// # Errors
+    /// The first rule whose set does not.
+    pub fn check_sets(&self, sets: &Sets) -> Result<(), LoadError> {
+        let named = self.tables.iter().flatten().flat_map(|t| t.sets.iter().map(move |s| (t, s)));
+        for (table, (name, chain, rule)) in named {
+            if sets.id(name).is_none() {
+                let chain = table.chains.get(*chain as usize).map_or_else(String::new, |c| c.name.to_string());
+                let why = LoadRefusal::Extension(Refused::Missing(format!("Set {name} doesn't exist.")));
+                return Err(LoadError { table: table.source.id, chain, rule: *rule as usize, why });
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn flat(&self, id: TableId) -> Option<&Arc<FlatTable>> {
         self.tables[id as usize].as_ref()
     }
@@ -81,6 +98,8 @@ pub(crate) struct FlatTable {
     /// How many memories its extensions have.
     pub(crate) memories: usize,
     pub(crate) needs: Needs,
+    /// The sets that rules name, each with the chain and the number of the rule.
+    sets: Vec<(String, u32, u32)>,
 }
 
 /// A chain's place in the flat list: its rules, then its hidden end.
@@ -142,6 +161,7 @@ impl FlatTable {
             policy: [None; 5],
             memories: 0,
             needs: Needs::NONE,
+            sets: Vec::new(),
             source: Table { id: source.id, chains: Vec::new() },
         };
         for (n, chain) in source.chains.iter().enumerate() {
@@ -161,6 +181,7 @@ impl FlatTable {
                         FlatAction::Target { target: Arc::clone(target), memory: flat.next_memory() }
                     }
                 };
+                flat.add_sets(rule, n as u32, k as u32 + 1);
                 let header = rule.header.clone();
                 let is_all_front = is_all_front(&header);
                 let number = k as u32 + 1;
@@ -186,6 +207,15 @@ impl FlatTable {
         flat.scan = Scan::new(family, flat.rules.iter().map(|rule| &rule.header));
         flat.source = source;
         Ok(flat)
+    }
+
+    fn add_sets(&mut self, rule: &Rule, chain: u32, number: u32) {
+        let of_target = match &rule.action {
+            Action::Target(target) => target.sets(),
+            _ => &[],
+        };
+        let names = rule.matches.iter().flat_map(|m| m.sets()).chain(of_target);
+        self.sets.extend(names.map(|name| (name.clone(), chain, number)));
     }
 
     fn add_matches(&mut self, matches: &[Arc<dyn Match>]) -> Range<usize> {

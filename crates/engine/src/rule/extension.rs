@@ -47,6 +47,12 @@ pub trait Match: fmt::Debug + Send + Sync {
         Needs::NONE
     }
 
+    /// The sets it asks or changes, by name. They must exist when the rule is loaded and cannot be removed while it is. It then has
+    /// no memory of its own but their places: a `Vec<Option<SetId>>` in this order.
+    fn sets(&self) -> &[String] {
+        &[]
+    }
+
     /// What it remembers between packets, as it is when the rule is loaded.
     fn memory(&self, now: &Now) -> Memory {
         let _ = now;
@@ -89,6 +95,12 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// What must be switched on while a rule with this target is loaded.
     fn needs(&self) -> Needs {
         Needs::NONE
+    }
+
+    /// The sets it asks or changes, by name. They must exist when the rule is loaded and cannot be removed while it is. It then has
+    /// no memory of its own but their places: a `Vec<Option<SetId>>` in this order.
+    fn sets(&self) -> &[String] {
+        &[]
     }
 
     /// What it remembers between packets, as it is when the rule is loaded.

@@ -2,6 +2,7 @@
 
 use super::compiled::{FlatAction, FlatTable};
 use super::{Compiled, Counter, Memory, TableId};
+use crate::set::{SetId, Sets};
 use crate::time::Now;
 use hairpin_wire::Family;
 use std::any::Any;
@@ -59,7 +60,7 @@ impl Live {
 
     /// Puts other rules in force. Tables that both have in common (the same value, not an equal one) keep counters and
     /// memories; the others start with the counters they were loaded with and fresh memories, except those shared by name.
-    pub fn replace(&mut self, new: Arc<Compiled>, now: &Now) {
+    pub fn replace(&mut self, new: Arc<Compiled>, sets: &mut Sets, now: &Now) {
         let old = std::mem::replace(&mut self.compiled, Arc::clone(&new));
         let mut left: Vec<LiveTable> = Vec::new();
         for id in TableId::ALL {
@@ -70,19 +71,22 @@ impl Live {
                 continue;
             }
             // The new one is taken up before the old one is let go, so that what they share by name lives on.
-            let fresh = after.map(|t| self.load(t, now)).unwrap_or_default();
+            let fresh = after.map(|t| self.load(t, sets, now)).unwrap_or_default();
             left.push(std::mem::replace(&mut self.tables[id as usize], fresh));
         }
         for table in left {
-            table.cells.into_iter().flatten().for_each(|cell| self.release(cell));
+            table.cells.into_iter().flatten().for_each(|cell| self.release(cell, sets));
         }
     }
 
-    fn load(&mut self, table: &FlatTable, now: &Now) -> LiveTable {
+    fn load(&mut self, table: &FlatTable, sets: &mut Sets, now: &Now) -> LiveTable {
         let mut live = LiveTable { counters: table.first_counters(), cells: Vec::with_capacity(table.memories) };
-        let mut wanted: Vec<(u32, Memory)> = table.matches.iter().map(|m| (m.memory, m.test.memory(now))).collect();
+        let mut wanted: Vec<(u32, Memory)> =
+            table.matches.iter().map(|m| (m.memory, memory(m.test.sets(), sets, || m.test.memory(now)))).collect();
         wanted.extend(table.rules.iter().filter_map(|r| match &r.action {
-            FlatAction::Target { target, memory } => Some((*memory, target.memory(now))),
+            FlatAction::Target { target, memory: slot } => {
+                Some((*slot, memory(target.sets(), sets, || target.memory(now))))
+            }
             _ => None,
         }));
         live.cells.resize(table.memories, None);
@@ -132,7 +136,7 @@ impl Live {
         cell
     }
 
-    fn release(&mut self, cell: u32) {
+    fn release(&mut self, cell: u32, sets: &mut Sets) {
         let key = self.shared.iter().find(|(_, m)| m.cell == cell).map(|(key, _)| key.clone());
         if let Some(key) = key {
             if let Some(memory) = self.shared.get_mut(&key) {
@@ -143,7 +147,10 @@ impl Live {
             }
             self.shared.remove(&key);
         }
-        self.cells[cell as usize] = RefCell::new(Box::new(()));
+        let gone = std::mem::replace(&mut self.cells[cell as usize], RefCell::new(Box::new(())));
+        if let Ok(ids) = gone.into_inner().downcast::<Vec<Option<SetId>>>() {
+            ids.iter().flatten().for_each(|id| sets.release(*id));
+        }
         self.free.push(cell);
     }
 
@@ -180,4 +187,14 @@ impl Live {
     pub fn zero(&mut self, table: TableId) {
         self.tables[table as usize].counters.fill(Counter::default());
     }
+}
+
+/// The memory of an extension: the places of its sets, or its own.
+fn memory(names: &[String], sets: &mut Sets, own: impl Fn() -> Memory) -> Memory {
+    if names.is_empty() {
+        return own();
+    }
+    let ids: Vec<Option<SetId>> = names.iter().map(|name| sets.id(name)).collect();
+    ids.iter().flatten().for_each(|id| sets.refer(*id));
+    Memory::Own(Box::new(ids))
 }

@@ -10,9 +10,11 @@ use crate::look::{Edit, Effects, Ground, Look, in_device, out_device};
 use crate::net::Net;
 use crate::packet::{LinkType, Packet};
 use crate::rng::Rng;
+use crate::set::Sets;
 use crate::time::Now;
 use crate::track::Conns;
 use hairpin_wire::Family;
+use std::cell::RefCell;
 
 /// The surroundings of a walk.
 pub(crate) struct Walk<'a> {
@@ -22,6 +24,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) now: &'a Now,
     pub(crate) net: &'a Net,
     pub(crate) rng: &'a Rng,
+    pub(crate) sets: &'a RefCell<Sets>,
     /// Where steps are noted, and the batch position they belong to; None when nobody wants to know.
     pub(crate) trace: Option<(&'a mut Output, usize)>,
 }
@@ -38,8 +41,8 @@ pub(crate) fn walk(
     let (Some(mut at), Some(policy)) = (flat.entry(walk.hook), flat.policy(walk.hook)) else {
         return Verdict::Accept;
     };
-    let (table, hook, now, net, rng) = (walk.table, walk.hook, walk.now, walk.net, walk.rng);
-    let ground = Ground { hook, table, now, net, memories: cells, rng };
+    let Walk { table, hook, now, net, rng, sets, .. } = walk;
+    let ground = Ground { hook, table, now, net, memories: cells, sets, rng };
     stack.clear();
     loop {
         // A trace shows every rule that was visited.

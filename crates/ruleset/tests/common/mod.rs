@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use hairpin_engine::rule::{Ruleset, TableId};
+use hairpin_engine::set::{Kind, Options, Sets};
 use hairpin_ruleset::command::{Context, parse};
 use hairpin_ruleset::error::{Refusal, RuleFileError};
 use hairpin_ruleset::names::SystemNames;
@@ -43,8 +44,19 @@ impl Refused {
 
 /// Runs a command line, split as a rule file's lines are, on a rule set.
 pub(crate) fn run(ruleset: &mut Ruleset, line: &str) -> Result<(), Refused> {
-    let names = SystemNames::new();
-    let context = Context { family: ruleset.family, names: &names, table: TableId::Filter, restore: false };
+    run_with(&SystemNames::new(), ruleset, line)
+}
+
+/// Names with the set that cases of extensions name: `both`, of both families.
+pub(crate) fn names_with_set() -> SystemNames {
+    let mut sets = Sets::default();
+    sets.create("both", Kind::ListSet, &Options::default(), false).expect("created");
+    SystemNames::new().with_sets(&sets)
+}
+
+/// [`run`] with these names.
+pub(crate) fn run_with(names: &SystemNames, ruleset: &mut Ruleset, line: &str) -> Result<(), Refused> {
+    let context = Context { family: ruleset.family, names, table: TableId::Filter, restore: false };
     let words = hairpin_ruleset::words::split(line).expect("a test's line is short");
     let command = parse(&context, &words).map_err(|e| Refused::Words(Box::new(e)))?;
     apply(ruleset, &command).map_err(|e| Refused::Table(Box::new(e)))
