@@ -244,7 +244,7 @@ pub struct Set {
 }
 
 impl Set {
-    fn new(kind: Kind, options: &Options, rng: &Rng) -> Result<Set, SetError> {
+    fn new(kind: Kind, options: &Options, secret: u32) -> Result<Set, SetError> {
         let mut options = options.clone();
         options.family = match (kind.has_family(), kind.method()) {
             (false, _) => None,
@@ -258,7 +258,7 @@ impl Set {
                 Body::List(List::new(&options))
             }
             Method::Hash => {
-                complete_hash_options(kind, &mut options, rng)?;
+                complete_hash_options(kind, &mut options, secret)?;
                 Body::Hash(Hash::new(kind, &options))
             }
         };
@@ -369,7 +369,7 @@ impl Set {
     }
 }
 
-fn complete_hash_options(kind: Kind, options: &mut Options, rng: &Rng) -> Result<(), SetError> {
+fn complete_hash_options(kind: Kind, options: &mut Options, secret: u32) -> Result<(), SetError> {
     let bits = options.family.map_or(0, Family::bits);
     if options.markmask == Some(0) {
         return Err(SetError::BadMarkmask);
@@ -392,7 +392,7 @@ fn complete_hash_options(kind: Kind, options: &mut Options, rng: &Rng) -> Result
     options.maxelem = Some(options.maxelem.unwrap_or(65_536));
     let bucketsize = options.bucketsize.unwrap_or(12).clamp(2, 12);
     options.bucketsize = Some(bucketsize + bucketsize % 2);
-    options.initval = Some(options.initval.unwrap_or_else(|| rng.next_u32()));
+    options.initval = Some(options.initval.unwrap_or(secret));
     Ok(())
 }
 
@@ -426,7 +426,9 @@ pub struct Ask {
 pub struct Sets {
     slots: Vec<Option<Slot>>,
     names: BTreeMap<String, SetId>,
-    rng: Rng,
+    seed: u64,
+    /// How many secrets were made from the seed.
+    secrets: u64,
 }
 
 impl Default for Sets {
@@ -438,7 +440,7 @@ impl Default for Sets {
 impl Sets {
     /// None. The secrets of the sets to come are from `seed`.
     pub fn new(seed: u64) -> Sets {
-        Sets { slots: Vec::new(), names: BTreeMap::new(), rng: Rng::new(seed) }
+        Sets { slots: Vec::new(), names: BTreeMap::new(), seed, secrets: 0 }
     }
 
     /// The place of the set of this name.
@@ -487,7 +489,9 @@ impl Sets {
 
     /// Makes a set. With `exist`, one that is there and the same is as good.
     pub fn create(&mut self, name: &str, kind: Kind, options: &Options, exist: bool) -> Result<(), SetError> {
-        let set = Set::new(kind, options, &self.rng)?;
+        self.secrets += 1;
+        let secret = Rng::new(self.seed.wrapping_add(self.secrets)).next_u32();
+        let set = Set::new(kind, options, secret)?;
         if let Some(there) = self.get(name) {
             return if exist && there.is_same(&set) { Ok(()) } else { Err(SetError::SetExists) };
         }
