@@ -914,6 +914,8 @@ fn insert_address(addresses: &mut Vec<IfAddr>, new: &NewAddress) {
         Family::V4 if new.addr.is_loopback(family) => Scope::Host,
         Family::V6 if new.addr.is_loopback(family) => Scope::Host,
         Family::V6 if new.addr.is_link_local(family) => Scope::Link,
+        // fec0::/10 (RFC 3879 gave it up, Linux did not).
+        Family::V6 if new.addr.0 >> 118 == 0xfec0 >> 6 => Scope::Site,
         _ => Scope::Global,
     };
     let same_subnet = |a: &IfAddr| a.family == family && a.prefix == new.prefix && new.addr.in_net(a.addr, mask);

@@ -72,15 +72,20 @@ fn label(addr: Addr) -> u32 {
 
 /// Whether REDIRECT may send a packet for `dst` to `own`: an address with the scope bits of `dst`, if it has any.
 pub(crate) fn redirect_fits(dst: Addr, own: Addr) -> bool {
-    let bits = |addr: Addr| match scope(addr) {
-        _ if addr.is_multicast(Family::V6) => 0,
+    let is_mapped = own.0 >> 32 == 0xffff;
+    !is_mapped && (scope_bits(dst) == 0 || scope_bits(dst) & scope_bits(own) != 0)
+}
+
+/// The scope as a bit, groups' as well; none for the whole network. IPv4-compatible addresses have one of their own.
+fn scope_bits(addr: Addr) -> u8 {
+    match scope(addr) {
+        1 => 1,
         _ if addr.is_loopback(Family::V6) => 1,
         LINK => 2,
         5 => 4,
+        _ if addr.0 >> 32 == 0 && !addr.is_unspecified() => 8,
         _ => 0,
-    };
-    let is_mapped = own.0 >> 32 == 0xffff;
-    !is_mapped && (bits(dst) == 0 || bits(dst) & bits(own) != 0)
+    }
 }
 
 /// Whether the device is in a group: all nodes, all routers where it routes, and the solicited-node groups of its addresses.
