@@ -227,7 +227,7 @@ fn redirect_v6(about: &Packet, route: &Route, host: &mut Host<'_>) -> Option<Pac
     let (net, now) = (host.net, host.now.mono);
     let (sender, dst) = (about.src(), about.dst());
     let device = net.interface(about.meta.iif?)?;
-    let limits = Limits { interval: HZ, ..limits_v6(net, 128) };
+    let limits = Limits { interval: HZ, ..limits_v6(net) };
     // Both ends have a bucket, the same as that of errors to them.
     if !host.limiter.allows_peer(Family::V6, dst, limits, now) {
         return None;
@@ -402,7 +402,7 @@ fn error_v6(about: &Packet, error: IcmpError, length: usize, host: &mut Host<'_>
         return None;
     }
     let limited = about.meta.iif != Some(LO) && is_limited_v6(error.kind, net);
-    if limited && !host.limiter.allows_any(limits_v6(net, 128), host.now.mono) {
+    if limited && !host.limiter.allows_any(limits_v6(net), host.now.mono) {
         return None;
     }
     let mark = reply_mark(about, net);
@@ -464,16 +464,15 @@ fn is_limited_v6(kind: u8, net: &Net) -> bool {
     word >> (kind & 127) & 1 != 0
 }
 
-/// The wider the network that a peer is in, the more it is told: the interval is halved for each 32 bits.
-fn limits_v6(net: &Net, prefix_len: u8) -> Limits {
-    let shift = (128 - u32::from(prefix_len.min(128))) >> 5;
-    Limits { interval: jiffies(net.sysctl.ipv6.icmp_ratelimit) >> shift, ..limits_v4(net) }
+/// Each peer has its own bucket, whatever the width of the network that it is in.
+fn limits_v6(net: &Net) -> Limits {
+    Limits { interval: jiffies(net.sysctl.ipv6.icmp_ratelimit), ..limits_v4(net) }
 }
 
 fn pays_v6(key: &OutputKey, peer: Addr, host: &mut Host<'_>) -> bool {
     let way = Way::to(key, host.net);
     let Some(device) = way.device else { return false };
-    let limits = limits_v6(host.net, way.prefix_len);
+    let limits = limits_v6(host.net);
     let pays = device == LO || host.limiter.allows_peer(Family::V6, peer, limits, host.now.mono);
     if pays {
         host.limiter.take_any(host.rng);
@@ -484,7 +483,6 @@ fn pays_v6(key: &OutputKey, peer: Addr, host: &mut Host<'_>) -> bool {
 /// What of an IPv6 route does not show in [`Route`].
 struct Way {
     device: Option<IfIndex>,
-    prefix_len: u8,
     prefsrc: Option<Addr>,
     is_anycast: bool,
 }
@@ -507,12 +505,11 @@ impl Way {
                 let names_net = route.prefix == key.dst && route.prefix_len < 127 && found.hop.gateway.is_none();
                 Way {
                     device: Some(if local { LO } else { found.hop.dev }),
-                    prefix_len: route.prefix_len,
                     prefsrc: route.prefsrc,
                     is_anycast: route.kind == RouteType::Anycast || names_net,
                 }
             }
-            Err(_) => Way { device: None, prefix_len: 128, prefsrc: None, is_anycast: false },
+            Err(_) => Way { device: None, prefsrc: None, is_anycast: false },
         }
     }
 }
@@ -533,7 +530,7 @@ fn echo_reply_v6(request: &Packet, host: &mut Host<'_>) -> Option<Packet> {
         OutputKey { src: own, mark, oif, any_source: true, protocol: proto::ICMPV6, ..OutputKey::to(Family::V6, dst) };
     let route = net.route_output(&key).ok()?;
     let limited = request.meta.iif != Some(LO) && is_limited_v6(icmp6::ECHO_REPLY, net);
-    if limited && !(host.limiter.allows_any(limits_v6(net, 128), host.now.mono) && pays_v6(&key, dst, host)) {
+    if limited && !(host.limiter.allows_any(limits_v6(net), host.now.mono) && pays_v6(&key, dst, host)) {
         return None;
     }
     let src = own.or(route.prefsrc)?;
@@ -857,7 +854,7 @@ mod tests {
         let closed = received(&bytes);
         let mut a = Answerer::new(net());
         assert_eq!(count(&mut a, &|host| icmp_error(&closed, IcmpError::port_unreachable(Family::V6), host)), 6);
-        a.now.mono.0 += 24_000_000;
+        a.now.mono.0 += 100_000_000;
         assert_eq!(count(&mut a, &|host| icmp_error(&closed, IcmpError::port_unreachable(Family::V6), host)), 1);
         assert_eq!(count(&mut a, &|host| icmp_error(&closed, IcmpError::too_big(Family::V6, 1280), host)), 12);
     }
