@@ -152,11 +152,16 @@ pub(crate) fn translate_error(conn: &Conn, class: Class, side: Manip, packet: &m
         Family::V4 => checksum::checksum(bytes),
         Family::V6 => checksum::transport(family, src, dst, protocol, bytes),
     };
-    let known = packet.is_checksum_known(side == Manip::Dst);
-    let error = packet.l4_mut();
-    if error.len() < 8 || !known && sum(error, src, dst) != 0 {
+    if packet.l4().len() < 8 {
         return Err(DropReason::NatFailed);
     }
+    if !packet.is_checksum_known(side == Manip::Dst) {
+        if sum(packet.l4(), src, dst) != 0 {
+            return Err(DropReason::NatFailed);
+        }
+        packet.meta.checksum_seen = Some(packet.sum_to_keep());
+    }
+    let error = packet.l4_mut();
     let redirect = match family {
         Family::V4 => hairpin_wire::icmp4::REDIRECT,
         Family::V6 => hairpin_wire::icmp6::REDIRECT,
