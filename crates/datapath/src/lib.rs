@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `packet.rs` | AF_PACKET, for any Ethernet device |
 //! | `tap.rs` | TAP and TUN devices, made here |
+//! | `xdp.rs` | AF_XDP, past the kernel's stack |
 //! | `memory.rs` | two ends in memory, for tests |
 //! | `quiet.rs` | keeps the kernel from answering on a device that is ours |
 //! | `netlink.rs` | what the kernel knows of its devices: flags, addresses, routes |
@@ -12,7 +13,6 @@
 //!
 //! A datapath is one file and one type that implements [`Datapath`].
 
-#[allow(dead_code)]
 mod bpf;
 pub mod memory;
 pub mod netlink;
@@ -21,6 +21,7 @@ pub mod quiet;
 pub mod sys;
 pub mod tap;
 mod vnet;
+pub mod xdp;
 
 use hairpin_engine::packet::Offload;
 use std::io;

@@ -308,3 +308,20 @@ pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
     let own = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     own >= (major, minor)
 }
+
+/// The name of a device's driver.
+pub(crate) fn driver_of(name: &str) -> Option<String> {
+    const ETHTOOL_GDRVINFO: u32 = 3;
+    #[repr(C)]
+    struct DriverInfo {
+        command: u32,
+        driver: [u8; 32],
+        rest: [u8; 160],
+    }
+    let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
+    let mut request = request_for(name).ok()?;
+    request.ifr_ifru.ifru_data = (&raw mut info).cast();
+    device_ioctl(libc::SIOCETHTOOL, &mut request).ok()?;
+    let end = info.driver.iter().position(|byte| *byte == 0)?;
+    Some(String::from_utf8_lossy(&info.driver[..end]).into_owned())
+}

@@ -1,8 +1,9 @@
 //! Opening the devices of a host file.
 
-use crate::host_file::{DatapathKind, HostFile, LiveInterface};
+use crate::host_file::{DatapathKind, HostFile, LiveInterface, XdpMode};
 use hairpin_datapath::packet::PacketSocket;
 use hairpin_datapath::tap::{Kind, Tap};
+use hairpin_datapath::xdp::{Mode, Xdp};
 use hairpin_datapath::{Datapath, sys};
 use hairpin_engine::net::{IfIndex, LinkKind};
 use hairpin_engine::setup::{NewInterface, Setup};
@@ -130,6 +131,14 @@ fn add_link_local(interface: &mut NewInterface) {
     interface.addresses.push(local);
 }
 
+const fn mode(mode: XdpMode) -> Mode {
+    match mode {
+        XdpMode::Auto => Mode::Auto,
+        XdpMode::Native => Mode::Native,
+        XdpMode::Generic => Mode::Generic,
+    }
+}
+
 /// Opens every device that the file gives a datapath. `file` is [`complete`].
 pub fn open(file: &HostFile) -> Result<Vec<Device>, DeviceError> {
     let mut devices = Vec::new();
@@ -142,9 +151,7 @@ pub fn open(file: &HostFile) -> Result<Vec<Device>, DeviceError> {
             DatapathKind::Packet => PacketSocket::open(name).map(|socket| Box::new(socket) as _),
             DatapathKind::Tap => Tap::create(name, Kind::Tap, netns, interface.mtu).map(|tap| Box::new(tap) as _),
             DatapathKind::Tun => Tap::create(name, Kind::Tun, netns, interface.mtu).map(|tun| Box::new(tun) as _),
-            DatapathKind::Xdp => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, "AF_XDP is not there yet; use \"packet\""))
-            }
+            DatapathKind::Xdp => Xdp::open(name, mode(live.xdp)).map(|xdp| Box::new(xdp) as _),
         };
         let datapath = opened.map_err(|error| DeviceError { device: name.clone(), error })?;
         devices.push(Device {

@@ -609,7 +609,11 @@ impl Gateway {
 fn load(engine: &mut Engine, dev: IfIndex, received: Received<'_>, packet: &mut Packet) -> bool {
     match received.bytes {
         Bytes::Own(bytes) => engine.take_frame(dev, bytes, received.offload, packet).is_ok(),
-        Bytes::Shared(bytes) => engine.read_frame(dev, bytes, packet).is_ok(),
+        Bytes::Shared(bytes) => {
+            let read = engine.read_frame(dev, bytes, packet);
+            packet.meta.offload = received.offload;
+            read.is_ok()
+        }
     }
 }
 
