@@ -1,5 +1,6 @@
 //! Chores of the workspace: `cargo xtask COMMAND`.
 
+mod extensions;
 mod oracle;
 
 use std::process::ExitCode;
@@ -9,13 +10,15 @@ use lexopt::Arg::{Long, Short, Value};
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
-  oracle    hold hairpin against the running Linux kernel (`cargo xtask oracle --help`)
+  extensions  hold the extensions' language against the real iptables (`cargo xtask extensions --help`)
+  oracle      hold hairpin against the running Linux kernel (`cargo xtask oracle --help`)
 ";
 
 fn main() -> ExitCode {
     let mut args = lexopt::Parser::from_env();
     let result = match args.next() {
         Ok(Some(Value(command))) if command == "oracle" => oracle::main(&mut args),
+        Ok(Some(Value(command))) if command == "extensions" => extensions::main(&mut args),
         Ok(Some(Long("help") | Short('h'))) => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
