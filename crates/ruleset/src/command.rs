@@ -745,10 +745,10 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         used.places.push((from, to));
         used.protocol = protocol;
         if again {
-            return Err(self.refuse(format!("{name}: option \"--{}\" can only be used once.", found.name)));
+            return Err(self.refuse(format!("{name}: option \"--{}\" can only be used once.\n", found.name)));
         }
         if inverted && !option.invertible {
-            return Err(self.refuse(format!("{name}: option \"--{}\" cannot be inverted.", found.name)));
+            return Err(self.refuse(format!("{name}: option \"--{}\" cannot be inverted.\n", found.name)));
         }
         Ok(())
     }
@@ -1033,18 +1033,18 @@ fn check_options(used: &Use) -> Result<(), SyntaxError> {
         let name = option.name;
         if !has(name) {
             if option.required {
-                return Err(SyntaxError::parameter(format!("{extension}: option \"--{name}\" must be specified")));
+                return Err(SyntaxError::parameter(format!("{extension}: option \"--{name}\" must be specified\n")));
             }
             continue;
         }
         for other in options.iter().filter(|other| other.name != name) {
             if option.needs.contains(&other.name) && !has(other.name) {
-                let message = format!("{extension}: option \"--{name}\" also requires \"--{}\".", other.name);
+                let message = format!("{extension}: option \"--{name}\" also requires \"--{}\".\n", other.name);
                 return Err(SyntaxError::parameter(message).at(format!("--{name}")));
             }
             if option.excludes.contains(&other.name) && has(other.name) {
                 let message =
-                    format!("{extension}: option \"--{name}\" cannot be used together with \"--{}\".", other.name);
+                    format!("{extension}: option \"--{name}\" cannot be used together with \"--{}\".\n", other.name);
                 return Err(SyntaxError::parameter(message).at(format!("--{}", other.name)));
             }
         }

@@ -177,6 +177,10 @@ impl Names for SystemNames {
         self.sets.get(name).map_or(KnownSet::Missing, |family| KnownSet::Of(*family))
     }
 
+    fn has_list(&self, kind: NameKind) -> bool {
+        Kind::of(kind).is_some_and(|kind| self.names.keys().any(|(k, _)| *k == kind))
+    }
+
     fn hosts(&self, family: Family, name: &str) -> Result<Vec<Addr>, String> {
         match &self.hosts {
             Some(lookup) => lookup(family, name),

@@ -60,6 +60,16 @@ impl Numbers {
         (self.from..=self.to).contains(&number) != self.inverted
     }
 
+    /// Prints `NAME[s]:[!]a[:b]`, and nothing for every number.
+    pub(crate) fn list(self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        let not = if self.inverted { "!" } else { "" };
+        match self {
+            Numbers::ALL => Ok(()),
+            Numbers { from, to, .. } if from == to => write!(f, "{name}:{not}{from}"),
+            Numbers { from, to, .. } => write!(f, "{name}s:{not}{from}:{to}"),
+        }
+    }
+
     /// Prints ` [!] --NAME a[:b]`, and nothing for every number.
     pub(crate) fn save(self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
         if self == Numbers::ALL {
@@ -89,6 +99,14 @@ impl Number {
     /// The number when it was given and not inverted.
     pub(crate) fn plain(self) -> Option<u32> {
         self.0.and_then(|(number, inverted)| (!inverted).then_some(number))
+    }
+
+    /// Prints `NAME:[!]n`.
+    pub(crate) fn list(self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        match self.0 {
+            Some((number, inverted)) => write!(f, "{name}:{}{number}", if inverted { "!" } else { "" }),
+            None => Ok(()),
+        }
     }
 
     /// Prints ` [!] --NAME n`.

@@ -113,11 +113,10 @@ pub(crate) fn save_ports(f: &mut fmt::Formatter<'_>, range: &NatRange) -> fmt::R
     }
 }
 
-/// Writes the switches, each with a space before it.
-pub(crate) fn save_flags(f: &mut fmt::Formatter<'_>, range: &NatRange) -> fmt::Result {
-    let flags =
-        [(range.random, " --random"), (range.random_fully, " --random-fully"), (range.persistent, " --persistent")];
-    flags.iter().filter(|(on, _)| *on).try_for_each(|(_, text)| f.write_str(text))
+/// Writes the switches, each with a space and `dashes` before it.
+pub(crate) fn write_flags(f: &mut fmt::Formatter<'_>, range: &NatRange, dashes: &str) -> fmt::Result {
+    let flags = [(range.random, "random"), (range.random_fully, "random-fully"), (range.persistent, "persistent")];
+    flags.iter().filter(|(on, _)| *on).try_for_each(|(_, text)| write!(f, " {dashes}{text}"))
 }
 
 fn leading_port(text: &str) -> Option<(u16, &str)> {

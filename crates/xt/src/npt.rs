@@ -3,7 +3,7 @@
 use crate::option::{Given, Parsed, SyntaxError};
 use crate::value;
 use hairpin_engine::link::IcmpError;
-use hairpin_engine::rule::{Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Hook, Hooks};
 use hairpin_wire::{Addr, Family, checksum, proto};
 use std::any::Any;
@@ -58,10 +58,7 @@ struct Npt {
 
 /// Makes either direction's.
 pub(crate) fn build(parsed: &Parsed<'_>, side: Side) -> Result<Arc<dyn Target>, SyntaxError> {
-    let get = |name: &str| {
-        let missing = || parsed.error(format_args!("option \"--{name}\" must be specified"));
-        parsed.get(name).ok_or_else(missing).and_then(|given| prefix(parsed, given))
-    };
+    let get = |name: &str| parsed.required(name).and_then(|given| prefix(parsed, given));
     Ok(Arc::new(Npt { side, from: get("src-pfx")?, to: get("dst-pfx")? }))
 }
 
@@ -147,12 +144,12 @@ impl Target for Npt {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (option, prefix) in [("src-pfx", self.from), ("dst-pfx", self.to)] {
-            if !prefix.addr.is_unspecified() {
-                write!(f, " --{option} {}/{}", value::show_addr(Family::V6, prefix.addr), prefix.length)?;
-            }
-        }
-        Ok(())
+        self.write(f, "--")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " {}", self.name())?;
+        self.write(f, "")
     }
 
     fn scope(&self) -> Scope {
@@ -177,5 +174,16 @@ impl Target for Npt {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Npt {
+    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str) -> fmt::Result {
+        for (option, prefix) in [("src-pfx", self.from), ("dst-pfx", self.to)] {
+            if !prefix.addr.is_unspecified() {
+                write!(f, " {dashes}{option} {}/{}", value::show_addr(Family::V6, prefix.addr), prefix.length)?;
+            }
+        }
+        Ok(())
     }
 }

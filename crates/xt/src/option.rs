@@ -29,6 +29,8 @@ pub struct Opt {
     pub excludes: &'static [&'static str],
     /// Options that must be given with it.
     pub needs: &'static [&'static str],
+    /// What is said to whoever gives it.
+    pub notice: &'static str,
 }
 
 impl Opt {
@@ -43,6 +45,7 @@ impl Opt {
         required: false,
         excludes: &[],
         needs: &[],
+        notice: "",
     };
 
     /// An option with a value of one word per placeholder.
@@ -88,6 +91,11 @@ impl Opt {
     /// It needs these to be given too.
     pub const fn needs(self, needs: &'static [&'static str]) -> Opt {
         Opt { needs, ..self }
+    }
+
+    /// Whoever gives it is told this.
+    pub const fn notice(self, notice: &'static str) -> Opt {
+        Opt { notice, ..self }
     }
 }
 
@@ -136,6 +144,12 @@ pub struct Parsed<'a> {
 pub trait Names: NumberNames {
     /// The number of this name.
     fn number(&self, kind: NameKind, name: &str) -> Option<u32>;
+
+    /// Whether there is any list of names of this kind. Only the words of a refusal depend on it.
+    fn has_list(&self, kind: NameKind) -> bool {
+        let _ = kind;
+        false
+    }
 
     /// The addresses of a host name, without repetition; or why there is none, in the resolver's words.
     fn hosts(&self, family: Family, name: &str) -> Result<Vec<Addr>, String>;
@@ -194,6 +208,11 @@ impl Parsed<'_> {
     /// Whether the option of that name was given.
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
+    }
+
+    /// The option of that name, which must be given.
+    pub fn required(&self, name: &str) -> Result<&Given, SyntaxError> {
+        self.get(name).ok_or_else(|| self.error(format_args!("option \"--{name}\" must be specified\n")))
     }
 
     /// The protocol when one was given and not inverted.

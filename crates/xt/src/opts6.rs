@@ -73,11 +73,22 @@ impl Options {
     pub(crate) fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name;
         self.length.save(f, if name == "hbh" { "hbh-len" } else { "dst-len" })?;
+        self.write_options(f, format_args!(" --{name}-opts "))
+    }
+
+    /// Prints what `iptables -L` shows.
+    pub(crate) fn list(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " {}", self.name)?;
+        self.length.list(f, " length")?;
+        self.write_options(f, format_args!(" opts "))
+    }
+
+    fn write_options(&self, f: &mut fmt::Formatter<'_>, before: fmt::Arguments<'_>) -> fmt::Result {
         for (n, (kind, length)) in self.options.iter().enumerate() {
             if n == 0 {
-                write!(f, " --{name}-opts ")?;
+                f.write_fmt(before)?
             } else {
-                f.write_str(",")?;
+                f.write_str(",")?
             }
             write!(f, "{kind}")?;
             if *length != ANY_LENGTH {

@@ -3,6 +3,7 @@
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::value;
 use hairpin_engine::Look;
+use hairpin_engine::rule::Listing;
 use hairpin_wire::Family;
 use hairpin_wire::tcp::Tcp;
 use std::fmt;
@@ -46,6 +47,22 @@ impl Ports {
     /// Whether the port is in the range or, inverted, is not.
     pub(crate) const fn contains(self, port: u16) -> bool {
         (self.min <= port && port <= self.max) != self.inverted
+    }
+
+    /// Prints ` NAME[s]:[!]a[:b]` with the names of services over `protocol`, and nothing for every port.
+    pub(crate) fn list(
+        self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        protocol: u8,
+        listing: &Listing<'_>,
+    ) -> fmt::Result {
+        if self == Ports::ALL {
+            return Ok(());
+        }
+        let not = if self.inverted { "!" } else { "" };
+        let (min, max) = (listing.port(protocol, self.min), listing.port(protocol, self.max));
+        if self.min == self.max { write!(f, " {name}:{not}{min}") } else { write!(f, " {name}s:{not}{min}:{max}") }
     }
 
     /// Prints ` [!] --NAME a[:b]`.

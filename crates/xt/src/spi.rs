@@ -16,6 +16,9 @@ impl Spis {
     /// Every index.
     pub(crate) const ALL: Spis = Spis { min: 0, max: u32::MAX, inverted: false };
 
+    /// Index 0.
+    pub(crate) const ZERO: Spis = Spis { min: 0, max: 0, inverted: false };
+
     /// The value of an option, or every index when it was not given.
     pub(crate) fn parse(parsed: &Parsed<'_>, given: Option<&Given>) -> Result<Spis, SyntaxError> {
         let Some(given) = given else { return Ok(Spis::ALL) };
@@ -26,6 +29,16 @@ impl Spis {
     /// Whether the index is in the range or, inverted, is not.
     pub(crate) const fn contains(self, spi: u32) -> bool {
         (self.min <= spi && spi <= self.max) != self.inverted
+    }
+
+    /// Prints `NAME[s]:[!]a[:b]`, and nothing for every index.
+    pub(crate) fn list(self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        let not = if self.inverted { "!" } else { "" };
+        match self {
+            Spis::ALL => Ok(()),
+            Spis { min, max, .. } if min == max => write!(f, "{name}:{not}{min}"),
+            Spis { min, max, .. } => write!(f, "{name}s:{not}{min}:{max}"),
+        }
     }
 
     /// Prints ` [!] --NAME a[:b]`, and nothing for every index.

@@ -5,6 +5,7 @@
 //! [`Parsed::names`]. Messages are those of iptables 1.8.11.
 
 use crate::option::{Given, NameKind, Parsed, SyntaxError};
+use hairpin_engine::rule::Listing;
 use hairpin_wire::{Addr, Family, Mac, proto};
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -43,7 +44,7 @@ pub fn number_within(text: &str, min: u64, max: u64) -> Option<u64> {
 /// The option's value as a number within `min..=max` (`XTTYPE_UINT8` to `XTTYPE_UINT64`).
 pub fn number(parsed: &Parsed<'_>, given: &Given, min: u64, max: u64) -> Result<u64, SyntaxError> {
     number_within(given.value(), min, max).ok_or_else(|| {
-        let message = format_args!("bad value for option \"--{}\", or out of range ({min}-{max}).", given.name);
+        let message = format_args!("bad value for option \"--{}\", or out of range ({min}-{max}).\n", given.name);
         parsed.error(message).at(given.value())
     })
 }
@@ -94,7 +95,7 @@ pub fn numbers(parsed: &Parsed<'_>, given: &Given, min: u64, max: u64, count: us
     let mut rest = given.value();
     loop {
         if fields.len() == count {
-            let message = format_args!("Too many components for option \"--{name}\" (max: {count})");
+            let message = format_args!("Too many components for option \"--{name}\" (max: {count})\n");
             return Err(parsed.error(message).at(given.value()));
         }
         if rest.is_empty() || rest.starts_with(':') {
@@ -102,7 +103,7 @@ pub fn numbers(parsed: &Parsed<'_>, given: &Given, min: u64, max: u64, count: us
         } else {
             let Some((number, after)) = split_number(rest).filter(|(n, _)| (lowest..=max).contains(n)) else {
                 let message = format_args!(
-                    "bad value for option \"--{name}\" near \"{rest}\", or out of range ({lowest}-{max})."
+                    "bad value for option \"--{name}\" near \"{rest}\", or out of range ({lowest}-{max}).\n"
                 );
                 return Err(parsed.error(message).at(given.value()));
             };
@@ -125,7 +126,7 @@ pub fn numbers(parsed: &Parsed<'_>, given: &Given, min: u64, max: u64, count: us
 pub fn float(parsed: &Parsed<'_>, given: &Given, min: u32, max: u32) -> Result<f64, SyntaxError> {
     let in_range = |v: &f64| min == max || (f64::from(min)..=f64::from(max)).contains(v);
     given.value().trim_start().parse::<f64>().ok().filter(in_range).ok_or_else(|| {
-        let message = format_args!("bad value for option \"--{}\", or out of range ({min}-{max}).", given.name);
+        let message = format_args!("bad value for option \"--{}\", or out of range ({min}-{max}).\n", given.name);
         parsed.error(message).at(given.value())
     })
 }
@@ -134,11 +135,11 @@ pub fn float(parsed: &Parsed<'_>, given: &Given, min: u32, max: u32) -> Result<f
 pub fn string(given: &Given, min: usize, max: usize) -> Result<&str, SyntaxError> {
     let text = given.value();
     if text.len() < min {
-        let message = format!("Argument must have a minimum length of {min} characters");
+        let message = format!("Argument must have a minimum length of {min} characters\n");
         return Err(SyntaxError::parameter(message).at(text));
     }
     if text.len() > max {
-        let message = format!("Argument must have a maximum length of {max} characters");
+        let message = format!("Argument must have a maximum length of {max} characters\n");
         return Err(SyntaxError::parameter(message).at(text));
     }
     Ok(text)
@@ -152,7 +153,7 @@ pub fn cut(text: &str, max: usize) -> &str {
 /// `VALUE[/MASK]` of 32 bits each (`XTTYPE_MARKMASK32`); without a mask all bits count.
 pub fn mark_mask(parsed: &Parsed<'_>, given: &Given) -> Result<(u32, u32), SyntaxError> {
     let (name, text) = (given.name, given.value());
-    let bad = || parsed.error(format_args!("bad integer value for option \"--{name}\", or out of range.")).at(text);
+    let bad = || parsed.error(format_args!("bad integer value for option \"--{name}\", or out of range.\n")).at(text);
     let narrow = |n: u64| u32::try_from(n).map_err(|_| bad());
     let (value, rest) = split_number(text).ok_or_else(bad)?;
     let (mask, rest) = match rest.strip_prefix('/') {
@@ -160,7 +161,7 @@ pub fn mark_mask(parsed: &Parsed<'_>, given: &Given) -> Result<(u32, u32), Synta
         None => (u64::from(u32::MAX), rest),
     };
     if !rest.is_empty() {
-        return Err(parsed.error(format_args!("trailing garbage after value for option \"--{name}\".")).at(text));
+        return Err(parsed.error(format_args!("trailing garbage after value for option \"--{name}\".\n")).at(text));
     }
     Ok((narrow(value)?, narrow(mask)?))
 }
@@ -177,19 +178,24 @@ pub fn named_mask(parsed: &Parsed<'_>, given: &Given, kind: NameKind) -> Result<
             return match mask {
                 Some((mask, "")) => Ok((value, mask)),
                 Some(_) => {
-                    let message = format_args!("trailing garbage after value for option \"--{name}\".");
+                    let message = format_args!("trailing garbage after value for option \"--{name}\".\n");
                     Err(parsed.error(message).at(text))
                 }
                 None => {
-                    let message = format_args!("bad integer value for option \"--{name}\", or out of range.");
+                    let message = format_args!("bad integer value for option \"--{name}\", or out of range.\n");
                     Err(parsed.error(message).at(text))
                 }
             };
         }
         _ => {}
     }
-    let message = format_args!("could not map name {text} to an integer value for option \"--{name}\".");
-    parsed.names.number(kind, text).map(|value| (value, u32::MAX)).ok_or_else(|| parsed.error(message).at(text))
+    parsed.names.number(kind, text).map(|value| (value, u32::MAX)).ok_or_else(|| {
+        let message = match parsed.names.has_list(kind) {
+            true => format!("could not map name {text} to an integer value for option \"--{name}\"."),
+            false => format!("bad integer value for option \"--{name}\", or out of range.\n"),
+        };
+        parsed.error(message).at(text)
+    })
 }
 
 /// A port by number, or by a service's name under the protocol of this number (`xtables_parse_port`).
@@ -225,7 +231,7 @@ pub fn port_range(parsed: &Parsed<'_>, given: &Given) -> Result<(u16, u16), Synt
     let fields: Vec<&str> = text.split(':').collect();
     for (i, field) in fields.iter().enumerate() {
         let Some(place) = range.get_mut(i) else {
-            let message = format_args!("Too many components for option \"--{}\" (max: 2)", given.name);
+            let message = format_args!("Too many components for option \"--{}\" (max: 2)\n", given.name);
             return Err(parsed.error(message).at(text));
         };
         if field.is_empty() {
@@ -233,7 +239,7 @@ pub fn port_range(parsed: &Parsed<'_>, given: &Given) -> Result<(u16, u16), Synt
         }
         let port = any_port(parsed, field)?;
         if port < previous {
-            let message = format!("Port range {previous}-{port} is negative.");
+            let message = format!("Port range {previous}-{port} is negative.\n");
             return Err(SyntaxError::parameter(message).at(text));
         }
         (*place, previous) = (port, port);
@@ -242,9 +248,13 @@ pub fn port_range(parsed: &Parsed<'_>, given: &Given) -> Result<(u16, u16), Synt
     Ok(if fields.len() == 1 { (from, from) } else { (from, to) })
 }
 
+/// A port as the resolver reads it: only decimal, and of larger numbers the lowest 16 bits count.
 fn any_port(parsed: &Parsed<'_>, text: &str) -> Result<u16, SyntaxError> {
-    lookup_port(parsed, text, 0)
-        .ok_or_else(|| SyntaxError::parameter(format!("Port \"{text}\" does not resolve to anything.")).at(text))
+    let digits = text.trim_start().trim_start_matches('+');
+    let number = digits.parse::<u64>().ok().filter(|n| *n as i32 >= 0).map(|n| n as u16);
+    number
+        .or_else(|| lookup_port(parsed, text, 0))
+        .ok_or_else(|| SyntaxError::parameter(format!("Port \"{text}\" does not resolve to anything.\n")).at(text))
 }
 
 fn lookup_port(parsed: &Parsed<'_>, text: &str, protocol: u8) -> Option<u16> {
@@ -355,10 +365,15 @@ fn host_text(parsed: &Parsed<'_>, text: &str) -> Result<Addr, SyntaxError> {
     if let Some(addr) = parse_addr(parsed.family, text) {
         return Ok(addr);
     }
-    let addrs = parsed
-        .names
-        .hosts(parsed.family, text)
-        .map_err(|why| SyntaxError::parameter(format!("getaddrinfo: {why}")).at(text))?;
+    let refuse = |why: &str| SyntaxError::parameter(format!("getaddrinfo: {why}\n")).at(text);
+    let other = match parsed.family {
+        Family::V4 => Family::V6,
+        Family::V6 => Family::V4,
+    };
+    if parse_addr(other, text).is_some() {
+        return Err(refuse("Address family for hostname not supported"));
+    }
+    let addrs = parsed.names.hosts(parsed.family, text).map_err(|why| refuse(&why))?;
     match addrs.as_slice() {
         [addr] => Ok(*addr),
         _ => Err(SyntaxError::parameter(format!("{text} resolves to more than one address")).at(text)),
@@ -385,7 +400,7 @@ fn mask_text(parsed: &Parsed<'_>, given: &Given, text: &str) -> Result<Addr, Syn
     }
     parse_addr(parsed.family, text).ok_or_else(|| {
         let message = format_args!(
-            "bad value for option \"--{}\", neither a valid network mask nor valid CIDR (0-{bits}).",
+            "bad value for option \"--{}\", neither a valid network mask nor valid CIDR (0-{bits}).\n",
             given.name
         );
         parsed.error(message).at(text)
@@ -462,7 +477,7 @@ pub fn syslog_level(given: &Given) -> Result<u8, SyntaxError> {
     let named = SYSLOG_LEVELS.iter().find(|(name, _)| *name == text);
     named
         .map(|(_, level)| *level)
-        .ok_or_else(|| SyntaxError::parameter(format!("log level \"{text}\" unknown")).at(text))
+        .ok_or_else(|| SyntaxError::parameter(format!("log level \"{text}\" unknown\n")).at(text))
 }
 
 /// The names of types of service (RFC 1349).
@@ -666,6 +681,26 @@ pub fn icmp_type(family: Family, text: &str) -> Result<IcmpType, SyntaxError> {
     }
 }
 
+/// Writes a type as `iptables -L` shows it: by its name in the table, or with `-n` and without a name in numbers.
+pub(crate) fn list_icmp(
+    f: &mut fmt::Formatter<'_>,
+    table: &[(&str, IcmpType)],
+    wanted: IcmpType,
+    inverted: bool,
+    numeric: bool,
+) -> fmt::Result {
+    let IcmpType { kind, from, to } = wanted;
+    if let Some((name, _)) = table.iter().find(|(_, known)| *known == wanted && !numeric) {
+        return write!(f, " {}{name}", if inverted { "!" } else { "" });
+    }
+    write!(f, "{}type {kind}", if inverted { " !" } else { "" })?;
+    match (from, to) {
+        (0, 255) => Ok(()),
+        (from, to) if from == to => write!(f, " code {from}"),
+        (from, to) => write!(f, " codes {from}-{to}"),
+    }
+}
+
 /// Bytes from pairs of hexadecimal digits, with blanks allowed between pairs; None for anything else.
 pub fn hex_bytes(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -721,6 +756,39 @@ pub fn save_host_mask(f: &mut dyn fmt::Write, family: Family, addr: Addr, mask: 
         Some(prefix) if prefix == family.bits() => Ok(()),
         Some(prefix) => write!(f, "/{prefix}"),
         None => write!(f, "/{}", show_addr(family, mask)),
+    }
+}
+
+/// Writes an address as `iptables -L` shows it: by its name when names are wanted and it has one.
+pub(crate) fn list_host_mask(
+    f: &mut fmt::Formatter<'_>,
+    family: Family,
+    addr: Addr,
+    mask: Addr,
+    listing: &Listing<'_>,
+) -> fmt::Result {
+    if mask.is_unspecified() && !listing.numeric {
+        return f.write_str("anywhere");
+    }
+    match listing.host(addr) {
+        Some(name) => f.write_str(&name)?,
+        None => write!(f, "{}", show_addr(family, addr))?,
+    }
+    match prefix_of(family, mask) {
+        Some(prefix) if prefix == family.bits() => Ok(()),
+        Some(prefix) => write!(f, "/{prefix}"),
+        None => write!(f, "/{}", show_addr(family, mask)),
+    }
+}
+
+/// Writes what MARK and CONNMARK do, in the shortest of iptables' words for it.
+pub(crate) fn list_mark_change(f: &mut fmt::Formatter<'_>, target: &str, value: u32, mask: u32) -> fmt::Result {
+    match (value, mask) {
+        (0, mask) => write!(f, " {target} and {:#x}", !mask),
+        (value, mask) if value == mask => write!(f, " {target} or {value:#x}"),
+        (value, 0) => write!(f, " {target} xor {value:#x}"),
+        (value, u32::MAX) => write!(f, " {target} set {value:#x}"),
+        (value, mask) => write!(f, " {target} xset {value:#x}/{mask:#x}"),
     }
 }
 

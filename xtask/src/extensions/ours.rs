@@ -99,7 +99,7 @@ fn write_line(
         Action::Return => "RETURN",
         Action::Queue => "QUEUE",
         Action::Jump(name) | Action::Goto(name) => name,
-        Action::Target(target) => target.name(),
+        Action::Target(target) => target.kernel_name(),
     };
     let protocol = match hairpin_xt::value::protocol_name(header.protocol) {
         Some(_) if header.protocol == 0 => "all".to_owned(),
@@ -108,18 +108,12 @@ fn write_line(
         None => header.protocol.to_string(),
     };
     write!(out, "{target:<9} {}{protocol:<4} ", if header.protocol_inverted { "!" } else { " " })?;
-    match family {
-        Family::V4 => write!(
-            out,
-            "{} ",
-            match header.fragment {
-                None => "--",
-                Some(true) => "-f",
-                Some(false) => "!f",
-            }
-        )?,
-        Family::V6 => write!(out, "   ")?,
-    }
+    let fragment = match header.fragment {
+        None => "--",
+        Some(true) => "-f",
+        Some(false) => "!f",
+    };
+    write!(out, "{fragment} ")?;
     if verbose {
         write!(out, " {:<6} {:<6} ", "*", "*")?;
     }

@@ -68,6 +68,11 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// The name after `-j`.
     fn name(&self) -> &'static str;
 
+    /// The name by which the kernel knows it, which `iptables -L` shows.
+    fn kernel_name(&self) -> &'static str {
+        self.name()
+    }
+
     /// Does it, and says what follows.
     fn act(&self, edit: &mut Edit<'_>) -> Verdict;
 

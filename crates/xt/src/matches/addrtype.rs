@@ -6,7 +6,7 @@ use hairpin_engine::hook::Hook;
 use hairpin_engine::Look;
 use hairpin_engine::net::IfIndex;
 use hairpin_engine::route::AddressType;
-use hairpin_engine::rule::{Match, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
 use std::fmt;
@@ -102,15 +102,27 @@ impl Match for AddrType {
         for (name, types) in [("src-type", self.source), ("dst-type", self.destination)] {
             if let Some(types) = types {
                 write!(f, "{} --{name} ", if types.inverted { " !" } else { "" })?;
-                let set = NAMES.iter().enumerate().filter(|(bit, _)| types.bits & 1 << bit != 0);
-                for (n, (_, name)) in set.enumerate() {
-                    write!(f, "{}{name}", if n == 0 { "" } else { "," })?;
-                }
+                types.write(f)?;
             }
         }
         match self.limit {
             Some(Side::In) => f.write_str(" --limit-iface-in"),
             Some(Side::Out) => f.write_str(" --limit-iface-out"),
+            None => Ok(()),
+        }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" ADDRTYPE match")?;
+        for (name, types) in [("src-type", self.source), ("dst-type", self.destination)] {
+            if let Some(types) = types {
+                write!(f, " {name} {}", if types.inverted { "!" } else { "" })?;
+                types.write(f)?;
+            }
+        }
+        match self.limit {
+            Some(Side::In) => f.write_str(" limit-in"),
+            Some(Side::Out) => f.write_str(" limit-out"),
             None => Ok(()),
         }
     }
@@ -141,6 +153,13 @@ impl Match for AddrType {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Types {
+    fn write(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = NAMES.iter().enumerate().filter(|(bit, _)| self.bits & 1 << bit != 0);
+        set.enumerate().try_for_each(|(n, (_, name))| write!(f, "{}{name}", if n == 0 { "" } else { "," }))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::spi::Spis;
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::proto;
 use std::any::Any;
 use std::fmt;
@@ -76,6 +76,15 @@ impl Match for Ah {
             self.length.save(f, "ahlen")?;
         }
         f.write_str(if self.reserved_is_zero { " --ahres" } else { "" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" ah ")?;
+        self.spis.list(f, "spi")?;
+        if self.length.plain() != Some(0) {
+            self.length.list(f, "length")?;
+        }
+        f.write_str(if self.reserved_is_zero { " reserved" } else { "" })
     }
 
     fn as_any(&self) -> &dyn Any {

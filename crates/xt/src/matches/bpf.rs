@@ -5,7 +5,7 @@ use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::net::LinkKind;
 use hairpin_engine::packet::LinkType;
-use hairpin_engine::rule::{Match, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use hairpin_wire::Family;
 use std::any::Any;
 use std::fmt;
@@ -52,7 +52,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     match (parsed.get("bytecode"), parsed.get("object-pinned")) {
         (Some(given), _) => Ok(Arc::new(Bpf(parse(parsed, given.value())?))),
         (None, Some(given)) => {
-            let message = "failed to get bpf object: programs of the kernel cannot be run here, use --bytecode";
+            let message = "failed to get bpf object";
             Err(parsed.error(message).at(given.value()))
         }
         (None, None) => Err(parsed.error("one of --bytecode or --pinned is required")),
@@ -109,6 +109,16 @@ impl Match for Bpf {
             write!(f, ",{code} {if_true} {if_false} {k}")?;
         }
         f.write_str("\"")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str("match bpf ")?;
+        for (n, Instruction { code, if_true, if_false, k }) in self.0.iter().enumerate() {
+            // The front end ends the list with a zero byte.
+            let end = if n + 1 == self.0.len() { '\0' } else { ',' };
+            write!(f, "{code} {if_true} {if_false} {k}{end}")?;
+        }
+        Ok(())
     }
 
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {

@@ -5,7 +5,7 @@ use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::packet::Sender;
-use hairpin_engine::rule::{Match, Place, Refused, Scope};
+use hairpin_engine::rule::{Listing, Match, Place, Refused, Scope};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -66,6 +66,17 @@ impl Match for Cgroup {
         }
         match self.class {
             Some((class, inverted)) => write!(f, "{} --cgroup {class}", if inverted { " !" } else { "" }),
+            None => Ok(()),
+        }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        let not = |inverted: bool| if inverted { " !" } else { "" };
+        if let Some((path, inverted)) = &self.path {
+            write!(f, " cgroup{} {path}", not(*inverted))?;
+        }
+        match self.class {
+            Some((class, inverted)) => write!(f, " cgroup{} {class}", not(inverted)),
             None => Ok(()),
         }
     }

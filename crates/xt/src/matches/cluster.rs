@@ -5,7 +5,7 @@ use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::jhash::jhash2;
 use hairpin_engine::packet::LinkType;
-use hairpin_engine::rule::{Match, Needs, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Needs, Place, Refused};
 use hairpin_engine::track::Conn;
 use hairpin_wire::Family;
 use std::any::Any;
@@ -55,7 +55,7 @@ struct Cluster {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let required = |name: &str| {
-        parsed.get(name).ok_or_else(|| parsed.error(format_args!("option \"--{name}\" must be specified")))
+        parsed.required(name)
     };
     let nodes = value::number(parsed, required("cluster-total-nodes")?, 1, MOST_NODES)? as u32;
     let (mask, inverted) = match (parsed.get("cluster-local-node"), parsed.get("cluster-local-nodemask")) {
@@ -97,6 +97,12 @@ impl Match for Cluster {
         let not = if self.inverted { " !" } else { "" };
         write!(f, "{not} --cluster-local-nodemask {:#010x}", self.mask)?;
         write!(f, " --cluster-total-nodes {} --cluster-hash-seed {:#010x}", self.nodes, self.seed)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        let not = if self.inverted { "!" } else { "" };
+        write!(f, " cluster {not}node_mask={:#010x}", self.mask)?;
+        write!(f, " total_nodes={} hash_seed={:#010x}", self.nodes, self.seed)
     }
 
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {

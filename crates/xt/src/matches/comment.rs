@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -30,9 +30,7 @@ pub static SPEC: MatchSpec = MatchSpec {
 struct Comment(String);
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("comment") else {
-        return Err(parsed.error("option \"--comment\" must be specified"));
-    };
+    let given = parsed.required("comment")?;
     Ok(Arc::new(Comment(value::string(given, 0, MAX_BYTES)?.to_owned())))
 }
 
@@ -48,6 +46,10 @@ impl Match for Comment {
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(" --comment")?;
         value::save_string(f, &self.0)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " /* {} */", self.0)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Needs};
+use hairpin_engine::rule::{Listing, Match, Needs};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ enum Direction {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let required = |name: &str| {
-        parsed.get(name).ok_or_else(|| parsed.error(format_args!("option \"--{name}\" must be specified")))
+        parsed.required(name)
     };
     let given = required("connbytes")?;
     let range = value::number_range(parsed, given, 0, u64::MAX)?;
@@ -111,22 +111,11 @@ impl Match for ConnBytes {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inverted = self.from > self.to;
-        let (from, to) = if inverted { (self.to, self.from) } else { (self.from, self.to) };
-        write!(f, "{} --connbytes {from}", if inverted { " !" } else { "" })?;
-        if to != 0 && to < u64::MAX {
-            write!(f, ":{to}")?;
-        }
-        f.write_str(match self.what {
-            What::Packets => " --connbytes-mode packets",
-            What::Bytes => " --connbytes-mode bytes",
-            What::Average => " --connbytes-mode avgpkt",
-        })?;
-        f.write_str(match self.direction {
-            Direction::Original => " --connbytes-dir original",
-            Direction::Reply => " --connbytes-dir reply",
-            Direction::Both => " --connbytes-dir both",
-        })
+        self.write(f, "--", [" --connbytes-mode ", " --connbytes-dir "])
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        self.write(f, "", [" connbytes mode ", " connbytes direction "])
     }
 
     fn needs(&self) -> Needs {
@@ -135,6 +124,29 @@ impl Match for ConnBytes {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl ConnBytes {
+    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str, [mode, direction]: [&str; 2]) -> fmt::Result {
+        let inverted = self.from > self.to;
+        let (from, to) = if inverted { (self.to, self.from) } else { (self.from, self.to) };
+        write!(f, "{} {dashes}connbytes {from}", if inverted { " !" } else { "" })?;
+        if to != 0 && to < u64::MAX {
+            write!(f, ":{to}")?;
+        }
+        f.write_str(mode)?;
+        f.write_str(match self.what {
+            What::Packets => "packets",
+            What::Bytes => "bytes",
+            What::Average => "avgpkt",
+        })?;
+        f.write_str(direction)?;
+        f.write_str(match self.direction {
+            Direction::Original => "original",
+            Direction::Reply => "reply",
+            Direction::Both => "both",
+        })
     }
 }
 

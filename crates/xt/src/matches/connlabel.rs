@@ -3,7 +3,7 @@
 use crate::option::{Given, NameKind, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Needs, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Needs, Place, Refused};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -37,9 +37,7 @@ struct ConnLabel {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("label") else {
-        return Err(parsed.error("option \"--label\" must be specified"));
-    };
+    let given = parsed.required("label")?;
     let bit = parse_label(parsed, given)?;
     Ok(Arc::new(ConnLabel {
         bit,
@@ -52,7 +50,8 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
 fn parse_label(parsed: &Parsed<'_>, given: &Given) -> Result<u16, SyntaxError> {
     let text = given.value();
     let named = parsed.names.number(NameKind::ConnLabel, text).and_then(|bit| u16::try_from(bit).ok());
-    let number = || value::number_within(text, 0, u64::from(u16::MAX)).map(|bit| bit as u16);
+    // The number goes through an int, of which -1 stands for none, into 16 bits.
+    let number = || value::parse_number(text).filter(|n| *n as u32 != u32::MAX).map(|bit| bit as u16);
     named
         .or_else(number)
         .ok_or_else(|| SyntaxError::parameter(format!("label '{text}' not found or invalid value")).at(text))
@@ -79,6 +78,15 @@ impl Match for ConnLabel {
             None => write!(f, "\"{}\"", self.bit)?,
         }
         f.write_str(if self.set { " --set" } else { "" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " connlabel !" } else { " connlabel" })?;
+        match &self.name {
+            Some(name) => write!(f, " {name}")?,
+            None => write!(f, " {}", self.bit)?,
+        }
+        f.write_str(if self.set { " set" } else { "" })
     }
 
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Memory, Needs};
+use hairpin_engine::rule::{Listing, Match, Memory, Needs};
 use hairpin_engine::time::Now;
 use hairpin_engine::track::{Conn, ProtoState, Status, TcpState, Tuple};
 use hairpin_wire::{Addr, Family};
@@ -90,6 +90,12 @@ impl Match for ConnLimit {
         let length = value::prefix_of(self.family, self.mask).unwrap_or(0);
         write!(f, " {} --connlimit-mask {length}", self.limit)?;
         f.write_str(if self.destination { " --connlimit-daddr" } else { " --connlimit-saddr" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        let (end, sign) = (if self.destination { "dst" } else { "src" }, if self.above { ">" } else { "<=" });
+        let length = value::prefix_of(self.family, self.mask).unwrap_or(0);
+        write!(f, " #conn {end}/{length} {sign} {}", self.limit)
     }
 
     fn needs(&self) -> Needs {

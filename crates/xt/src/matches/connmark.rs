@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Needs};
+use hairpin_engine::rule::{Listing, Match, Needs};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -33,9 +33,7 @@ struct ConnMark {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("mark") else {
-        return Err(parsed.error("option \"--mark\" must be specified"));
-    };
+    let given = parsed.required("mark")?;
     let (value, mask) = value::mark_mask(parsed, given)?;
     Ok(Arc::new(ConnMark { value, mask, inverted: given.inverted }))
 }
@@ -54,6 +52,11 @@ impl Match for ConnMark {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} --mark {:#x}", if self.inverted { " !" } else { "" }, self.value)?;
+        if self.mask != u32::MAX { write!(f, "/{:#x}", self.mask) } else { Ok(()) }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " connmark match {} {:#x}", if self.inverted { "!" } else { "" }, self.value)?;
         if self.mask != u32::MAX { write!(f, "/{:#x}", self.mask) } else { Ok(()) }
     }
 

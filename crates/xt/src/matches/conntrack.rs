@@ -3,7 +3,7 @@
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Needs};
+use hairpin_engine::rule::{Listing, Match, Needs};
 use hairpin_engine::track::{Class, Conn, Direction, Status, Tracked};
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
@@ -232,46 +232,11 @@ impl Match for Conntrack {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(state) = &self.state {
-            write!(f, "{} --ctstate ", state.not())?;
-            save_list(f, STATES, state.value)?;
-        }
-        if let Some(protocol) = &self.protocol {
-            write!(f, "{} --ctproto {}", protocol.not(), protocol.value)?;
-        }
-        for (name, address) in ADDRESSES.iter().zip(&self.addresses) {
-            if let Some(address) = address {
-                write!(f, "{} --{name} ", address.not())?;
-                value::save_host_mask(f, self.family, address.value.0, address.value.1)?;
-            }
-        }
-        for (name, ports) in PORTS.iter().zip(&self.ports) {
-            if let Some(If { value: (from, to), .. }) = ports {
-                write!(f, "{} --{name} {from}", ports.as_ref().map_or("", If::not))?;
-                if from != to {
-                    write!(f, ":{to}")?;
-                }
-            }
-        }
-        if let Some(status) = &self.status {
-            write!(f, "{} --ctstatus ", status.not())?;
-            if status.value == 0 {
-                f.write_str("NONE")?;
-            }
-            save_list(f, STATUSES, status.value)?;
-        }
-        if let Some(expires) = &self.expires {
-            let (from, to) = expires.value;
-            write!(f, "{} --ctexpire {from}", expires.not())?;
-            if from != to {
-                write!(f, ":{to}")?;
-            }
-        }
-        match self.direction {
-            Some(Direction::Original) => f.write_str(" --ctdir ORIGINAL"),
-            Some(Direction::Reply) => f.write_str(" --ctdir REPLY"),
-            None => Ok(()),
-        }
+        self.write(f, "--", None)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        self.write(f, "", Some(listing))
     }
 
     fn needs(&self) -> Needs {
@@ -280,6 +245,54 @@ impl Match for Conntrack {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Conntrack {
+    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str, listing: Option<&Listing<'_>>) -> fmt::Result {
+        if let Some(state) = &self.state {
+            write!(f, "{} {dashes}ctstate ", state.not())?;
+            save_list(f, STATES, state.value)?;
+        }
+        if let Some(protocol) = &self.protocol {
+            write!(f, "{} {dashes}ctproto {}", protocol.not(), protocol.value)?;
+        }
+        for (name, address) in ADDRESSES.iter().zip(&self.addresses) {
+            if let Some(address) = address {
+                write!(f, "{} {dashes}{name} ", address.not())?;
+                match listing {
+                    None => value::save_host_mask(f, self.family, address.value.0, address.value.1)?,
+                    Some(listing) => value::list_host_mask(f, self.family, address.value.0, address.value.1, listing)?,
+                }
+            }
+        }
+        for (name, ports) in PORTS.iter().zip(&self.ports) {
+            if let Some(If { value: (from, to), .. }) = ports {
+                write!(f, "{} {dashes}{name} {from}", ports.as_ref().map_or("", If::not))?;
+                if from != to {
+                    write!(f, ":{to}")?;
+                }
+            }
+        }
+        if let Some(status) = &self.status {
+            write!(f, "{} {dashes}ctstatus ", status.not())?;
+            if status.value == 0 {
+                f.write_str("NONE")?;
+            }
+            save_list(f, STATUSES, status.value)?;
+        }
+        if let Some(expires) = &self.expires {
+            let (from, to) = expires.value;
+            write!(f, "{} {dashes}ctexpire {from}", expires.not())?;
+            if from != to {
+                write!(f, ":{to}")?;
+            }
+        }
+        match self.direction {
+            Some(Direction::Original) => write!(f, " {dashes}ctdir ORIGINAL"),
+            Some(Direction::Reply) => write!(f, " {dashes}ctdir REPLY"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -31,9 +31,7 @@ struct Cpu {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("cpu") else {
-        return Err(parsed.error("option \"--cpu\" must be specified"));
-    };
+    let given = parsed.required("cpu")?;
     Ok(Arc::new(Cpu { number: value::number_u32(parsed, given)?, inverted: given.inverted }))
 }
 
@@ -48,6 +46,10 @@ impl Match for Cpu {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} --cpu {}", if self.inverted { " !" } else { "" }, self.number)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " cpu {}{}", if self.inverted { "! " } else { "" }, self.number)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -4,7 +4,7 @@ use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::ports::{DPORT, Ports, SPORT};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::dccp::{self, kind};
 use hairpin_wire::proto;
 use std::any::Any;
@@ -98,13 +98,24 @@ impl Match for Dccp {
         }
         if let Some((bits, inverted)) = self.types {
             f.write_str(if inverted { " ! --dccp-types " } else { " --dccp-types " })?;
-            let set = TYPES.iter().enumerate().filter(|(bit, _)| bits & 1 << bit != 0);
-            for (n, (_, name)) in set.enumerate() {
-                write!(f, "{}{name}", if n == 0 { "" } else { "," })?;
-            }
+            write_types(f, bits)?;
         }
         match self.option {
             Some((option, inverted)) => write!(f, "{} --dccp-option {option}", if inverted { " !" } else { "" }),
+            None => Ok(()),
+        }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        f.write_str(" dccp")?;
+        self.sport.map_or(Ok(()), |ports| ports.list(f, "spt", proto::DCCP, listing))?;
+        self.dport.map_or(Ok(()), |ports| ports.list(f, "dpt", proto::DCCP, listing))?;
+        if let Some((bits, inverted)) = self.types {
+            f.write_str(if inverted { " ! " } else { " " })?;
+            if listing.numeric { write_numbers(f, bits)? } else { write_types(f, bits)? }
+        }
+        match self.option {
+            Some((option, inverted)) => write!(f, " option={}{option}", if inverted { "!" } else { "" }),
             None => Ok(()),
         }
     }
@@ -116,6 +127,17 @@ impl Match for Dccp {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+fn write_types(f: &mut fmt::Formatter<'_>, bits: u16) -> fmt::Result {
+    let set = TYPES.iter().enumerate().filter(|(bit, _)| bits & 1 << bit != 0);
+    set.enumerate().try_for_each(|(n, (_, name))| write!(f, "{}{name}", if n == 0 { "" } else { "," }))
+}
+
+/// As numbers; the invalid types are all those from 10 on.
+fn write_numbers(f: &mut fmt::Formatter<'_>, bits: u16) -> fmt::Result {
+    let set = (0..16).filter(|number| bits & 1 << INVALID.min(*number) != 0);
+    set.enumerate().try_for_each(|(n, number)| write!(f, "{}{number}", if n == 0 { "" } else { "," }))
 }
 
 /// The option bytes; None when the header's length is wrong or they are not there.

@@ -5,7 +5,7 @@ use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::Look;
 use hairpin_engine::net::Interface;
-use hairpin_engine::rule::{Match, Scope};
+use hairpin_engine::rule::{Listing, Match, Scope};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -70,16 +70,11 @@ impl Match for DevGroup {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (option, group) in [("src-group", &self.source), ("dst-group", &self.destination)] {
-            let Some(group) = group else { continue };
-            write!(f, "{} --{option}", if group.inverted { " !" } else { "" })?;
-            match &group.name {
-                Some(name) => write!(f, " {name}")?,
-                None if group.mask == u32::MAX => write!(f, " {:#x}", group.value)?,
-                None => write!(f, " {:#x}/{:#x}", group.value, group.mask)?,
-            }
-        }
-        Ok(())
+        self.write(f, "--", true)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        self.write(f, "", !listing.numeric)
     }
 
     fn scope(&self) -> Scope {
@@ -93,6 +88,21 @@ impl Match for DevGroup {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl DevGroup {
+    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str, with_names: bool) -> fmt::Result {
+        for (option, group) in [("src-group", &self.source), ("dst-group", &self.destination)] {
+            let Some(group) = group else { continue };
+            write!(f, "{} {dashes}{option}", if group.inverted { " !" } else { "" })?;
+            match &group.name {
+                Some(name) if with_names => write!(f, " {name}")?,
+                _ if group.mask == u32::MAX => write!(f, " {:#x}", group.value)?,
+                _ => write!(f, " {:#x}/{:#x}", group.value, group.mask)?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::ports::tcp_header;
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use hairpin_wire::{proto, tcp};
 use std::any::Any;
 use std::fmt;
@@ -79,6 +79,19 @@ impl Match for Ecn {
         }
         match self.ect {
             Some((ect, inverted)) => write!(f, "{} --ecn-ip-ect {ect}", if inverted { " !" } else { "" }),
+            None => Ok(()),
+        }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" ECN match")?;
+        for (name, flag) in [("ECE", self.ece), ("CWR", self.cwr)] {
+            if let Some(set) = flag {
+                write!(f, " {}{name}", if set { "" } else { "!" })?;
+            }
+        }
+        match self.ect {
+            Some((ect, inverted)) => write!(f, " {}ECT={ect}", if inverted { "!" } else { "" }),
             None => Ok(()),
         }
     }

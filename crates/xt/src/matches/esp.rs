@@ -4,7 +4,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::spi::Spis;
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::{ipsec, proto};
 use std::any::Any;
 use std::fmt;
@@ -53,6 +53,11 @@ impl Match for Esp {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.save(f, "espspi")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" esp")?;
+        self.0.list(f, " spi")
     }
 
     fn scope(&self) -> Scope {

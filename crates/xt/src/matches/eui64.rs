@@ -4,7 +4,7 @@ use crate::option::{Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::hook::{Hook, Hooks};
-use hairpin_engine::rule::{Match, Scope};
+use hairpin_engine::rule::{Listing, Match, Scope};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -43,6 +43,10 @@ impl Match for Eui64 {
 
     fn save(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Ok(())
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str("eui64 ")
     }
 
     fn scope(&self) -> Scope {

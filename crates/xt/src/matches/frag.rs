@@ -4,7 +4,7 @@ use crate::ext6::{Found, Number, Numbers, find};
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::proto;
 use std::any::Any;
 use std::fmt;
@@ -86,6 +86,19 @@ impl Match for Frag {
             (self.first, " --fragfirst"),
             (self.more == Some(true), " --fragmore"),
             (self.more == Some(false), " --fraglast"),
+        ];
+        flags.iter().filter(|(set, _)| *set).try_for_each(|(_, text)| f.write_str(text))
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" frag ")?;
+        self.id.list(f, "id")?;
+        self.length.list(f, " length")?;
+        let flags = [
+            (self.reserved_is_zero, " reserved"),
+            (self.first, " first"),
+            (self.more == Some(true), " more"),
+            (self.more == Some(false), " last"),
         ];
         flags.iter().filter(|(set, _)| *set).try_for_each(|(_, text)| f.write_str(text))
     }

@@ -3,7 +3,7 @@
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Memory, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Memory, Place, Refused};
 use hairpin_engine::time::{HZ, Now};
 use hairpin_wire::{Addr, Family, proto};
 use std::any::Any;
@@ -124,9 +124,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
         (None, Some(given)) => (given, given.inverted),
         (None, None) => return Err(SyntaxError::parameter("You have to specify --hashlimit")),
     };
-    let Some(name) = parsed.get("hashlimit-name") else {
-        return Err(parsed.error("option \"--hashlimit-name\" must be specified"));
-    };
+    let name = parsed.required("hashlimit-name")?;
     let rate = parse_rate(parsed, given)?;
     let number = |name: &str, default: u32| {
         parsed.get(name).map_or(Ok(default), |given| value::number_u32(parsed, given))
@@ -286,38 +284,11 @@ impl Match for HashLimit {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let config = &self.config;
-        f.write_str(if config.above { " --hashlimit-above" } else { " --hashlimit-upto" })?;
-        let usual_expire_ms = if config.bytes {
-            save_bytes(f, config)?
-        } else {
-            let unit_secs = save_rate(f, config.avg)?;
-            write!(f, " --hashlimit-burst {}", config.burst)?;
-            unit_secs * 1000
-        };
-        save_keys(f, config.keys)?;
-        write!(f, " --hashlimit-name {}", self.name)?;
-        let whole = u32::from(self.family.bits());
-        let numbers = [
-            ("htable-size", config.size, 0),
-            ("htable-max", config.max, 0),
-            ("htable-gcinterval", config.gc_interval_ms, DEFAULT_GC_MS),
-            ("htable-expire", config.expire_ms, usual_expire_ms),
-            ("srcmask", u32::from(config.source_length), whole),
-            ("dstmask", u32::from(config.destination_length), whole),
-        ];
-        for (name, number, usual) in numbers {
-            if number != usual {
-                write!(f, " --hashlimit-{name} {number}")?;
-            }
-        }
-        if config.rate_match {
-            f.write_str(" --hashlimit-rate-match")?;
-            if config.interval_secs != 1 {
-                write!(f, " --hashlimit-rate-interval {}", config.interval_secs)?;
-            }
-        }
-        Ok(())
+        self.write(f, SAVED)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        self.write(f, LISTED)
     }
 
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
@@ -361,6 +332,73 @@ impl Match for HashLimit {
     }
 }
 
+/// The words in which saving and listing differ.
+#[derive(Clone, Copy)]
+struct Words {
+    upto: &'static str,
+    above: &'static str,
+    /// Before the name of an option.
+    before: &'static str,
+    between_keys: &'static str,
+    /// Whether the table's name is shown.
+    named: bool,
+    /// Whether a rate to match is that of its whole interval.
+    whole_interval: bool,
+}
+
+const SAVED: Words = Words {
+    upto: " --hashlimit-upto",
+    above: " --hashlimit-above",
+    before: "--hashlimit-",
+    between_keys: ",",
+    named: true,
+    whole_interval: false,
+};
+
+const LISTED: Words =
+    Words { upto: " limit: up to", above: " limit: above", before: "", between_keys: "-", named: false, whole_interval: true };
+
+impl HashLimit {
+    fn write(&self, f: &mut fmt::Formatter<'_>, words: Words) -> fmt::Result {
+        let config = &self.config;
+        let before = words.before;
+        f.write_str(if config.above { words.above } else { words.upto })?;
+        let usual_expire_ms = if config.bytes {
+            save_bytes(f, config, before)?
+        } else {
+            let intervals = if words.whole_interval && config.rate_match { config.interval_secs } else { 1 };
+            let unit_secs = save_rate(f, config.avg.wrapping_mul(u64::from(intervals)))?;
+            write!(f, " {before}burst {}", config.burst)?;
+            unit_secs * 1000
+        };
+        save_keys(f, config.keys, words)?;
+        if words.named {
+            write!(f, " {before}name {}", self.name)?;
+        }
+        let whole = u32::from(self.family.bits());
+        let numbers = [
+            ("htable-size", config.size, 0),
+            ("htable-max", config.max, 0),
+            ("htable-gcinterval", config.gc_interval_ms, DEFAULT_GC_MS),
+            ("htable-expire", config.expire_ms, usual_expire_ms),
+            ("srcmask", u32::from(config.source_length), whole),
+            ("dstmask", u32::from(config.destination_length), whole),
+        ];
+        for (name, number, usual) in numbers {
+            if number != usual {
+                write!(f, " {before}{name} {number}")?;
+            }
+        }
+        if config.rate_match {
+            write!(f, " {before}rate-match")?;
+            if config.interval_secs != 1 {
+                write!(f, " {before}rate-interval {}", config.interval_secs)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The largest unit that shows the rate well enough, by the front end's own rule; returns its seconds.
 fn save_rate(f: &mut fmt::Formatter<'_>, avg: u64) -> Result<u32, fmt::Error> {
     const UNITS: [(&str, u32); 3] = [("hour", 3600), ("min", 60), ("sec", 1)];
@@ -377,7 +415,7 @@ fn save_rate(f: &mut fmt::Formatter<'_>, avg: u64) -> Result<u32, fmt::Error> {
 }
 
 /// Writes rate and burst of byte mode; returns the usual expiry in milliseconds.
-fn save_bytes(f: &mut fmt::Formatter<'_>, config: &Config) -> Result<u32, fmt::Error> {
+fn save_bytes(f: &mut fmt::Formatter<'_>, config: &Config, before: &str) -> Result<u32, fmt::Error> {
     const UNITS: [(u64, &str); 2] = [(1 << 20, "m"), (1 << 10, "k")];
     let rate = cost_to_bytes(config.avg);
     let exact = |(size, _): &(u64, &str)| rate >= *size && bytes_to_cost(rate & !(size - 1)) == config.avg;
@@ -388,21 +426,23 @@ fn save_bytes(f: &mut fmt::Formatter<'_>, config: &Config) -> Result<u32, fmt::E
     }
     let burst = rate.wrapping_mul(config.burst);
     let (size, unit) = UNITS.into_iter().find(|(size, _)| burst >= *size).unwrap_or((1, ""));
-    write!(f, " --hashlimit-burst {}{unit}b", burst / size)?;
+    write!(f, " {before}burst {}{unit}b", burst / size)?;
     Ok(BYTE_BURST_EXPIRE_MS)
 }
 
-fn save_keys(f: &mut fmt::Formatter<'_>, keys: Keys) -> fmt::Result {
+fn save_keys(f: &mut fmt::Formatter<'_>, keys: Keys, words: Words) -> fmt::Result {
     let names = [
         (keys.source, "srcip"),
         (keys.source_port, "srcport"),
         (keys.destination, "dstip"),
         (keys.destination_port, "dstport"),
     ];
-    let mut separator = " --hashlimit-mode ";
-    for (_, name) in names.into_iter().filter(|(used, _)| *used) {
-        write!(f, "{separator}{name}")?;
-        separator = ",";
+    for (n, (_, name)) in names.into_iter().filter(|(used, _)| *used).enumerate() {
+        if n == 0 {
+            write!(f, " {}mode {name}", words.before)?;
+        } else {
+            write!(f, "{}{name}", words.between_keys)?;
+        }
     }
     Ok(())
 }

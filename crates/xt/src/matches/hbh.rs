@@ -4,7 +4,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::opts6::Options;
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::proto;
 use std::any::Any;
 use std::fmt;
@@ -50,6 +50,10 @@ impl Match for Hbh {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.save(f)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        self.0.list(f)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Needs};
+use hairpin_engine::rule::{Listing, Match, Needs};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -31,9 +31,7 @@ struct Helper {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("helper") else {
-        return Err(parsed.error("option \"--helper\" must be specified"));
-    };
+    let given = parsed.required("helper")?;
     Ok(Arc::new(Helper { name: value::string(given, 0, MAX_BYTES)?.to_owned(), inverted: given.inverted }))
 }
 
@@ -53,6 +51,10 @@ impl Match for Helper {
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.inverted { " ! --helper" } else { " --helper" })?;
         value::save_string(f, &self.name)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " helper match {}\"{}\"", if self.inverted { "! " } else { "" }, self.name)
     }
 
     fn needs(&self) -> Needs {

@@ -4,7 +4,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::value::{self, IcmpType};
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::{Family, icmp4, proto};
 use std::any::Any;
 use std::fmt;
@@ -39,9 +39,7 @@ struct Icmp {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("icmp-type") else {
-        return Err(parsed.error("option \"--icmp-type\" must be specified"));
-    };
+    let given = parsed.required("icmp-type")?;
     let kind = value::icmp_type(Family::V4, given.value())?;
     Ok(Arc::new(Icmp { kind, inverted: given.inverted }))
 }
@@ -73,6 +71,11 @@ impl Match for Icmp {
             IcmpType { kind, from: 0, to: 255 } => write!(f, "{kind}"),
             IcmpType { kind, from, .. } => write!(f, "{kind}/{from}"),
         }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        f.write_str(" icmp")?;
+        value::list_icmp(f, value::ICMP_TYPES, self.kind, self.inverted, listing.numeric)
     }
 
     fn scope(&self) -> Scope {

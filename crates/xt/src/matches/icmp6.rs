@@ -4,7 +4,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::value::{self, IcmpType};
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::{Family, icmp6, proto};
 use std::any::Any;
 use std::fmt;
@@ -36,9 +36,7 @@ struct Icmp6 {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("icmpv6-type") else {
-        return Err(parsed.error("option \"--icmpv6-type\" must be specified"));
-    };
+    let given = parsed.required("icmpv6-type")?;
     let kind = value::icmp_type(Family::V6, given.value())?;
     Ok(Arc::new(Icmp6 { kind, inverted: given.inverted }))
 }
@@ -63,6 +61,11 @@ impl Match for Icmp6 {
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} --icmpv6-type {}", if self.inverted { " !" } else { "" }, self.kind.kind)?;
         if (self.kind.from, self.kind.to) == (0, 255) { Ok(()) } else { write!(f, "/{}", self.kind.from) }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        f.write_str(" ipv6-icmp")?;
+        value::list_icmp(f, value::ICMPV6_TYPES, self.kind, self.inverted, listing.numeric)
     }
 
     fn scope(&self) -> Scope {

@@ -4,7 +4,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::spi::Spis;
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -37,7 +37,12 @@ struct IpComp {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    Ok(Arc::new(IpComp { cpi: Spis::parse(parsed, parsed.get("ipcompspi"))?, reserved: parsed.has("compres") }))
+    // Without an index the front end asks for index 0, not for any.
+    let cpi = match parsed.get("ipcompspi") {
+        None => Spis::ZERO,
+        given => Spis::parse(parsed, given)?,
+    };
+    Ok(Arc::new(IpComp { cpi, reserved: parsed.has("compres") }))
 }
 
 impl Match for IpComp {
@@ -58,6 +63,12 @@ impl Match for IpComp {
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.cpi.save(f, "ipcompspi")?;
         f.write_str(if self.reserved { " --compres" } else { "" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" comp ")?;
+        self.cpi.list(f, "spi")?;
+        f.write_str(if self.reserved { " reserved" } else { "" })
     }
 
     fn scope(&self) -> Scope {

@@ -3,7 +3,7 @@
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
 use std::fmt;
@@ -80,6 +80,16 @@ impl Match for IpRange {
             if let Some(Range { from, to, inverted }) = range {
                 let (from, to) = (value::show_addr(self.family, from), value::show_addr(self.family, to));
                 write!(f, "{} --{name} {from}-{to}", if inverted { " !" } else { "" })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        for (name, range) in [("source", self.source), ("destination", self.destination)] {
+            if let Some(Range { from, to, inverted }) = range {
+                let (from, to) = (value::show_addr(self.family, from), value::show_addr(self.family, to));
+                write!(f, " {name} IP range{} {from}-{to}", if inverted { " !" } else { "" })?;
             }
         }
         Ok(())

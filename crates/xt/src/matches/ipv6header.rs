@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::proto;
 use std::any::Any;
 use std::fmt;
@@ -42,9 +42,7 @@ struct Ipv6Header {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("header") else {
-        return Err(parsed.error("option \"--header\" must be specified"));
-    };
+    let given = parsed.required("header")?;
     let headers = given.value().split(',').filter(|word| !word.is_empty()).try_fold(0, |bits, word| {
         let number = value::number_within(word, 0, 255);
         NAMES
@@ -77,16 +75,25 @@ impl Match for Ipv6Header {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.inverted { " ! --header " } else { " --header " })?;
-        let mut separator = "";
-        for (name, ..) in NAMES.iter().filter(|(.., bit)| self.headers & bit != 0) {
-            write!(f, "{separator}{name}")?;
-            separator = ",";
-        }
+        self.write_names(f)?;
         f.write_str(if self.soft { " --soft" } else { "" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " ipv6header flags:!" } else { " ipv6header flags:" })?;
+        if listing.numeric { write!(f, "0x{:02X}", self.headers)? } else { self.write_names(f)? }
+        f.write_str(if self.soft { " soft" } else { "" })
     }
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Ipv6Header {
+    fn write_names(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = NAMES.iter().filter(|(.., bit)| self.headers & bit != 0);
+        set.enumerate().try_for_each(|(n, (name, ..))| write!(f, "{}{name}", if n == 0 { "" } else { "," }))
     }
 }
 

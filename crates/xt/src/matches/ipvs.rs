@@ -3,7 +3,7 @@
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
 use std::fmt;
@@ -108,32 +108,11 @@ impl Match for Ipvs {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let not = |inverted: bool| if inverted { " !" } else { "" };
-        if let Some(inverted) = self.alone {
-            write!(f, "{} --ipvs", not(inverted))?;
-        }
-        if let Some(If { value, inverted }) = &self.protocol {
-            write!(f, "{} --vproto {value}", not(*inverted))?;
-        }
-        if let Some(If { value: (addr, mask), inverted }) = &self.address {
-            write!(f, "{} --vaddr ", not(*inverted))?;
-            value::save_host_mask(f, self.family, *addr, *mask)?;
-        }
-        if let Some(If { value, inverted }) = &self.port {
-            write!(f, "{} --vport {value}", not(*inverted))?;
-        }
-        match self.reply {
-            Some(true) => f.write_str(" --vdir REPLY")?,
-            Some(false) => f.write_str(" --vdir ORIGINAL")?,
-            None => {}
-        }
-        if let Some(If { value, inverted }) = &self.method {
-            write!(f, "{} --vmethod {value}", not(*inverted))?;
-        }
-        match &self.control_port {
-            Some(If { value, inverted }) => write!(f, "{} --vportctl {value}", not(*inverted)),
-            None => Ok(()),
-        }
+        self.write(f, "--", None)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        self.write(f, "", Some(listing))
     }
 
     fn warning(&self) -> Option<String> {
@@ -142,6 +121,40 @@ impl Match for Ipvs {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Ipvs {
+    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str, listing: Option<&Listing<'_>>) -> fmt::Result {
+        let not = |inverted: bool| if inverted { " !" } else { "" };
+        if let Some(inverted) = self.alone {
+            write!(f, "{} {dashes}ipvs", not(inverted))?;
+        }
+        if let Some(If { value, inverted }) = &self.protocol {
+            write!(f, "{} {dashes}vproto {value}", not(*inverted))?;
+        }
+        if let Some(If { value: (addr, mask), inverted }) = &self.address {
+            write!(f, "{} {dashes}vaddr ", not(*inverted))?;
+            match listing {
+                None => value::save_host_mask(f, self.family, *addr, *mask)?,
+                Some(listing) => value::list_host_mask(f, self.family, *addr, *mask, listing)?,
+            }
+        }
+        if let Some(If { value, inverted }) = &self.port {
+            write!(f, "{} {dashes}vport {value}", not(*inverted))?;
+        }
+        match self.reply {
+            Some(true) => write!(f, " {dashes}vdir REPLY")?,
+            Some(false) => write!(f, " {dashes}vdir ORIGINAL")?,
+            None => {}
+        }
+        if let Some(If { value, inverted }) = &self.method {
+            write!(f, "{} {dashes}vmethod {value}", not(*inverted))?;
+        }
+        match &self.control_port {
+            Some(If { value, inverted }) => write!(f, "{} {dashes}vportctl {value}", not(*inverted)),
+            None => Ok(()),
+        }
     }
 }
 

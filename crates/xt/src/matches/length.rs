@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -37,9 +37,7 @@ struct Length {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("length") else {
-        return Err(parsed.error("option \"--length\" must be specified"));
-    };
+    let given = parsed.required("length")?;
     let range = value::number_range(parsed, given, 0, u64::from(u16::MAX))?;
     Ok(Arc::new(Length { min: range.from as u16, max: range.to as u16, inverted: given.inverted }))
 }
@@ -55,6 +53,11 @@ impl Match for Length {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} --length {}", if self.inverted { " !" } else { "" }, self.min)?;
+        if self.min == self.max { Ok(()) } else { write!(f, ":{}", self.max) }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " length {}{}", if self.inverted { "!" } else { "" }, self.min)?;
         if self.min == self.max { Ok(()) } else { write!(f, ":{}", self.max) }
     }
 

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Memory, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Memory, Place, Refused};
 use hairpin_engine::time::{HZ, Now};
 use std::any::Any;
 use std::fmt;
@@ -114,6 +114,12 @@ impl Match for Limit {
         f.write_str(" --limit ")?;
         save_rate(f, self.avg)?;
         if self.burst != DEFAULT_BURST { write!(f, " --limit-burst {}", self.burst) } else { Ok(()) }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" limit: avg ")?;
+        save_rate(f, self.avg)?;
+        write!(f, " burst {}", self.burst)
     }
 
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {

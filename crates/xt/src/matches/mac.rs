@@ -5,7 +5,7 @@ use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::Look;
 use hairpin_engine::net::LinkKind;
-use hairpin_engine::rule::{Match, Scope};
+use hairpin_engine::rule::{Listing, Match, Scope};
 use hairpin_wire::Mac;
 use std::any::Any;
 use std::fmt;
@@ -34,9 +34,7 @@ struct MacSource {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("mac-source") else {
-        return Err(parsed.error("option \"--mac-source\" must be specified"));
-    };
+    let given = parsed.required("mac-source")?;
     Ok(Arc::new(MacSource { mac: value::mac(given)?, inverted: given.inverted }))
 }
 
@@ -58,6 +56,10 @@ impl Match for MacSource {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} --mac-source {}", if self.inverted { " !" } else { "" }, self.mac)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " MAC{} {}", if self.inverted { " !" } else { "" }, self.mac)
     }
 
     fn scope(&self) -> Scope {

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -35,9 +35,7 @@ struct Mark {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("mark") else {
-        return Err(parsed.error("option \"--mark\" must be specified"));
-    };
+    let given = parsed.required("mark")?;
     let (value, mask) = value::mark_mask(parsed, given)?;
     Ok(Arc::new(Mark { value, mask, inverted: given.inverted }))
 }
@@ -53,6 +51,11 @@ impl Match for Mark {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} --mark {:#x}", if self.inverted { " !" } else { "" }, self.value)?;
+        if self.mask != u32::MAX { write!(f, "/{:#x}", self.mask) } else { Ok(()) }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " mark match{} {:#x}", if self.inverted { " !" } else { "" }, self.value)?;
         if self.mask != u32::MAX { write!(f, "/{:#x}", self.mask) } else { Ok(()) }
     }
 

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::proto;
 use std::any::Any;
 use std::fmt;
@@ -86,6 +86,19 @@ impl Match for Mh {
         }
         write!(f, "{} --mh-type {}", if self.inverted { " !" } else { "" }, self.from)?;
         if self.from == self.to { Ok(()) } else { write!(f, ":{}", self.to) }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        f.write_str(" mh")?;
+        if (self.from, self.to, self.inverted) == (0, 255, false) {
+            return Ok(());
+        }
+        let name = |number: u8| match NAMES.iter().find(|(_, n)| *n == number && !listing.numeric) {
+            Some((name, _)) => (*name).to_owned(),
+            None => number.to_string(),
+        };
+        write!(f, " {}{}", if self.inverted { "!" } else { "" }, name(self.from))?;
+        if self.from == self.to { Ok(()) } else { write!(f, ":{}", name(self.to)) }
     }
 
     fn scope(&self) -> Scope {

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use hairpin_wire::proto;
 use std::any::Any;
 use std::fmt;
@@ -38,7 +38,7 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Fails("-p tcp|--ports 5:3", "invalid portrange specified"),
         Case::Fails("-p tcp|--ports 1,,2", "invalid port/service `' specified"),
         Case::Fails("-p tcp|--sports 1 --dports 2", "cannot be used together"),
-        Case::Fails("-p tcp|", "multiport expection an option"),
+        Case::Fails("-p tcp|", "no ports specified"),
         Case::Fails("--ports 1", "multiport needs `-p tcp'"),
         Case::Fails("-p icmp|--ports 1", "multiport only works with TCP, UDP, UDPLITE, SCTP and DCCP"),
         Case::Fails("! -p tcp|--ports 1", "multiport only works with TCP, UDP, UDPLITE, SCTP and DCCP"),
@@ -61,7 +61,7 @@ enum Side {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let Some(given) = parsed.given.first() else {
-        return Err(SyntaxError::parameter("multiport expection an option"));
+        return Err(SyntaxError::parameter("no ports specified"));
     };
     let protocol = protocol(parsed)?;
     let side = match given.option.name {
@@ -135,13 +135,17 @@ impl Match for Multiport {
             Side::Destination => " --dports ",
             Side::Either => " --ports ",
         })?;
-        for (n, (from, to)) in self.ports.iter().enumerate() {
-            write!(f, "{}{from}", if n == 0 { "" } else { "," })?;
-            if from != to {
-                write!(f, ":{to}")?;
-            }
-        }
-        Ok(())
+        self.write_ports(f, |port| port)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        f.write_str(match self.side {
+            Side::Source => " multiport sports ",
+            Side::Destination => " multiport dports ",
+            Side::Either => " multiport ports ",
+        })?;
+        f.write_str(if self.inverted { " !" } else { "" })?;
+        self.write_ports(f, |port| listing.port(listing.protocol, port))
     }
 
     fn check(&self, place: &Place<'_>) -> Result<(), Refused> {
@@ -154,6 +158,18 @@ impl Match for Multiport {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Multiport {
+    fn write_ports<T: fmt::Display>(&self, f: &mut fmt::Formatter<'_>, show: impl Fn(u16) -> T) -> fmt::Result {
+        for (n, (from, to)) in self.ports.iter().enumerate() {
+            write!(f, "{}{}", if n == 0 { "" } else { "," }, show(*from))?;
+            if from != to {
+                write!(f, ":{}", show(*to))?;
+            }
+        }
+        Ok(())
     }
 }
 

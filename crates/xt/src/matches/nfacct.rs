@@ -4,7 +4,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -24,9 +24,7 @@ pub static SPEC: MatchSpec = MatchSpec {
 struct NfAcct(String);
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("nfacct-name") else {
-        return Err(parsed.error("option \"--nfacct-name\" must be specified"));
-    };
+    let given = parsed.required("nfacct-name")?;
     Ok(Arc::new(NfAcct(value::string(given, 1, MAX_NAME)?.to_owned())))
 }
 
@@ -41,6 +39,10 @@ impl Match for NfAcct {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " --nfacct-name {}", self.0)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " nfacct-name  {}", self.0)
     }
 
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {

@@ -5,7 +5,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::hook::{Hook, Hooks};
-use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::proto;
 use std::any::Any;
 use std::fmt;
@@ -40,9 +40,7 @@ struct Osf {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(genre) = parsed.get("genre") else {
-        return Err(parsed.error("option \"--genre\" must be specified"));
-    };
+    let genre = parsed.required("genre")?;
     let level = |name: &str| match parsed.get(name) {
         Some(given) => value::number(parsed, given, 0, 2).map(|n| Some(n as u8)),
         None => Ok(None),
@@ -70,6 +68,10 @@ impl Match for Osf {
             write!(f, " --ttl {ttl}")?;
         }
         self.log.map_or(Ok(()), |log| write!(f, " --log {log}"))
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " OS fingerprint match {}{}", if self.inverted { "! " } else { "" }, self.genre)
     }
 
     fn scope(&self) -> Scope {

@@ -7,7 +7,7 @@ use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::Look;
 use hairpin_engine::packet::{Owner as Process, Sender};
-use hairpin_engine::rule::{Match, Place, Refused, Scope};
+use hairpin_engine::rule::{Listing, Match, Place, Refused, Scope};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -152,6 +152,23 @@ impl Match for Owner {
             value::save_string(f, value)?;
         }
         f.write_str(if self.supplementary { " --suppl-groups" } else { "" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        let not = |inverted: bool| if inverted { " !" } else { "" };
+        if let Some(exists) = self.socket {
+            write!(f, "{} owner socket exists", not(!exists))?;
+        }
+        for (name, kind, range) in [("UID", NameKind::User, self.user), ("GID", NameKind::Group, self.group)] {
+            let Some(Range { from, to, inverted }) = range else { continue };
+            write!(f, "{} owner {name} match ", not(inverted))?;
+            match listing.name(kind, from).filter(|_| from == to) {
+                Some(name) => f.write_str(&name)?,
+                None if from == to => write!(f, "{from}")?,
+                None => write!(f, "{from}-{to}")?,
+            }
+        }
+        f.write_str(if self.supplementary { " incl. suppl. groups" } else { "" })
     }
 
     fn scope(&self) -> Scope {

@@ -2,10 +2,10 @@
 //! br_netfilter: only what is inverted holds.
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, MatchSpec};
 use hairpin_engine::hook::Hook;
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -64,8 +64,12 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
 }
 
 fn parse_port(given: &Given) -> Result<Port, SyntaxError> {
-    value::interface(given.value())?;
-    Ok(Port { name: given.value().to_owned(), inverted: given.inverted })
+    let name = given.value();
+    if name.len() > 15 {
+        let message = format!("interface name `{name}' must be shorter than IFNAMSIZ (15)");
+        return Err(SyntaxError::parameter(message).at(name));
+    }
+    Ok(Port { name: name.to_owned(), inverted: given.inverted })
 }
 
 impl Match for PhysDev {
@@ -84,6 +88,11 @@ impl Match for PhysDev {
         save_switch(f, "physdev-is-out", self.is_out)?;
         save_port(f, "physdev-out", &self.output)?;
         save_switch(f, "physdev-is-bridged", self.is_bridged)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" PHYSDEV match")?;
+        self.save(f)
     }
 
     fn check(&self, place: &Place<'_>) -> Result<(), Refused> {

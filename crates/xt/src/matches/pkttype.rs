@@ -4,7 +4,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::packet::LinkType;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -36,9 +36,7 @@ struct PktType {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("pkt-type") else {
-        return Err(parsed.error("option \"--pkt-type\" must be specified"));
-    };
+    let given = parsed.required("pkt-type")?;
     let word = given.value();
     match NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)) {
         Some((_, kind)) => Ok(Arc::new(PktType { kind: *kind, inverted: given.inverted })),
@@ -58,6 +56,11 @@ impl Match for PktType {
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = NAMES.iter().find(|(_, kind)| *kind == self.kind).map_or("unicast", |(name, _)| name);
         write!(f, "{} --pkt-type {name}", if self.inverted { " !" } else { "" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        let name = NAMES.iter().find(|(_, kind)| *kind == self.kind).map_or("unicast", |(name, _)| name);
+        write!(f, " PKTTYPE {} {name}", if self.inverted { "!=" } else { "=" })
     }
 
     fn as_any(&self) -> &dyn Any {

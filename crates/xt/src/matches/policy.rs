@@ -4,7 +4,7 @@ use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::hook::Hook;
-use hairpin_engine::rule::{Match, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use hairpin_wire::{Addr, Family, proto};
 use std::any::Any;
 use std::fmt;
@@ -181,14 +181,11 @@ impl Match for Policy {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.incoming { " --dir in" } else { " --dir out" })?;
-        f.write_str(if self.none { " --pol none" } else { " --pol ipsec" })?;
-        f.write_str(if self.strict { " --strict" } else { "" })?;
-        for (n, element) in self.elements.iter().enumerate() {
-            f.write_str(if n == 0 { "" } else { " --next" })?;
-            element.save(f, self.family)?;
-        }
-        Ok(())
+        self.write(f, Style { dashes: "--", numeric: false })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        self.write(f, Style { dashes: "", numeric: listing.numeric })
     }
 
     fn check(&self, place: &Place<'_>) -> Result<(), Refused> {
@@ -212,6 +209,37 @@ impl Match for Policy {
     }
 }
 
+/// How saving and listing differ.
+#[derive(Clone, Copy)]
+struct Style {
+    /// Before each word; listing has none.
+    dashes: &'static str,
+    /// Protocols as numbers.
+    numeric: bool,
+}
+
+impl Policy {
+    fn write(&self, f: &mut fmt::Formatter<'_>, style: Style) -> fmt::Result {
+        let Style { dashes, .. } = style;
+        let saving = !dashes.is_empty();
+        f.write_str(if saving { "" } else { " policy match" })?;
+        write!(f, " {dashes}dir {}", if self.incoming { "in" } else { "out" })?;
+        write!(f, " {dashes}pol {}", if self.none { "none" } else { "ipsec" })?;
+        if self.strict {
+            write!(f, " {dashes}strict")?;
+        }
+        for (n, element) in self.elements.iter().enumerate() {
+            if saving {
+                f.write_str(if n == 0 { "" } else { " --next" })?;
+            } else if self.strict {
+                write!(f, " [{n}]")?;
+            }
+            element.write(f, self.family, style)?;
+        }
+        Ok(())
+    }
+}
+
 impl Element {
     fn is_empty(&self) -> bool {
         self.reqid.is_none()
@@ -222,27 +250,28 @@ impl Element {
             && self.destination.is_none()
     }
 
-    fn save(&self, f: &mut fmt::Formatter<'_>, family: Family) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, family: Family, Style { dashes, numeric }: Style) -> fmt::Result {
         if let Some(reqid) = &self.reqid {
-            write!(f, "{} --reqid {}", reqid.not(), reqid.value)?;
+            write!(f, "{} {dashes}reqid {}", reqid.not(), reqid.value)?;
         }
         if let Some(spi) = &self.spi {
-            write!(f, "{} --spi {:#x}", spi.not(), spi.value)?;
+            write!(f, "{} {dashes}spi {:#x}", spi.not(), spi.value)?;
         }
         if let Some(protocol) = &self.protocol {
-            let name = match protocol.value {
-                proto::AH => "ah",
-                proto::ESP => "esp",
-                _ => "ipcomp",
-            };
-            write!(f, "{} --proto {name}", protocol.not())?;
+            write!(f, "{} {dashes}proto ", protocol.not())?;
+            match protocol.value {
+                number if numeric => write!(f, "{number}")?,
+                proto::AH => f.write_str("ah")?,
+                proto::ESP => f.write_str("esp")?,
+                _ => f.write_str("ipcomp")?,
+            }
         }
         if let Some(tunnel) = &self.tunnel {
-            write!(f, "{} --mode {}", tunnel.not(), if tunnel.value { "tunnel" } else { "transport" })?;
+            write!(f, "{} {dashes}mode {}", tunnel.not(), if tunnel.value { "tunnel" } else { "transport" })?;
         }
         for (name, end) in [("tunnel-dst", &self.destination), ("tunnel-src", &self.source)] {
             if let Some(end) = end {
-                write!(f, "{} --{name} ", end.not())?;
+                write!(f, "{} {dashes}{name} ", end.not())?;
                 value::save_host_mask(f, family, end.value.0, end.value.1)?;
             }
         }

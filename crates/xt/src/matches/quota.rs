@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Memory};
+use hairpin_engine::rule::{Listing, Match, Memory};
 use hairpin_engine::time::Now;
 use std::any::Any;
 use std::fmt;
@@ -37,9 +37,7 @@ struct Quota {
 struct Left(u64);
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("quota") else {
-        return Err(parsed.error("option \"--quota\" must be specified"));
-    };
+    let given = parsed.required("quota")?;
     Ok(Arc::new(Quota { bytes: value::number_u64(parsed, given)?, inverted: given.inverted }))
 }
 
@@ -65,6 +63,10 @@ impl Match for Quota {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} --quota {}", if self.inverted { " !" } else { "" }, self.bytes)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " quota: {} bytes", self.bytes)
     }
 
     fn memory(&self, _now: &Now) -> Memory {

@@ -3,7 +3,7 @@
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::rateest::{Estimators, NAME_MAX, Rate};
 use crate::{Case, Families, MatchSpec, value};
-use hairpin_engine::rule::{Match, Memory, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Memory, Place, Refused};
 use hairpin_engine::{Look, Now};
 use std::any::Any;
 use std::cmp::Ordering;
@@ -150,14 +150,15 @@ fn save_bytes(f: &mut fmt::Formatter<'_>, bytes: u32) -> fmt::Result {
 }
 
 impl RateEst {
-    fn save_mode(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_mode(&self, f: &mut fmt::Formatter<'_>, dashes: &str) -> fmt::Result {
         f.write_str(if self.inverted { " !" } else { "" })?;
-        f.write_str(match self.mode {
-            Some(Ordering::Less) => " --rateest-lt",
-            Some(Ordering::Greater) => " --rateest-gt",
-            Some(Ordering::Equal) => " --rateest-eq",
-            None => "",
-        })
+        let word = match self.mode {
+            Some(Ordering::Less) => "lt",
+            Some(Ordering::Greater) => "gt",
+            Some(Ordering::Equal) => "eq",
+            None => return Ok(()),
+        };
+        write!(f, " {dashes}rateest-{word}")
     }
 
     /// What is compared: the rate, or what it leaves of another.
@@ -188,36 +189,12 @@ impl Match for RateEst {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, second] = self.rates;
-        let digit = if self.delta { "2" } else { "" };
-        let with_rate = self.delta || self.second.is_none();
-        f.write_str(if self.delta { " --rateest-delta" } else { "" })?;
-        write!(f, " --rateest{} {}", if self.second.is_some() { "1" } else { "" }, self.first)?;
-        if self.by_bytes {
-            if self.delta {
-                f.write_str(" --rateest-bps1")?;
-                save_bytes(f, first.bytes)?;
-            }
-            self.save_mode(f)?;
-            write!(f, " --rateest-bps{digit}")?;
-            if with_rate {
-                save_bytes(f, second.bytes)?;
-            }
-        }
-        if self.by_packets {
-            if self.delta {
-                write!(f, " --rateest-pps1 {}", first.packets)?;
-            }
-            self.save_mode(f)?;
-            write!(f, " --rateest-pps{digit}")?;
-            if with_rate {
-                write!(f, " {}", second.packets)?;
-            }
-        }
-        match &self.second {
-            Some(name) => write!(f, " --rateest2 {name}"),
-            None => Ok(()),
-        }
+        self.write(f, "--")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" rateest match")?;
+        self.write(f, "")
     }
 
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
@@ -236,6 +213,43 @@ impl Match for RateEst {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl RateEst {
+    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str) -> fmt::Result {
+        let [first, second] = self.rates;
+        let digit = if self.delta { "2" } else { "" };
+        let with_rate = self.delta || self.second.is_none();
+        if self.delta {
+            write!(f, " {dashes}rateest-delta")?;
+        }
+        write!(f, " {dashes}rateest{} {}", if self.second.is_some() { "1" } else { "" }, self.first)?;
+        if self.by_bytes {
+            if self.delta {
+                write!(f, " {dashes}rateest-bps1")?;
+                save_bytes(f, first.bytes)?;
+            }
+            self.write_mode(f, dashes)?;
+            write!(f, " {dashes}rateest-bps{digit}")?;
+            if with_rate {
+                save_bytes(f, second.bytes)?;
+            }
+        }
+        if self.by_packets {
+            if self.delta {
+                write!(f, " {dashes}rateest-pps1 {}", first.packets)?;
+            }
+            self.write_mode(f, dashes)?;
+            write!(f, " {dashes}rateest-pps{digit}")?;
+            if with_rate {
+                write!(f, " {}", second.packets)?;
+            }
+        }
+        match &self.second {
+            Some(name) => write!(f, " {dashes}rateest2 {name}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::option::{NameKind, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Scope};
+use hairpin_engine::rule::{Listing, Match, Scope};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -36,9 +36,7 @@ struct Realm {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("realm") else {
-        return Err(parsed.error("option \"--realm\" must be specified"));
-    };
+    let given = parsed.required("realm")?;
     let (value, mask) = value::named_mask(parsed, given, NameKind::Realm)?;
     let name = if mask == u32::MAX { parsed.names.name(NameKind::Realm, value) } else { None };
     Ok(Arc::new(Realm { value, mask, inverted: given.inverted, name }))
@@ -55,12 +53,11 @@ impl Match for Realm {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.inverted { " ! --realm" } else { " --realm" })?;
-        match &self.name {
-            Some(name) => write!(f, " {name}"),
-            None if self.mask == u32::MAX => write!(f, " {:#x}", self.value),
-            None => write!(f, " {:#x}/{:#x}", self.value, self.mask),
-        }
+        self.write(f, "--", true)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        self.write(f, "", !listing.numeric)
     }
 
     fn scope(&self) -> Scope {
@@ -71,6 +68,17 @@ impl Match for Realm {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Realm {
+    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str, with_names: bool) -> fmt::Result {
+        write!(f, "{} {dashes}realm", if self.inverted { " !" } else { "" })?;
+        match &self.name {
+            Some(name) if with_names => write!(f, " {name}"),
+            _ if self.mask == u32::MAX => write!(f, " {:#x}", self.value),
+            _ => write!(f, " {:#x}/{:#x}", self.value, self.mask),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Memory, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Memory, Place, Refused};
 use hairpin_engine::time::{HZ, Now};
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
@@ -173,6 +173,26 @@ impl Match for Recent {
         }
         write!(f, " --name {} --mask {}", self.name, value::show_addr(self.family, self.mask))?;
         f.write_str(if self.destination { " --rdest" } else { " --rsource" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " ! recent:" } else { " recent:" })?;
+        f.write_str(match self.action {
+            Action::Set => " SET",
+            Action::Check => " CHECK",
+            Action::Update => " UPDATE",
+            Action::Remove => " REMOVE",
+        })?;
+        if self.seconds != 0 {
+            write!(f, " seconds: {}", self.seconds)?;
+        }
+        f.write_str(if self.reap { " reap" } else { "" })?;
+        if self.hits != 0 {
+            write!(f, " hit_count: {}", self.hits)?;
+        }
+        f.write_str(if self.ttl { " TTL-Match" } else { "" })?;
+        let side = if self.destination { "dest" } else { "source" };
+        write!(f, " name: {} side: {side} mask: {}", self.name, value::show_addr(self.family, self.mask))
     }
 
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {

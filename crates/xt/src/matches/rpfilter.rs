@@ -5,7 +5,7 @@ use crate::{Case, Families, MatchSpec};
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::Look;
 use hairpin_engine::route::RouteType;
-use hairpin_engine::rule::{Match, Scope, TableId, Tables};
+use hairpin_engine::rule::{Listing, Match, Scope, TableId, Tables};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -64,13 +64,12 @@ impl Match for RpFilter {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flags = [
-            (self.loose, " --loose"),
-            (self.with_mark, " --validmark"),
-            (self.accept_local, " --accept-local"),
-            (self.invert, " --invert"),
-        ];
-        flags.iter().filter(|(set, _)| *set).try_for_each(|(_, text)| f.write_str(text))
+        self.write(f, "--")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" rpfilter")?;
+        self.write(f, "")
     }
 
     fn scope(&self) -> Scope {
@@ -83,6 +82,18 @@ impl Match for RpFilter {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl RpFilter {
+    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str) -> fmt::Result {
+        let flags = [
+            (self.loose, "loose"),
+            (self.with_mark, "validmark"),
+            (self.accept_local, "accept-local"),
+            (self.invert, "invert"),
+        ];
+        flags.iter().filter(|(set, _)| *set).try_for_each(|(_, text)| write!(f, " {dashes}{text}"))
     }
 }
 

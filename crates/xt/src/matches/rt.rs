@@ -4,7 +4,7 @@ use crate::ext6::{Found, Number, Numbers, find, length};
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::{Addr, Family, proto};
 use std::any::Any;
 use std::fmt;
@@ -112,11 +112,18 @@ impl Match for Rt {
         if self.reserved_is_zero {
             f.write_str(" --rt-0-res")?;
         }
-        for (n, addr) in self.addresses.iter().enumerate() {
-            let separator = if n == 0 { " --rt-0-addrs " } else { "," };
-            write!(f, "{separator}{}", value::show_addr(Family::V6, *addr))?;
-        }
+        self.write_addresses(f, " --rt-0-addrs ")?;
         f.write_str(if self.strict { "" } else { " --rt-0-not-strict" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" rt")?;
+        self.kind.list(f, " type")?;
+        self.segments_left.list(f, " segsleft")?;
+        self.length.list(f, " length")?;
+        f.write_str(if self.reserved_is_zero { " reserved" } else { "" })?;
+        self.write_addresses(f, " 0-addrs ")?;
+        f.write_str(if self.strict { "" } else { " 0-not-strict" })
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -125,6 +132,12 @@ impl Match for Rt {
 }
 
 impl Rt {
+    fn write_addresses(&self, f: &mut fmt::Formatter<'_>, before: &str) -> fmt::Result {
+        self.addresses.iter().enumerate().try_for_each(|(n, addr)| {
+            write!(f, "{}{}", if n == 0 { before } else { "," }, value::show_addr(Family::V6, *addr))
+        })
+    }
+
     /// Strictly, the rule's addresses are those of the header; else they are met one after the other.
     fn addresses_fit(&self, list: &[u8]) -> bool {
         if self.addresses.is_empty() {

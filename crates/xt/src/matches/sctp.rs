@@ -4,7 +4,7 @@ use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::ports::{DPORT, Ports, SPORT};
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::sctp::{self, chunk};
 use hairpin_wire::proto;
 use std::any::Any;
@@ -193,16 +193,16 @@ impl Match for Sctp {
         }
         let Some(chunks) = &self.chunks else { return Ok(()) };
         f.write_str(if chunks.inverted { " ! --chunk-types" } else { " --chunk-types" })?;
-        f.write_str(match chunks.mode {
-            Mode::All => " all ",
-            Mode::Any => " any ",
-            Mode::Only => " only ",
-        })?;
-        match chunks.types {
-            Types::ALL => f.write_str("ALL"),
-            Types::NONE => f.write_str("NONE"),
-            _ => chunks.save_list(f),
-        }
+        chunks.write(f, false)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        f.write_str(" sctp")?;
+        self.sport.map_or(Ok(()), |ports| ports.list(f, "spt", proto::SCTP, listing))?;
+        self.dport.map_or(Ok(()), |ports| ports.list(f, "dpt", proto::SCTP, listing))?;
+        let Some(chunks) = &self.chunks else { return Ok(()) };
+        f.write_str(if chunks.inverted { " !" } else { "" })?;
+        chunks.write(f, listing.numeric)
     }
 
     fn scope(&self) -> Scope {
@@ -248,10 +248,24 @@ impl Chunks {
         self.flags.iter().find(|f| f.kind == kind).is_none_or(|f| flags & f.mask == f.value)
     }
 
-    fn save_list(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, numeric: bool) -> fmt::Result {
+        f.write_str(match self.mode {
+            Mode::All => " all ",
+            Mode::Any => " any ",
+            Mode::Only => " only ",
+        })?;
+        match self.types {
+            Types::ALL => f.write_str("ALL"),
+            Types::NONE => f.write_str("NONE"),
+            _ => self.write_list(f, numeric),
+        }
+    }
+
+    fn write_list(&self, f: &mut fmt::Formatter<'_>, numeric: bool) -> fmt::Result {
         let mut separator = "";
         for (name, kind, valid) in NAMES.iter().filter(|(_, kind, _)| self.types.contains(*kind)) {
-            write!(f, "{separator}{name}")?;
+            f.write_str(separator)?;
+            if numeric { write!(f, "0x{kind:04X}")? } else { f.write_str(name)? }
             separator = ",";
             let Some(flags) = self.flags.iter().find(|flags| flags.kind == *kind) else { continue };
             f.write_str(":")?;

@@ -4,7 +4,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::hook::{Hook, Hooks};
-use hairpin_engine::rule::{Match, Needs, Scope};
+use hairpin_engine::rule::{Listing, Match, Needs, Scope};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -59,6 +59,11 @@ impl Match for Socket {
             (self.restore_mark, " --restore-skmark"),
         ];
         flags.iter().filter(|(set, _)| *set).try_for_each(|(_, text)| f.write_str(text))
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" socket")?;
+        self.save(f)
     }
 
     fn scope(&self) -> Scope {

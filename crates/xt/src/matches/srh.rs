@@ -4,7 +4,7 @@ use crate::ext6::{Found, find, length};
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::{Addr, Family, proto};
 use std::any::Any;
 use std::cmp::Ordering;
@@ -161,6 +161,27 @@ impl Match for Srh {
         Ok(())
     }
 
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        let not = |inverted: bool| if inverted { "!" } else { "" };
+        f.write_str(" srh")?;
+        if let Some(If { value, inverted }) = self.next {
+            write!(f, " next-hdr:{}{value}", not(inverted))?;
+        }
+        self.length.list(f, "hdr-len")?;
+        self.segments_left.list(f, "segs-left")?;
+        self.last_entry.list(f, "last-entry")?;
+        if let Some(If { value, inverted }) = self.tag {
+            write!(f, " tag:{}{value}", not(inverted))?;
+        }
+        for (name, segment) in [("psid", self.previous), ("nsid", self.following), ("lsid", self.last)] {
+            if let Some(If { value: (addr, mask), inverted }) = segment {
+                let length = value::prefix_of(Family::V6, mask).unwrap_or(128);
+                write!(f, " {name} {} {}/{length}", not(inverted), value::show_addr(Family::V6, addr))?;
+            }
+        }
+        Ok(())
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -173,6 +194,15 @@ impl Compared {
             .iter()
             .zip(WAYS)
             .all(|(way, (_, wanted))| way.is_none_or(|inverted| (found == wanted) != inverted))
+    }
+
+    fn list(self, f: &mut fmt::Formatter<'_>, field: &str) -> fmt::Result {
+        for (way, (name, _)) in self.ways.iter().zip(WAYS) {
+            if let Some(inverted) = way {
+                write!(f, " {field}-{name}:{}{}", if *inverted { "!" } else { "" }, self.number)?;
+            }
+        }
+        Ok(())
     }
 
     fn save(self, f: &mut fmt::Formatter<'_>, field: &str) -> fmt::Result {

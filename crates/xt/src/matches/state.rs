@@ -4,7 +4,7 @@ use super::conntrack::{STATES, parse_list, save_list, state_of};
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Needs};
+use hairpin_engine::rule::{Listing, Match, Needs};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -35,9 +35,7 @@ struct State {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("state") else {
-        return Err(parsed.error("option \"--state\" must be specified"));
-    };
+    let given = parsed.required("state")?;
     // Without SNAT and DNAT, which came later.
     let states = parse_list(STATES.get(..5).unwrap_or(STATES), "state", given.value())?;
     Ok(Arc::new(State { states, inverted: given.inverted }))
@@ -54,6 +52,11 @@ impl Match for State {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.inverted { " ! --state " } else { " --state " })?;
+        save_list(f, STATES, self.states)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " ! state " } else { " state " })?;
         save_list(f, STATES, self.states)
     }
 

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Memory};
+use hairpin_engine::rule::{Listing, Match, Memory};
 use hairpin_engine::time::Now;
 use std::any::Any;
 use std::fmt;
@@ -16,7 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     families: Families::Both,
     about: "some of the packets, by chance or by count",
     options: &[
-        Opt::new("mode", &["random|nth"], "by chance or by count").required(),
+        Opt::new("mode", &["random|nth"], "by chance or by count; by chance when not given"),
         Opt::new("probability", &["p"], "how likely, 0 to 1 (random)").inverts(),
         Opt::new("every", &["n"], "one of n packets (nth)").inverts().needs(&["packet"]),
         Opt::new("packet", &["p"], "which of the n, from 0 (nth)").needs(&["every"]),
@@ -29,7 +29,8 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Saves("--mode random --probability 1e-1", "--mode random --probability 0.10000000009"),
         Case::Same("--mode nth --every 3 --packet 0"),
         Case::Same("--mode nth ! --every 5 --packet 4"),
-        Case::Fails("", "must be specified"),
+        Case::Fails("", "--probability must be specified when using random mode"),
+        Case::Saves("--probability 0.5", "--mode random --probability 0.50000000000"),
         Case::Fails("--mode foo", "Bad mode \"foo\""),
         Case::Fails("--mode random", "--probability must be specified when using random mode"),
         Case::Fails("--mode nth", "--every and --packet must be specified when using nth mode"),
@@ -59,10 +60,9 @@ enum Mode {
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let inverted = parsed.given.iter().any(|given| given.inverted);
     let mode = match parsed.get("mode").map(|given| given.value()) {
-        Some("random") => Mode::Random(parse_random(parsed)?),
+        Some("random") | None => Mode::Random(parse_random(parsed)?),
         Some("nth") => parse_nth(parsed)?,
         Some(other) => return Err(SyntaxError::parameter(format!("Bad mode \"{other}\"")).at(other)),
-        None => return Err(parsed.error("option \"--mode\" must be specified")),
     };
     Ok(Arc::new(Statistic { mode, inverted }))
 }
@@ -108,13 +108,12 @@ impl Match for Statistic {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let not = if self.inverted { " !" } else { "" };
-        match self.mode {
-            Mode::Random(below) => {
-                write!(f, " --mode random{not} --probability {:.11}", f64::from(below) / CERTAIN)
-            }
-            Mode::Nth { every, packet } => write!(f, " --mode nth{not} --every {every} --packet {packet}"),
-        }
+        self.write(f, "--")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" statistic")?;
+        self.write(f, "")
     }
 
     fn memory(&self, _now: &Now) -> Memory {
@@ -126,6 +125,23 @@ impl Match for Statistic {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Statistic {
+    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str) -> fmt::Result {
+        let not = if self.inverted { " !" } else { "" };
+        match self.mode {
+            Mode::Random(below) => {
+                let probability = f64::from(below) / CERTAIN;
+                write!(f, " {dashes}mode random{not} {dashes}probability {probability:.11}")
+            }
+            Mode::Nth { every, packet } => {
+                write!(f, " {dashes}mode nth{not} {dashes}every {every}")?;
+                // Listing leaves out the packet when it is the first.
+                if packet != 0 || !dashes.is_empty() { write!(f, " {dashes}packet {packet}") } else { Ok(()) }
+            }
+        }
     }
 }
 

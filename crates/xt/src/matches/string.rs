@@ -3,7 +3,7 @@
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -61,9 +61,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
             return Err(SyntaxError::parameter(message));
         }
     };
-    let Some(algorithm) = parsed.get("algo") else {
-        return Err(parsed.error("option \"--algo\" must be specified"));
-    };
+    let algorithm = parsed.required("algo")?;
     let ignore_case = parsed.has("icase");
     Ok(Arc::new(Text {
         pattern: if ignore_case { typed.iter().map(|b| upper(*b)).collect() } else { typed.clone() },
@@ -152,17 +150,7 @@ impl Match for Text {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.inverted { " !" } else { "" })?;
-        if self.typed.iter().all(|b| (b' '..=b'~').contains(b)) && self.typed.last() != Some(&b'\\') {
-            f.write_str(" --string \"")?;
-            for byte in &self.typed {
-                write!(f, "{}{}", if matches!(byte, b'"' | b'\\') { "\\" } else { "" }, char::from(*byte))?;
-            }
-            f.write_str("\"")?;
-        } else {
-            f.write_str(" --hex-string \"|")?;
-            self.typed.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-            f.write_str("|\"")?;
-        }
+        self.write_typed(f, " --string ", " --hex-string ")?;
         write!(f, " --algo {}", self.algorithm)?;
         if self.from != 0 {
             write!(f, " --from {}", self.from)?;
@@ -171,6 +159,19 @@ impl Match for Text {
             write!(f, " --to {}", self.to)?;
         }
         f.write_str(if self.ignore_case { " --icase" } else { "" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " STRING match !" } else { " STRING match " })?;
+        self.write_typed(f, " ", " ")?;
+        write!(f, " ALGO name {}", self.algorithm)?;
+        if self.from != 0 {
+            write!(f, " FROM {}", self.from)?;
+        }
+        if self.to != u16::MAX {
+            write!(f, " TO {}", self.to)?;
+        }
+        f.write_str(if self.ignore_case { " ICASE" } else { "" })
     }
 
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
@@ -185,6 +186,23 @@ impl Match for Text {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Text {
+    /// The text in double quotes, or in hexadecimal digits when it has what cannot be printed.
+    fn write_typed(&self, f: &mut fmt::Formatter<'_>, before_text: &str, before_hex: &str) -> fmt::Result {
+        if self.typed.iter().all(|b| (b' '..=b'~').contains(b)) && self.typed.last() != Some(&b'\\') {
+            write!(f, "{before_text}\"")?;
+            for byte in &self.typed {
+                write!(f, "{}{}", if matches!(byte, b'"' | b'\\') { "\\" } else { "" }, char::from(*byte))?;
+            }
+            f.write_str("\"")
+        } else {
+            write!(f, "{before_hex}\"|")?;
+            self.typed.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+            f.write_str("|\"")
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::ports::{DPORT, Ports, SPORT};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::{Family, proto, tcp};
 use std::any::Any;
 use std::fmt;
@@ -143,6 +143,27 @@ impl Match for Tcp {
                 f.write_str(if flags.inverted { " ! --tcp-flags " } else { " --tcp-flags " })?;
                 save_flags(f, flags.mask)?;
                 f.write_str(" ")?;
+                save_flags(f, flags.comp)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        f.write_str(" tcp")?;
+        self.sport.list(f, "spt", proto::TCP, listing)?;
+        self.dport.list(f, "dpt", proto::TCP, listing)?;
+        if let Some((option, inverted)) = self.option {
+            write!(f, " option={}{option}", if inverted { "!" } else { "" })?;
+        }
+        match &self.flags {
+            Some(flags) if flags.mask != 0 || flags.inverted => {
+                f.write_str(if flags.inverted { " flags:!" } else { " flags:" })?;
+                if listing.numeric {
+                    return write!(f, "0x{:02X}/0x{:02X}", flags.mask, flags.comp);
+                }
+                save_flags(f, flags.mask)?;
+                f.write_str("/")?;
                 save_flags(f, flags.comp)
             }
             _ => Ok(()),

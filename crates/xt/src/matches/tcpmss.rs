@@ -4,7 +4,7 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::ports::tcp_header;
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::{proto, tcp};
 use std::any::Any;
 use std::fmt;
@@ -36,9 +36,7 @@ struct TcpMss {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("mss") else {
-        return Err(parsed.error("option \"--mss\" must be specified"));
-    };
+    let given = parsed.required("mss")?;
     let range = value::number_range(parsed, given, 0, u64::from(u16::MAX))?;
     Ok(Arc::new(TcpMss { min: range.from as u16, max: range.to as u16, inverted: given.inverted }))
 }
@@ -63,6 +61,11 @@ impl Match for TcpMss {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} --mss {}", if self.inverted { " !" } else { "" }, self.min)?;
+        if self.min == self.max { Ok(()) } else { write!(f, ":{}", self.max) }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " tcpmss match {}{}", if self.inverted { "!" } else { "" }, self.min)?;
         if self.min == self.max { Ok(()) } else { write!(f, ":{}", self.max) }
     }
 

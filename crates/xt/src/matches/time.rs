@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -255,24 +255,41 @@ impl Match for Time {
         }
         if self.monthdays != ALL_MONTHDAYS {
             f.write_str(" --monthdays ")?;
-            let set = (1..=31).filter(|day| self.monthdays & 1 << day != 0);
-            for (n, day) in set.enumerate() {
-                write!(f, "{}{day}", if n == 0 { "" } else { "," })?;
-            }
+            self.write_monthdays(f, |_| "")?;
         }
         if self.weekdays != ALL_WEEKDAYS {
             f.write_str(" --weekdays ")?;
-            let set = WEEKDAYS.iter().enumerate().filter(|(at, _)| self.weekdays & 2 << at != 0);
-            for (n, (_, day)) in set.enumerate() {
-                write!(f, "{}{day}", if n == 0 { "" } else { "," })?;
-            }
+            self.write_weekdays(f)?;
         }
-        save_date(f, "datestart", self.date_start)?;
-        save_date(f, "datestop", self.date_stop)?;
+        write_date(f, " --datestart ", self.date_start, 'T')?;
+        write_date(f, " --datestop ", self.date_stop, 'T')?;
         if self.kernel_zone {
             f.write_str(" --kerneltz")?;
         }
         f.write_str(if self.contiguous { " --contiguous" } else { "" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" TIME")?;
+        if (self.day_start, self.day_stop) != (0, LAST_SECOND) {
+            for (word, time) in [("from", self.day_start), ("to", self.day_stop)] {
+                write!(f, " {word} {:02}:{:02}:{:02}", time / 3600, time / 60 % 60, time % 60)?;
+            }
+        }
+        if self.weekdays != ALL_WEEKDAYS {
+            f.write_str(" on ")?;
+            self.write_weekdays(f)?;
+        }
+        if self.monthdays != ALL_MONTHDAYS {
+            f.write_str(" on ")?;
+            self.write_monthdays(f, ordinal)?;
+        }
+        write_date(f, " starting from ", self.date_start, ' ')?;
+        if self.date_stop != NO_STOP {
+            write_date(f, " until date ", self.date_stop, ' ')?;
+        }
+        f.write_str(if self.kernel_zone { "" } else { " UTC" })?;
+        f.write_str(if self.contiguous { " contiguous" } else { "" })
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -280,8 +297,31 @@ impl Match for Time {
     }
 }
 
+impl Time {
+    fn write_weekdays(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = WEEKDAYS.iter().enumerate().filter(|(at, _)| self.weekdays & 2 << at != 0);
+        set.enumerate().try_for_each(|(n, (_, day))| write!(f, "{}{day}", if n == 0 { "" } else { "," }))
+    }
+
+    /// Each with an ending.
+    fn write_monthdays(&self, f: &mut fmt::Formatter<'_>, ending: impl Fn(u32) -> &'static str) -> fmt::Result {
+        let set = (1..=31).filter(|day| self.monthdays & 1 << day != 0);
+        set.enumerate().try_for_each(|(n, day)| write!(f, "{}{day}{}", if n == 0 { "" } else { "," }, ending(day)))
+    }
+}
+
+/// The ending of an ordinal number.
+fn ordinal(day: u32) -> &'static str {
+    match day {
+        1 | 21 | 31 => "st",
+        2 | 22 => "nd",
+        3 | 23 => "rd",
+        _ => "th",
+    }
+}
+
 /// Nothing for 1970-01-01T00:00:00, the default of the start. The default of the stop is written out, as iptables does.
-fn save_date(f: &mut fmt::Formatter<'_>, name: &str, date: u32) -> fmt::Result {
+fn write_date(f: &mut fmt::Formatter<'_>, before: &str, date: u32, between: char) -> fmt::Result {
     if date == 0 {
         return Ok(());
     }
@@ -293,7 +333,7 @@ fn save_date(f: &mut fmt::Formatter<'_>, name: &str, date: u32) -> fmt::Result {
     let (year, month) = (1970 + month / 12, month % 12 + 1);
     let day = days - days_before(year, month) + 1;
     let (hour, minute, second) = (date / 3600 % 24, date / 60 % 60, date % 60);
-    write!(f, " --{name} {year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+    write!(f, "{before}{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}")
 }
 
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -33,9 +33,7 @@ struct Tos {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("tos") else {
-        return Err(parsed.error("option \"--tos\" must be specified"));
-    };
+    let given = parsed.required("tos")?;
     let (value, mask) = value::tos_mask(given, NAME_MASK)?;
     Ok(Arc::new(Tos { value, mask, inverted: given.inverted }))
 }
@@ -51,6 +49,15 @@ impl Match for Tos {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} --tos {:#04x}/{:#04x}", if self.inverted { " !" } else { "" }, self.value, self.mask)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " tos match!" } else { " tos match" })?;
+        let named = value::TOS_NAMES.iter().find(|(_, tos)| *tos == self.value && self.mask == NAME_MASK);
+        match named.filter(|_| !listing.numeric) {
+            Some((name, _)) => write!(f, " {name}"),
+            None => write!(f, "{:#04x}/{:#04x}", self.value, self.mask),
+        }
     }
 
     fn as_any(&self) -> &dyn Any {

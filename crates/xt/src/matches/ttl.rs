@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::Match;
+use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ enum Compare {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let Some(given) = parsed.given.first() else {
-        let message = "TTL match: You must specify one of `--ttl-eq', `--ttl-lt', `--ttl-gt";
+        let message = "TTL match: You must specify one of `--ttl-eq', `--ttl-lt', `--ttl-gt'";
         return Err(SyntaxError::parameter(message));
     };
     let compare = match (given.option.name, given.inverted) {
@@ -85,6 +85,16 @@ impl Match for Test {
             Compare::Greater => "--ttl-gt",
         };
         write!(f, " {option} {}", self.value)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        let sign = match self.compare {
+            Compare::Equal => "==",
+            Compare::NotEqual => "!=",
+            Compare::Less => "<",
+            Compare::Greater => ">",
+        };
+        write!(f, " TTL match TTL {sign} {}", self.value)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -62,9 +62,7 @@ enum Operator {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.get("u32") else {
-        return Err(parsed.error("option \"--u32\" must be specified"));
-    };
+    let given = parsed.required("u32")?;
     let mut parser = Parser { text: given.value(), rest: given.value() };
     Ok(Arc::new(U32 { tests: parser.tests()?, inverted: given.inverted }))
 }
@@ -80,11 +78,12 @@ impl Parser<'_> {
         loop {
             let (start, steps) = self.location()?;
             tests.push(Test { start, steps, values: self.values()? });
+            if tests.len() > MOST {
+                self.eat("&");
+                return Err(self.error("too many \"&&\"s"));
+            }
             if self.rest.is_empty() {
                 return Ok(tests);
-            }
-            if tests.len() == MOST {
-                return Err(self.error("too many \"&&\"s"));
             }
             self.eat("&&");
         }
@@ -186,7 +185,31 @@ impl Match for U32 {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.inverted { " ! --u32 \"" } else { " --u32 \"" })?;
+        f.write_str(if self.inverted { " ! --u32 " } else { " --u32 " })?;
+        self.write(f)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(if self.inverted { " u32 ! " } else { " u32 " })?;
+        self.write(f)
+    }
+
+    fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
+        let shifts = self.tests.iter().flat_map(|test| &test.steps);
+        if shifts.into_iter().any(|(op, n)| matches!(op, Operator::Left | Operator::Right) && *n >= 32) {
+            return Err(Refused::Invalid("xt_u32: a shift by 32 bits or more".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl U32 {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
         for (n, test) in self.tests.iter().enumerate() {
             write!(f, "{}{:#x}", if n == 0 { "" } else { "&&" }, test.start)?;
             for (operator, number) in &test.steps {
@@ -203,18 +226,6 @@ impl Match for U32 {
             }
         }
         f.write_str("\"")
-    }
-
-    fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
-        let shifts = self.tests.iter().flat_map(|test| &test.steps);
-        if shifts.into_iter().any(|(op, n)| matches!(op, Operator::Left | Operator::Right) && *n >= 32) {
-            return Err(Refused::Invalid("xt_u32: a shift by 32 bits or more".to_owned()));
-        }
-        Ok(())
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

@@ -4,7 +4,7 @@ use crate::option::{Parsed, SyntaxError};
 use crate::ports::{DPORT, Ports, SPORT};
 use crate::{Case, Families, MatchSpec};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Match, Protocols, Scope};
+use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::{proto, udp};
 use std::any::Any;
 use std::fmt;
@@ -63,6 +63,12 @@ impl Match for Udp {
             self.dport.save(f, "dport")?;
         }
         Ok(())
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        f.write_str(" udp")?;
+        self.sport.list(f, "spt", proto::UDP, listing)?;
+        self.dport.list(f, "dpt", proto::UDP, listing)
     }
 
     fn scope(&self) -> Scope {

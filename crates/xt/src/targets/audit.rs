@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec};
-use hairpin_engine::rule::{Target, Verdict};
+use hairpin_engine::rule::{Listing, Target, Verdict};
 use hairpin_engine::{Edit};
 use std::any::Any;
 use std::fmt;
@@ -35,9 +35,7 @@ struct Audit {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let Some(given) = parsed.get("type") else {
-        return Err(parsed.error("option \"--type\" must be specified"));
-    };
+    let given = parsed.required("type")?;
     let kind = TYPES.iter().find(|kind| kind.eq_ignore_ascii_case(given.value())).ok_or_else(|| {
         SyntaxError::parameter(format!("Bad action type value \"{}\"", given.value())).at(given.value())
     })?;
@@ -55,6 +53,10 @@ impl Target for Audit {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " --type {}", self.kind)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " AUDIT {}", self.kind)
     }
 
     fn as_any(&self) -> &dyn Any {

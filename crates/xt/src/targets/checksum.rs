@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec};
-use hairpin_engine::rule::{Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
 use std::fmt;
@@ -29,7 +29,7 @@ struct Checksum;
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     if !parsed.has("checksum-fill") {
-        return Err(parsed.error("option \"--checksum-fill\" must be specified"));
+        return Err(parsed.error("option \"--checksum-fill\" must be specified\n"));
     }
     Ok(Arc::new(Checksum))
 }
@@ -45,6 +45,10 @@ impl Target for Checksum {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(" --checksum-fill")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" CHECKSUM fill")
     }
 
     fn scope(&self) -> Scope {

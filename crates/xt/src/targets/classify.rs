@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec};
-use hairpin_engine::rule::{Scope, Target, Verdict};
+use hairpin_engine::rule::{Listing, Scope, Target, Verdict};
 use hairpin_engine::{Edit, Hook, Hooks};
 use std::any::Any;
 use std::fmt;
@@ -35,9 +35,7 @@ struct Classify {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let Some(given) = parsed.get("set-class") else {
-        return Err(parsed.error("option \"--set-class\" must be specified"));
-    };
+    let given = parsed.required("set-class")?;
     let text = given.value();
     let parts = scan_hex(text).and_then(|(major, rest)| {
         let (minor, _) = scan_hex(rest.strip_prefix(':')?)?;
@@ -76,6 +74,10 @@ impl Target for Classify {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " --set-class {:04x}:{:04x}", self.major, self.minor)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " CLASSIFY set {:x}:{:x}", self.major, self.minor)
     }
 
     fn scope(&self) -> Scope {

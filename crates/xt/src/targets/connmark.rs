@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
 use hairpin_engine::Edit;
-use hairpin_engine::rule::{Needs, Place, Refused, Target, Verdict};
+use hairpin_engine::rule::{Listing, Needs, Place, Refused, Target, Verdict};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -134,6 +134,19 @@ impl Target for ConnMark {
         }
     }
 
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        match self.mode {
+            Mode::Set => value::list_mark_change(f, "CONNMARK", self.value, self.ctmask)?,
+            Mode::Save => list_copy(f, "save", ("nfmask", self.nfmask), ("ctmask", self.ctmask))?,
+            Mode::Restore => list_copy(f, "restore", ("ctmask", self.ctmask), ("nfmask", self.nfmask))?,
+        }
+        match (self.shift, self.right) {
+            (0, _) => Ok(()),
+            (shift, false) => write!(f, " left-shift-mark {shift}"),
+            (shift, true) => write!(f, " right-shift-mark {shift}"),
+        }
+    }
+
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
         if self.shift >= 32 {
             return Err(Refused::Invalid("xt_connmark: a shift by 32 bits or more".to_owned()));
@@ -147,6 +160,15 @@ impl Target for ConnMark {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+fn list_copy(f: &mut fmt::Formatter<'_>, word: &str, from: (&str, u32), to: (&str, u32)) -> fmt::Result {
+    write!(f, " CONNMARK {word}")?;
+    match (from.1, to.1) {
+        (u32::MAX, u32::MAX) => Ok(()),
+        (one, other) if one == other => write!(f, " mask {one:#x}"),
+        _ => write!(f, " {} {:#x} {} ~{:#x}", from.0, from.1, to.0, to.1),
     }
 }
 

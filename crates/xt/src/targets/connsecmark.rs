@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec};
-use hairpin_engine::rule::{Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
 use std::fmt;
@@ -50,6 +50,10 @@ impl Target for ConnSecMark {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.save { " --save" } else { " --restore" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(if self.save { " CONNSECMARK save" } else { " CONNSECMARK restore" })
     }
 
     fn needs(&self) -> Needs {

@@ -3,7 +3,7 @@
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
 use hairpin_engine::packet::Template;
-use hairpin_engine::rule::{Needs, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Needs, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::track::helper;
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
@@ -146,26 +146,12 @@ impl Target for Ct {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.notrack {
-            f.write_str(" --notrack")?;
-        }
-        if !self.helper.is_empty() {
-            write!(f, " --helper {}", self.helper)?;
-        }
-        if !self.policy.is_empty() {
-            write!(f, " --timeout {}", self.policy)?;
-        }
-        save_events(f, " --ctevents ", self.ct_events, CT_EVENTS)?;
-        save_events(f, " --expevents ", self.exp_events, EXP_EVENTS)?;
-        if !self.zone_is_mark && self.zone == 0 {
-            return Ok(());
-        }
-        f.write_str(match self.directions {
-            Directions { original: true, reply: false } => " --zone-orig ",
-            Directions { original: false, reply: true } => " --zone-reply ",
-            _ => " --zone ",
-        })?;
-        if self.zone_is_mark { f.write_str("mark") } else { write!(f, "{}", self.zone) }
+        self.write(f, "--")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" CT")?;
+        self.write(f, "")
     }
 
     fn scope(&self) -> Scope {
@@ -209,11 +195,35 @@ impl Target for Ct {
     }
 }
 
-fn save_events(f: &mut fmt::Formatter<'_>, option: &str, bits: u16, names: &[&str]) -> fmt::Result {
-    let mut before = option;
-    for (_, name) in names.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1) {
-        write!(f, "{before}{name}")?;
-        before = ",";
+impl Ct {
+    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str) -> fmt::Result {
+        if self.notrack {
+            write!(f, " {dashes}notrack")?;
+        }
+        if !self.helper.is_empty() {
+            write!(f, " {dashes}helper {}", self.helper)?;
+        }
+        if !self.policy.is_empty() {
+            write!(f, " {dashes}timeout {}", self.policy)?;
+        }
+        save_events(f, dashes, "ctevents", self.ct_events, CT_EVENTS)?;
+        save_events(f, dashes, "expevents", self.exp_events, EXP_EVENTS)?;
+        if !self.zone_is_mark && self.zone == 0 {
+            return Ok(());
+        }
+        let option = match self.directions {
+            Directions { original: true, reply: false } => "zone-orig",
+            Directions { original: false, reply: true } => "zone-reply",
+            _ => "zone",
+        };
+        write!(f, " {dashes}{option} ")?;
+        if self.zone_is_mark { f.write_str("mark") } else { write!(f, "{}", self.zone) }
+    }
+}
+
+fn save_events(f: &mut fmt::Formatter<'_>, dashes: &str, option: &str, bits: u16, names: &[&str]) -> fmt::Result {
+    for (n, (_, name)) in names.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).enumerate() {
+        if n == 0 { write!(f, " {dashes}{option} {name}")? } else { write!(f, ",{name}")? }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Hooks};
 use hairpin_wire::tcp::Tcp;
 use hairpin_wire::{checksum, proto};
@@ -117,6 +117,23 @@ impl Target for Ecn {
         }
         match self.ect {
             Some(ect) => write!(f, " --ecn-ip-ect {ect}"),
+            None => Ok(()),
+        }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" ECN")?;
+        if (self.ece, self.cwr, self.ect) == (Some(false), Some(false), None) {
+            return f.write_str(" TCP remove");
+        }
+        if let Some(ece) = self.ece {
+            write!(f, " ECE={}", u8::from(ece))?;
+        }
+        if let Some(cwr) = self.cwr {
+            write!(f, " CWR={}", u8::from(cwr))?;
+        }
+        match self.ect {
+            Some(ect) => write!(f, " ECT codepoint={ect}"),
             None => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
 use std::fmt;
@@ -71,6 +71,14 @@ impl Target for Hl {
             Hl::Set(value) => write!(f, " --hl-set {value}"),
             Hl::Lower(step) => write!(f, " --hl-dec {step}"),
             Hl::Raise(step) => write!(f, " --hl-inc {step}"),
+        }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        match self {
+            Hl::Set(value) => write!(f, " HL set to {value}"),
+            Hl::Lower(step) => write!(f, " HL decrement by {step}"),
+            Hl::Raise(step) => write!(f, " HL increment by {step}"),
         }
     }
 

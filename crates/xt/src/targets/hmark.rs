@@ -2,7 +2,7 @@
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Target, Verdict};
+use hairpin_engine::rule::{Listing, Target, Verdict};
 use hairpin_engine::{Edit, Look, jhash};
 use hairpin_wire::ipv4::Ipv4;
 use hairpin_wire::ipv6::Ipv6;
@@ -344,6 +344,32 @@ impl Target for HMark {
             write!(f, " --hmark-offset {offset}")?;
         }
         f.write_str(if self.by_conn { " --hmark-tuple ct" } else { "" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " HMARK mod {} ", self.modulus)?;
+        if let Some(offset) = self.offset {
+            write!(f, "+ {offset:#x} ")?;
+        }
+        f.write_str(if self.by_conn { "ct, " } else { "" })?;
+        let prefix = |mask: Addr| value::prefix_of(self.family, mask).unwrap_or(self.family.bits());
+        if let Some(mask) = self.src {
+            write!(f, "src-prefix {} ", prefix(mask))?;
+        }
+        if let Some(mask) = self.dst {
+            write!(f, "dst-prefix {} ", prefix(mask))?;
+        }
+        let numbers = [
+            ("sport-mask", self.sport_mask.map(u32::from)),
+            ("dport-mask", self.dport_mask.map(u32::from)),
+            ("spi-mask", self.spi_mask),
+            ("sport", self.sport.map(u32::from)),
+            ("dport", self.dport.map(u32::from)),
+            ("spi", self.spi),
+            ("proto-mask", self.protocol.map(u32::from)),
+            ("rnd", Some(self.start)),
+        ];
+        numbers.into_iter().try_for_each(|(name, number)| number.map_or(Ok(()), |n| write!(f, "{name} {n:#x} ")))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
 use hairpin_engine::Edit;
-use hairpin_engine::rule::{Place, Refused, Target, Verdict};
+use hairpin_engine::rule::{Listing, Place, Refused, Target, Verdict};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ struct IdleTimer {
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     let (Some(timeout), Some(label)) = (parsed.get("timeout"), parsed.get("label")) else {
         let missing = if parsed.has("timeout") { "label" } else { "timeout" };
-        return Err(parsed.error(format_args!("option \"--{missing}\" must be specified")));
+        return Err(parsed.error(format_args!("option \"--{missing}\" must be specified\n")));
     };
     Ok(Arc::new(IdleTimer {
         timeout: value::number_u32(parsed, timeout)?,
@@ -66,6 +66,11 @@ impl Target for IdleTimer {
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " --timeout {} --label {}", self.timeout, self.label)?;
         f.write_str(if self.alarm { " --alarm" } else { "" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " timeout:{} label:{}", self.timeout, self.label)?;
+        f.write_str(if self.alarm { " alarm" } else { "" })
     }
 
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
 use hairpin_engine::Edit;
-use hairpin_engine::rule::{Target, Verdict};
+use hairpin_engine::rule::{Listing, Target, Verdict};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -40,15 +40,10 @@ struct Led {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let Some(given) = parsed.get("led-trigger-id") else {
-        return Err(parsed.error("option \"--led-trigger-id\" must be specified"));
-    };
-    let trigger = given.value();
+    let given = parsed.required("led-trigger-id")?;
+    let trigger = value::string(given, 0, 16)?;
     if trigger.is_empty() {
-        return Err(SyntaxError::parameter("--led-trigger-id cannot be blank"));
-    }
-    if trigger.len() > 16 {
-        return Err(SyntaxError::parameter("--led-trigger-id must be 16 chars or less").at(trigger));
+        return Err(SyntaxError::parameter("--led-trigger-id cannot be blank").at(trigger));
     }
     let delay = match parsed.get("led-delay").map(|given| given.value()) {
         None => 0,
@@ -70,12 +65,7 @@ impl Target for Led {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(" --led-trigger-id \"")?;
-        for c in self.trigger.chars() {
-            if matches!(c, '"' | '\\') {
-                f.write_str("\\")?;
-            }
-            write!(f, "{c}")?;
-        }
+        self.write_trigger(f)?;
         f.write_str("\"")?;
         match self.delay {
             0 => {}
@@ -85,7 +75,31 @@ impl Target for Led {
         f.write_str(if self.always_blink { " --led-always-blink" } else { "" })
     }
 
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" led-trigger-id:\"")?;
+        self.write_trigger(f)?;
+        f.write_str("\"")?;
+        match self.delay {
+            0 => {}
+            delay if delay < 0 => f.write_str(" led-delay:inf")?,
+            delay => write!(f, " led-delay:{delay}ms")?,
+        }
+        f.write_str(if self.always_blink { " led-always-blink" } else { "" })
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Led {
+    fn write_trigger(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.trigger.chars() {
+            if matches!(c, '"' | '\\') {
+                f.write_str("\\")?;
+            }
+            write!(f, "{c}")?;
+        }
+        Ok(())
     }
 }

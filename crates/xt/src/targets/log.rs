@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
 use hairpin_engine::log_line::{LogFlags, log_line};
-use hairpin_engine::rule::{Target, Verdict};
+use hairpin_engine::rule::{Listing, Target, Verdict};
 use hairpin_engine::{Edit, Event};
 use std::any::Any;
 use std::fmt;
@@ -103,7 +103,28 @@ impl Target for Log {
         switches.iter().filter(|(on, _)| *on).try_for_each(|(_, text)| f.write_str(text))
     }
 
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        let flags = [
+            (self.flags.tcp_sequence, 1, " tcp-sequence"),
+            (self.flags.tcp_options, 2, " tcp-options"),
+            (self.flags.ip_options, 4, " ip-options"),
+            (self.flags.uid, 8, " uid"),
+            (self.flags.macdecode, 32, " macdecode"),
+        ];
+        let set = flags.iter().filter(|(on, ..)| *on);
+        if listing.numeric {
+            write!(f, " LOG flags {} level {}", set.map(|(_, bit, _)| bit).sum::<u8>(), self.level)?;
+        } else {
+            write!(f, " LOG level {}", LEVELS.get(usize::from(self.level)).unwrap_or(&""))?;
+            set.into_iter().try_for_each(|(.., text)| f.write_str(text))?;
+        }
+        if self.prefix.is_empty() { Ok(()) } else { write!(f, " prefix \"{}\"", self.prefix) }
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
 }
+
+/// What listing calls the levels.
+const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"];

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
 use hairpin_engine::Edit;
-use hairpin_engine::rule::{Target, Verdict};
+use hairpin_engine::rule::{Listing, Target, Verdict};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -67,6 +67,10 @@ impl Target for Mark {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " --set-xmark {:#x}/{:#x}", self.value, self.mask)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        value::list_mark_change(f, "MARK", self.value, self.mask)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, nat_range};
 use hairpin_engine::nat::Manip;
-use hairpin_engine::rule::{NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Event, Hook, Hooks};
 use hairpin_wire::Family;
 use std::any::Any;
@@ -79,7 +79,15 @@ impl Target for Masquerade {
             f.write_str(" --to-ports ")?;
             nat_range::save_ports(f, &self.range)?;
         }
-        nat_range::save_flags(f, &self.range)
+        nat_range::write_flags(f, &self.range, "--")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        if self.range.ports.is_some() {
+            f.write_str(" masq ports: ")?;
+            nat_range::save_ports(f, &self.range)?;
+        }
+        nat_range::write_flags(f, &self.range, "")
     }
 
     fn scope(&self) -> Scope {

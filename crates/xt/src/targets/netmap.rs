@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
 use hairpin_engine::nat::Manip;
-use hairpin_engine::rule::{NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hook, Hooks};
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
@@ -39,12 +39,8 @@ struct Netmap {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     let family = parsed.family;
-    let Some(to) = parsed.get("to") else {
-        return Err(parsed.error("option \"--to\" must be specified"));
-    };
+    let to = parsed.required("to")?;
     let (addr, mask) = value::host_mask(parsed, to)?;
-    // iptables takes a mask with holes for a full one.
-    let mask = if value::prefix_of(family, mask).is_some() { mask } else { family.mask(family.bits()) };
     Ok(Arc::new(Netmap { family, net: addr.masked(mask), mask }))
 }
 
@@ -65,8 +61,13 @@ impl Target for Netmap {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefix = value::prefix_of(self.family, self.mask).unwrap_or(self.family.bits());
-        write!(f, " --to {}/{prefix}", value::show_addr(self.family, self.net))
+        f.write_str(" --to ")?;
+        self.write(f)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" to:")?;
+        self.write(f)
     }
 
     fn scope(&self) -> Scope {
@@ -83,6 +84,16 @@ impl Target for Netmap {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Netmap {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", value::show_addr(self.family, self.net))?;
+        match value::prefix_of(self.family, self.mask) {
+            Some(prefix) => write!(f, "/{prefix}"),
+            None => write!(f, "/{}", value::show_addr(self.family, self.mask)),
+        }
     }
 }
 

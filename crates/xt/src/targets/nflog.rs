@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Target, Verdict};
+use hairpin_engine::rule::{Listing, Target, Verdict};
 use hairpin_engine::{Edit, Event};
 use std::any::Any;
 use std::fmt;
@@ -82,26 +82,36 @@ impl Target for NfLog {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.prefix.is_empty() {
-            f.write_str(" --nflog-prefix")?;
-            value::save_string(f, &self.prefix)?;
-        }
-        if self.group != 0 {
-            write!(f, " --nflog-group {}", self.group)?;
-        }
-        match (self.size, self.range) {
-            (Some(size), _) => write!(f, " --nflog-size {size}")?,
-            (None, 0) => {}
-            (None, range) => write!(f, " --nflog-range {range}")?,
-        }
-        match self.threshold {
-            0 => Ok(()),
-            threshold => write!(f, " --nflog-threshold {threshold}"),
-        }
+        self.write(f, "--")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        self.write(f, "")
     }
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl NfLog {
+    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str) -> fmt::Result {
+        if !self.prefix.is_empty() {
+            write!(f, " {dashes}nflog-prefix")?;
+            value::save_string(f, &self.prefix)?;
+        }
+        if self.group != 0 {
+            write!(f, " {dashes}nflog-group {}", self.group)?;
+        }
+        match (self.size, self.range) {
+            (Some(size), _) => write!(f, " {dashes}nflog-size {size}")?,
+            (None, 0) => {}
+            (None, range) => write!(f, " {dashes}nflog-range {range}")?,
+        }
+        match self.threshold {
+            0 => Ok(()),
+            threshold => write!(f, " {dashes}nflog-threshold {threshold}"),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Place, Refused, Target, Verdict};
+use hairpin_engine::rule::{Listing, Place, Refused, Target, Verdict};
 use hairpin_engine::{Edit};
 use hairpin_engine::jhash;
 use hairpin_wire::{Addr, Family};
@@ -61,19 +61,11 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
 
 fn balance(parsed: &Parsed<'_>, given: &Given) -> Result<(u16, u16), SyntaxError> {
     let refuse = |message: String| Err(SyntaxError::parameter(message).at(given.value()));
-    // The order of the two is this option's own matter, with its own words.
-    let halves = given.value().split_once(':');
-    let number = |text: &str, default: u16| {
-        if text.is_empty() { Some(default) } else { value::number_within(text, 0, 65535).map(|n| n as u16) }
-    };
-    match halves.map(|(first, last)| (number(first, 0), number(last, u16::MAX))) {
-        Some((Some(first), Some(last))) if first < last => Ok((first, last)),
-        Some((Some(first), Some(last))) => refuse(format!("{first} should be less than {last}")),
-        None if value::number_within(given.value(), 0, 65535).is_some() => {
-            refuse(format!("Bad range \"{}\"", given.value()))
-        }
-        // Says what is wrong with it.
-        _ => value::number_range(parsed, given, 0, 65535).map(|r| (r.from as u16, r.to as u16)),
+    let range = value::number_range(parsed, given, 0, 65534)?;
+    match (range.from, range.to) {
+        _ if !given.value().contains(':') => refuse(format!("Bad range \"{}\"", given.value())),
+        (first, last) if first == last => refuse(format!("{first} should be less than {last}")),
+        (first, last) => Ok((first as u16, last as u16)),
     }
 }
 
@@ -123,6 +115,16 @@ impl Target for NfQueue {
             f.write_str(" --queue-bypass")?;
         }
         f.write_str(if self.fanout { " --queue-cpu-fanout" } else { "" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        if self.first == self.last {
+            write!(f, " NFQUEUE num {}", self.first)?;
+        } else {
+            write!(f, " NFQUEUE balance {}:{}", self.first, self.last)?;
+        }
+        f.write_str(if self.bypass { " bypass" } else { "" })?;
+        f.write_str(if self.fanout { " cpu-fanout" } else { "" })
     }
 
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {

@@ -2,7 +2,7 @@
 
 use crate::option::{Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec};
-use hairpin_engine::rule::{Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
 use std::fmt;
@@ -30,6 +30,10 @@ impl Target for NoTrack {
         "NOTRACK"
     }
 
+    fn kernel_name(&self) -> &'static str {
+        "CT"
+    }
+
     fn act(&self, edit: &mut Edit<'_>) -> Verdict {
         edit.untrack();
         Verdict::Continue
@@ -37,6 +41,10 @@ impl Target for NoTrack {
 
     fn save(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Ok(())
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" NOTRACK")
     }
 
     fn scope(&self) -> Scope {

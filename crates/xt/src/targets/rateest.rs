@@ -3,7 +3,7 @@
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::rateest::{Estimators, NAME_MAX, Pace};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Memory, Target, Verdict};
+use hairpin_engine::rule::{Listing, Memory, Target, Verdict};
 use hairpin_engine::{Edit, Now};
 use std::any::Any;
 use std::fmt;
@@ -70,9 +70,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     if !(1..31).contains(&ewma_log) {
         return Err(SyntaxError::parameter("RATEEST: ewmalog value is out of range"));
     }
-    let Some(name) = parsed.get("rateest-name") else {
-        return Err(parsed.error("option \"--rateest-name\" must be specified"));
-    };
+    let name = parsed.required("rateest-name")?;
     let name = value::cut(name.value(), NAME_MAX).to_owned();
     Ok(Arc::new(RateEst { name, pace: Pace { interval_log, ewma_log: ewma_log as u8 } }))
 }
@@ -114,12 +112,11 @@ impl Target for RateEst {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let interval = u64::from(QUARTER) << self.pace.interval_log;
-        write!(f, " --rateest-name {} --rateest-interval ", self.name)?;
-        save_time(f, interval)?;
-        f.write_str(" --rateest-ewmalog ")?;
-        // 32 bits, as iptables reckons.
-        save_time(f, u64::from((interval << self.pace.ewma_log) as u32))
+        self.write(f, "--rateest-")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        self.write(f, "")
     }
 
     fn memory(&self, now: &Now) -> Memory {
@@ -128,5 +125,16 @@ impl Target for RateEst {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl RateEst {
+    fn write(&self, f: &mut fmt::Formatter<'_>, before: &str) -> fmt::Result {
+        let interval = u64::from(QUARTER) << self.pace.interval_log;
+        write!(f, " {before}name {} {before}interval ", self.name)?;
+        save_time(f, interval)?;
+        write!(f, " {before}ewmalog ")?;
+        // 32 bits, as iptables reckons.
+        save_time(f, u64::from((interval << self.pace.ewma_log) as u32))
     }
 }

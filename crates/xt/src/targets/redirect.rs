@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, nat_range};
 use hairpin_engine::nat::Manip;
-use hairpin_engine::rule::{NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Hook, Hooks};
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
@@ -70,7 +70,15 @@ impl Target for Redirect {
             f.write_str(" --to-ports ")?;
             nat_range::save_ports(f, &self.range)?;
         }
-        nat_range::save_flags(f, &self.range)
+        nat_range::write_flags(f, &self.range, "--")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        if self.range.ports.is_some() {
+            f.write_str(" redir ports ")?;
+            nat_range::save_ports(f, &self.range)?;
+        }
+        nat_range::write_flags(f, &self.range, "")
     }
 
     fn scope(&self) -> Scope {

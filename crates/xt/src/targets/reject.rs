@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec};
-use hairpin_engine::rule::{Place, Protocols, Refused, RejectWith, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Place, Protocols, Refused, RejectWith, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hook, Hooks};
 use hairpin_wire::{Family, proto};
 use std::any::Any;
@@ -90,6 +90,10 @@ impl Target for Reject {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " --reject-with {}", self.name)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " reject-with {}", self.name)
     }
 
     fn scope(&self) -> Scope {

@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
 use std::fmt;
@@ -33,9 +33,7 @@ struct SecMark {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let Some(given) = parsed.get("selctx") else {
-        return Err(parsed.error("option \"--selctx\" must be specified"));
-    };
+    let given = parsed.required("selctx")?;
     Ok(Arc::new(SecMark { context: value::cut(given.value(), CONTEXT_MAX).to_owned() }))
 }
 
@@ -50,6 +48,10 @@ impl Target for SecMark {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " --selctx {}", self.context)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " SECMARK selctx {}", self.context)
     }
 
     fn scope(&self) -> Scope {

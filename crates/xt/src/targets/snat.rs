@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, nat_range};
 use hairpin_engine::nat::Manip;
-use hairpin_engine::rule::{NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hook, Hooks};
 use hairpin_wire::Family;
 use std::any::Any;
@@ -57,9 +57,7 @@ struct Snat {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let Some(to) = parsed.get("to-source") else {
-        return Err(parsed.error("option \"--to-source\" must be specified"));
-    };
+    let to = parsed.required("to-source")?;
     let mut range = NatRange {
         random: parsed.has("random"),
         random_fully: parsed.has("random-fully"),
@@ -84,7 +82,13 @@ impl Target for Snat {
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(" --to-source ")?;
         nat_range::save_to(f, self.family, &self.range)?;
-        nat_range::save_flags(f, &self.range)
+        nat_range::write_flags(f, &self.range, "--")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" to:")?;
+        nat_range::save_to(f, self.family, &self.range)?;
+        nat_range::write_flags(f, &self.range, "")
     }
 
     fn scope(&self) -> Scope {

@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Needs, Place, Protocols, Refused, Scope, Target, Verdict};
+use hairpin_engine::rule::{Listing, Needs, Place, Protocols, Refused, Scope, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Event, Hook, Hooks};
 use hairpin_wire::proto;
 use hairpin_wire::tcp::{ACK, FIN, RST, SYN};
@@ -82,6 +82,19 @@ impl Target for SynProxy {
             write!(f, " --mss {mss}")?;
         }
         f.write_str(if self.ecn { " --ecn" } else { "" })
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" SYNPROXY ")?;
+        f.write_str(if self.sack { "sack-perm " } else { "" })?;
+        f.write_str(if self.timestamp { "timestamp " } else { "" })?;
+        if let Some(scale) = self.scale {
+            write!(f, "wscale {scale} ")?;
+        }
+        if let Some(mss) = self.mss {
+            write!(f, "mss {mss} ")?;
+        }
+        f.write_str(if self.ecn { "ecn " } else { "" })
     }
 
     fn scope(&self) -> Scope {

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
 use hairpin_engine::route::OutputKey;
-use hairpin_engine::rule::{Match, Place, Protocols, Refused, Scope, Target, Verdict};
+use hairpin_engine::rule::{Listing, Match, Place, Protocols, Refused, Scope, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Event, Hook, Hooks, Look};
 use hairpin_wire::tcp::{HEADER_LEN, MAX_HEADER_LEN, Tcp, option};
 use hairpin_wire::{Family, checksum, proto};
@@ -165,6 +165,13 @@ impl Target for TcpMss {
         match self {
             TcpMss::Set(mss) => write!(f, " --set-mss {mss}"),
             TcpMss::Clamp => f.write_str(" --clamp-mss-to-pmtu"),
+        }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        match self {
+            TcpMss::Set(mss) => write!(f, " TCPMSS set {mss}"),
+            TcpMss::Clamp => f.write_str(" TCPMSS clamp to PMTU"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Hooks};
 use hairpin_wire::tcp::{HEADER_LEN, Tcp, option};
 use hairpin_wire::{checksum, proto};
@@ -110,6 +110,18 @@ impl Target for TcpOptStrip {
         let mut before = " --strip-options ";
         for number in &self.options {
             write!(f, "{before}{number}")?;
+            before = ",";
+        }
+        Ok(())
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        let mut before = " TCPOPTSTRIP options ";
+        for number in &self.options {
+            match NAMES.iter().find(|(_, n)| n == number && !listing.numeric) {
+                Some((name, _)) => write!(f, "{before}{name}")?,
+                None => write!(f, "{before}{number}")?,
+            }
             before = ",";
         }
         Ok(())

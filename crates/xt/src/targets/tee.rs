@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Place, Refused, Target, Verdict};
+use hairpin_engine::rule::{Listing, Place, Refused, Target, Verdict};
 use hairpin_engine::{Edit};
 use hairpin_engine::net::IfName;
 use hairpin_wire::{Addr, Family};
@@ -36,9 +36,7 @@ struct Tee {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let Some(gateway) = parsed.get("gateway") else {
-        return Err(parsed.error("option \"--gateway\" must be specified"));
-    };
+    let gateway = parsed.required("gateway")?;
     let oif = parsed.get("oif").map_or("", |given| value::cut(given.value(), IfName::MAX));
     Ok(Arc::new(Tee {
         family: parsed.family,
@@ -61,6 +59,14 @@ impl Target for Tee {
         write!(f, " --gateway {}", value::show_addr(self.family, self.gateway))?;
         match self.oif {
             Some(oif) => write!(f, " --oif {oif}"),
+            None => Ok(()),
+        }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " TEE gw:{}", value::show_addr(self.family, self.gateway))?;
+        match self.oif {
+            Some(oif) => write!(f, " oif={oif}"),
             None => Ok(()),
         }
     }

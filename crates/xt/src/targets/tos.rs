@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
 use std::fmt;
@@ -72,6 +72,19 @@ impl Target for Tos {
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " --set-tos {:#04x}/{:#04x}", self.value, self.mask)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        let named = value::TOS_NAMES.iter().find(|(_, tos)| *tos == self.value && self.mask == NAME_MASK);
+        match (self.value, self.mask) {
+            (value, mask) if listing.numeric => write!(f, " TOS set {value:#04x}/{mask:#04x}"),
+            // The front end forgets a space here and puts one more there.
+            _ if named.is_some() => write!(f, "  TOS set{}", named.map_or("", |(name, _)| name)),
+            (0, mask) => write!(f, " TOS and {:#04x}", !mask),
+            (value, mask) if value == mask => write!(f, " TOS or {value:#04x}"),
+            (value, 0) => write!(f, " TOS xor {value:#04x}"),
+            (value, mask) => write!(f, " TOS set {value:#04x}/{mask:#04x}"),
+        }
     }
 
     fn scope(&self) -> Scope {

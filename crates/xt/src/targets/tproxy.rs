@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Needs, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Needs, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Hook, Hooks};
 use hairpin_wire::{Addr, Family, proto};
 use std::any::Any;
@@ -39,9 +39,7 @@ struct TProxy {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let Some(port) = parsed.get("on-port") else {
-        return Err(parsed.error("option \"--on-port\" must be specified"));
-    };
+    let port = parsed.required("on-port")?;
     // Numbers above 65535 lose their upper bits, as in iptables.
     let port = match value::parse_number(port.value()) {
         Some(number) if number <= u64::from(u32::MAX) => number as u16,
@@ -67,6 +65,11 @@ impl Target for TProxy {
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addr = value::show_addr(self.family, self.addr);
         write!(f, " --on-port {} --on-ip {addr} --tproxy-mark {:#x}/{:#x}", self.port, self.mark.0, self.mark.1)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        let addr = value::show_addr(self.family, self.addr);
+        write!(f, " TPROXY redirect {addr}:{} mark {:#x}/{:#x}", self.port, self.mark.0, self.mark.1)
     }
 
     fn scope(&self) -> Scope {

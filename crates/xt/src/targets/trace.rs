@@ -2,7 +2,7 @@
 
 use crate::option::{Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec};
-use hairpin_engine::rule::{Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
 use std::fmt;
@@ -40,6 +40,10 @@ impl Target for Trace {
     }
 
     fn save(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+
+    fn list(&self, _: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
         Ok(())
     }
 

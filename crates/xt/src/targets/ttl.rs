@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, value};
-use hairpin_engine::rule::{Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
 use std::fmt;
@@ -71,6 +71,14 @@ impl Target for Ttl {
             Ttl::Set(value) => write!(f, " --ttl-set {value}"),
             Ttl::Lower(step) => write!(f, " --ttl-dec {step}"),
             Ttl::Raise(step) => write!(f, " --ttl-inc {step}"),
+        }
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        match self {
+            Ttl::Set(value) => write!(f, " TTL set to {value}"),
+            Ttl::Lower(step) => write!(f, " TTL decrement by {step}"),
+            Ttl::Raise(step) => write!(f, " TTL increment by {step}"),
         }
     }
 
