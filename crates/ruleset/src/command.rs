@@ -137,10 +137,19 @@ impl From<SyntaxError> for CommandError {
 /// Whatever iptables refuses before it looks at the rule set, with its words.
 pub fn parse<W: AsRef<str>>(context: &Context<'_>, words: &[W]) -> Result<Command, CommandError> {
     let mut parser = Parser::new(context, words);
-    match parser.read()? {
-        Some(verb) => Ok(parser.finished(verb)),
-        None => parser.command(),
-    }
+    let command = match parser.read() {
+        Ok(Some(verb)) => return Ok(parser.finished(verb)),
+        Ok(None) => parser.command(),
+        Err(error) => Err(error),
+    };
+    command.map_err(|error| first_error(context, words, error))
+}
+
+/// Of several mistakes iptables names the one it comes to first: it looks at the value of an extension's option as soon as it
+/// reads the option. Doing so costs time, so words are read in that way only when something is wrong with them.
+fn first_error<W: AsRef<str>>(context: &Context<'_>, words: &[W], error: CommandError) -> CommandError {
+    let mut parser = Parser { eager: true, ..Parser::new(context, words) };
+    parser.read().err().unwrap_or(error)
 }
 
 /// Reads the words of one rule, those after `-A CHAIN`.
@@ -252,6 +261,8 @@ struct Parser<'c, 'w, W> {
     wait: Option<Option<u32>>,
     notices: Vec<String>,
     inverted: bool,
+    /// Whether the value of an extension's option is looked at when it is read.
+    eager: bool,
 }
 
 type Outcome<T = ()> = Result<T, CommandError>;
@@ -283,6 +294,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             wait: None,
             notices: Vec::new(),
             inverted: false,
+            eager: false,
         }
     }
 
@@ -750,7 +762,28 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         if inverted && !option.invertible {
             return Err(self.refuse(format!("{name}: option \"--{}\" cannot be inverted.\n", found.name)));
         }
-        Ok(())
+        if !option.notice.is_empty() {
+            self.notices.push(option.notice.to_owned());
+        }
+        if self.eager { self.check_value(found.extension) } else { Ok(()) }
+    }
+
+    /// Tries the options of an extension as given so far. What is wrong with a value names the value; the rest may still come.
+    fn check_value(&self, extension: Extension) -> Outcome {
+        let used = match extension {
+            Extension::Target(_) => self.target.as_ref(),
+            Extension::Match(_) => self.matches.iter().rev().find(|m| m.extension.is(extension)),
+        };
+        let Some(used) = used else { return Ok(()) };
+        let parsed = self.parsed(used, used.given.clone());
+        let tried = match extension {
+            Extension::Target(spec) => (spec.build)(&parsed).map(drop),
+            Extension::Match(spec) => (spec.build)(&parsed).map(drop),
+        };
+        match tried {
+            Err(error) if error.word.is_some() => Err(self.use_error(used, error)),
+            _ => Ok(()),
+        }
     }
 
     // After the last word
@@ -860,17 +893,27 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
     }
 
     fn make<T>(&self, mut used: Use, build: fn(&Parsed<'_>) -> Result<T, SyntaxError>) -> Outcome<T> {
-        check_options(&used).map_err(|error| self.use_error(&used, error))?;
-        let parsed = Parsed {
+        // An extension's own conditions come before those of its table; that it misses a required option is the table's.
+        let table = check_options(&used);
+        let given = std::mem::take(&mut used.given);
+        let made = match build(&self.parsed(&used, given)) {
+            Err(error) if error.missing => table.and(Err(error)),
+            Err(error) => Err(error),
+            Ok(made) => table.map(|()| made),
+        };
+        made.map_err(|error| self.use_error(&used, error))
+    }
+
+    fn parsed(&self, used: &Use, given: Vec<Given>) -> Parsed<'_> {
+        Parsed {
             extension: used.name,
             family: self.context.family,
             table: self.table.and_then(TableId::from_name).unwrap_or(self.context.table),
             chain: self.verb.as_ref().map_or("", verb_chain),
             protocol: used.protocol,
             names: self.context.names,
-            given: std::mem::take(&mut used.given),
-        };
-        build(&parsed).map_err(|error| self.use_error(&used, error))
+            given,
+        }
     }
 
     /// An extension's refusal: at the word it names if that is one of its own, else at its option or its name.

@@ -157,7 +157,7 @@ fn write_rule(out: &mut impl Write, family: Family, rule: &Rule, style: &Style<'
         Some(false) => "!f",
     };
     if style.table {
-        write!(out, "{target:<9} {bang}{protocol:<5}{fragment} ")?;
+        write!(out, "{target:<9} {bang}{protocol:<4} {fragment} ")?;
     } else {
         write!(out, "{target} {bang}{protocol} opt {fragment} ")?;
     }
@@ -202,7 +202,7 @@ fn target_name(action: &Action) -> &str {
         Action::Return => "RETURN",
         Action::Queue => "QUEUE",
         Action::Jump(name) | Action::Goto(name) => name,
-        Action::Target(target) => target.name(),
+        Action::Target(target) => target.kernel_name(),
     }
 }
 
@@ -235,7 +235,7 @@ fn address(family: Family, addr: &AddrMatch, style: &Style<'_>) -> String {
 /// A rule's counters in their columns.
 fn write_counter(out: &mut impl Write, counter: Counter, exact: bool) -> fmt::Result {
     if exact {
-        return write!(out, "{:>8} {:>10} ", counter.packets, counter.bytes);
+        return write!(out, "{:>8} {:>8} ", counter.packets, counter.bytes);
     }
     write!(out, "{:>5} {:>5} ", amount(counter.packets, false), amount(counter.bytes, false))
 }

@@ -212,7 +212,10 @@ impl Parsed<'_> {
 
     /// The option of that name, which must be given.
     pub fn required(&self, name: &str) -> Result<&Given, SyntaxError> {
-        self.get(name).ok_or_else(|| self.error(format_args!("option \"--{name}\" must be specified\n")))
+        self.get(name).ok_or_else(|| {
+            let error = self.error(format_args!("option \"--{name}\" must be specified\n"));
+            SyntaxError { missing: true, ..error }
+        })
     }
 
     /// The protocol when one was given and not inverted.
@@ -237,17 +240,19 @@ pub struct SyntaxError {
     pub word: Option<String>,
     /// It is printed without the program's name before it.
     pub bare: bool,
+    /// It says that a required option is missing, which other mistakes go before.
+    pub missing: bool,
 }
 
 impl SyntaxError {
     /// Exit code 2.
     pub fn parameter(message: impl Into<String>) -> SyntaxError {
-        SyntaxError { code: 2, message: message.into(), word: None, bare: false }
+        SyntaxError { code: 2, message: message.into(), word: None, bare: false, missing: false }
     }
 
     /// Exit code 1.
     pub fn other(message: impl Into<String>) -> SyntaxError {
-        SyntaxError { code: 1, message: message.into(), word: None, bare: false }
+        SyntaxError { code: 1, message: message.into(), word: None, bare: false, missing: false }
     }
 
     /// Names the offending word.

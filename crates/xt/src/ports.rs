@@ -44,6 +44,13 @@ impl Ports {
         parsed.get(name).map_or(Ok(Ports::ALL), |given| Ports::parse(parsed, given, protocol))
     }
 
+    /// As [`Ports::option`], but read as the resolver reads ports: by services of any protocol, and in its words.
+    pub(crate) fn resolved(parsed: &Parsed<'_>, name: &str) -> Result<Ports, SyntaxError> {
+        let Some(given) = parsed.get(name) else { return Ok(Ports::ALL) };
+        let (min, max) = value::port_range(parsed, given)?;
+        Ok(Ports { min, max, inverted: given.inverted })
+    }
+
     /// Whether the port is in the range or, inverted, is not.
     pub(crate) const fn contains(self, port: u16) -> bool {
         (self.min <= port && port <= self.max) != self.inverted

@@ -16,9 +16,6 @@ impl Spis {
     /// Every index.
     pub(crate) const ALL: Spis = Spis { min: 0, max: u32::MAX, inverted: false };
 
-    /// Index 0.
-    pub(crate) const ZERO: Spis = Spis { min: 0, max: 0, inverted: false };
-
     /// The value of an option, or every index when it was not given.
     pub(crate) fn parse(parsed: &Parsed<'_>, given: Option<&Given>) -> Result<Spis, SyntaxError> {
         let Some(given) = given else { return Ok(Spis::ALL) };

@@ -176,8 +176,11 @@ pub(crate) fn parse(family: Family, rule: &str) -> Result<Arc<dyn Match>, Syntax
         names: &NoNames,
         given,
     };
-    declared(spec, &parsed)?;
-    (spec.build)(&parsed)
+    // An extension's own conditions come before those of its table, but for a required option that is missing.
+    match (spec.build)(&parsed) {
+        Err(error) if !error.missing => Err(error),
+        built => declared(spec, &parsed).and(built),
+    }
 }
 
 /// What the declarations of the options demand.

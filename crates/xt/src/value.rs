@@ -253,7 +253,7 @@ fn any_port(parsed: &Parsed<'_>, text: &str) -> Result<u16, SyntaxError> {
     let digits = text.trim_start().trim_start_matches('+');
     let number = digits.parse::<u64>().ok().filter(|n| *n as i32 >= 0).map(|n| n as u16);
     number
-        .or_else(|| lookup_port(parsed, text, 0))
+        .or_else(|| parsed.names.number(NameKind::Service(0), text).and_then(|n| u16::try_from(n).ok()))
         .ok_or_else(|| SyntaxError::parameter(format!("Port \"{text}\" does not resolve to anything.\n")).at(text))
 }
 
@@ -866,7 +866,7 @@ mod tests {
         assert_eq!(range("70000").unwrap_err().message, "invalid port/service `70000' specified");
         let range = |text: &str| with(text, port_range);
         assert_eq!(range(":5").unwrap(), (0, 5));
-        assert_eq!(range("5:4").unwrap_err().message, "Port range 5-4 is negative.");
+        assert_eq!(range("5:4").unwrap_err().message, "Port range 5-4 is negative.\n");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Two answers beside each other.
 
+use super::known;
 use super::real::{Answer, LISTINGS};
 use super::rule::Rule;
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ pub(super) struct Tally {
     different: usize,
     /// Extensions that the running kernel does not have: its refusal says nothing about the rule.
     missing: BTreeMap<String, usize>,
+    /// Differences that are meant, by their reason.
+    meant: BTreeMap<&'static str, usize>,
 }
 
 impl Tally {
@@ -38,7 +41,12 @@ impl Tally {
             }
             differ("exit code of -D", &ours.deleted.to_string(), &real.deleted.to_string());
         }
-        if !wrong.is_empty() {
+        if wrong.is_empty() {
+            return;
+        }
+        if let Some(reason) = known::reason(rule) {
+            *self.meant.entry(reason).or_default() += 1;
+        } else {
             self.different += 1;
             println!("{rule}\n{}", wrong.join("\n"));
         }
@@ -48,6 +56,9 @@ impl Tally {
         println!("{} rules, {} accepted, {} differ", self.rules, self.accepted, self.different);
         for (name, count) in &self.missing {
             println!("not in this kernel: {name} ({count} rules)");
+        }
+        for (reason, count) in &self.meant {
+            println!("meant: {reason} ({count} rules)");
         }
         if self.different == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

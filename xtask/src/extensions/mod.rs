@@ -1,6 +1,7 @@
 //! The extensions held against the real iptables: the cases of their tables and random rules made from their options.
 
 mod compare;
+mod known;
 mod ours;
 mod real;
 mod rule;

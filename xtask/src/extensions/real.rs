@@ -70,15 +70,30 @@ pub(super) fn answers(tree: &Path, rules: &[Rule]) -> Result<Vec<Answer>, String
     }
 }
 
+/// Lines that tell of the machine and not of the rule: what the kernel or the tree lacks.
+const OF_THE_MACHINE: [&str; 2] = ["Warning: Extension ", "Warning: cannot open /etc/xtables/connlabel.conf"];
+
 fn answer(text: &str) -> Option<Answer> {
-    let mut fields = text.split('\x01').map(str::to_owned);
+    let of_the_machine = |line: &&str| OF_THE_MACHINE.iter().any(|start| line.starts_with(start));
+    let of_the_rule =
+        |field: &str| field.split_inclusive('\n').filter(|line| !of_the_machine(line)).collect::<String>();
+    let mut fields = text.split('\x01').map(of_the_rule);
     let (said, code) = (fields.next()?, fields.next()?.parse().ok()?);
     let texts = [fields.next()?, fields.next()?, fields.next()?, fields.next()?].map(|text| without_head(&text));
     Some(Answer { said, code, texts, deleted: fields.next()?.parse().ok()? })
 }
 
+/// The lock file of a run, taken away at its end.
+struct Lock(PathBuf);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// The lines of the rules.
-fn without_head(text: &str) -> String {
+pub(super) fn without_head(text: &str) -> String {
     let lines = text.lines().filter(|l| {
         !l.starts_with("-P ")
             && !l.starts_with("Chain ")
@@ -95,6 +110,8 @@ fn run(tree: &Path, script: &str) -> Result<String, String> {
         .args(["/bin/sh", "-s"])
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LC_ALL", "C")
+        // Someone else may use the tree at the same time.
+        .env("XTABLES_LOCKFILE", format!("/tmp/hairpin-xtask-{}.lock", std::process::id()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -103,6 +120,7 @@ fn run(tree: &Path, script: &str) -> Result<String, String> {
     let mut stdin = child.stdin.take().ok_or("unshare has no stdin")?;
     let text = script.to_owned();
     let writer = std::thread::spawn(move || stdin.write_all(text.as_bytes()));
+    let _lock = Lock(tree.join(format!("tmp/hairpin-xtask-{}.lock", std::process::id())));
     let output = child.wait_with_output().map_err(|e| format!("unshare: {e}"))?;
     let _ = writer.join();
     let complaint = String::from_utf8_lossy(&output.stderr);

@@ -23,7 +23,8 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Same("! --label \"40\" --set"),
         Case::Saves("--label 127", "--label \"127\""),
         Case::Fails("--label foo", "label 'foo' not found or invalid value"),
-        Case::Fails("--label 65536", "label '65536' not found or invalid value"),
+        Case::Saves("--label 65536", "--label \"0\""),
+        Case::Fails("--label -1", "label '-1' not found or invalid value"),
         Case::Fails("", "must be specified"),
     ],
 };

@@ -24,7 +24,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     cases: &[
         Case::Same("--src-group 0x5 ! --dst-group 0x5/0x6"),
         Case::Saves("! --src-group 17", "! --src-group 0x11"),
-        Case::Fails("--src-group foo", "could not map name foo to an integer value for option \"--src-group\"."),
+        Case::Fails("--src-group foo", "bad integer value for option \"--src-group\", or out of range."),
         Case::Fails("", "You must specify either '--src-group' or '--dst-group'"),
     ],
 };

@@ -37,12 +37,9 @@ struct IpComp {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    // Without an index the front end asks for index 0, not for any.
-    let cpi = match parsed.get("ipcompspi") {
-        None => Spis::ZERO,
-        given => Spis::parse(parsed, given)?,
-    };
-    Ok(Arc::new(IpComp { cpi, reserved: parsed.has("compres") }))
+    // iptables without the option asks for index 0. But it saves `--ipcompspi :` like that, so that restoring changes the rule;
+    // here it is any index both times.
+    Ok(Arc::new(IpComp { cpi: Spis::parse(parsed, parsed.get("ipcompspi"))?, reserved: parsed.has("compres") }))
 }
 
 impl Match for IpComp {

@@ -21,7 +21,7 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Same("--realm 0x1/0x2a"),
         Case::Same("! --realm 0x2a"),
         Case::Saves("--realm 10/0xffffffff", "--realm 0xa"),
-        Case::Fails("--realm nowhere", "could not map name nowhere to an integer value for option \"--realm\"."),
+        Case::Fails("--realm nowhere", "bad integer value for option \"--realm\", or out of range."),
         Case::Fails("", "must be specified"),
     ],
 };

@@ -16,7 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     families: Families::Both,
     about: "some of the packets, by chance or by count",
     options: &[
-        Opt::new("mode", &["random|nth"], "by chance or by count; by chance when not given"),
+        Opt::new("mode", &["random|nth"], "by chance or by count").required(),
         Opt::new("probability", &["p"], "how likely, 0 to 1 (random)").inverts(),
         Opt::new("every", &["n"], "one of n packets (nth)").inverts().needs(&["packet"]),
         Opt::new("packet", &["p"], "which of the n, from 0 (nth)").needs(&["every"]),
@@ -30,7 +30,7 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Same("--mode nth --every 3 --packet 0"),
         Case::Same("--mode nth ! --every 5 --packet 4"),
         Case::Fails("", "--probability must be specified when using random mode"),
-        Case::Saves("--probability 0.5", "--mode random --probability 0.50000000000"),
+        Case::Fails("--probability 0.5", "option \"--mode\" must be specified"),
         Case::Fails("--mode foo", "Bad mode \"foo\""),
         Case::Fails("--mode random", "--probability must be specified when using random mode"),
         Case::Fails("--mode nth", "--every and --packet must be specified when using nth mode"),
@@ -75,11 +75,11 @@ fn parse_random(parsed: &Parsed<'_>) -> Result<u32, SyntaxError> {
 }
 
 fn parse_nth(parsed: &Parsed<'_>) -> Result<Mode, SyntaxError> {
-    let (Some(every), Some(packet)) = (parsed.get("every"), parsed.get("packet")) else {
+    if !parsed.has("every") && !parsed.has("packet") {
         return Err(SyntaxError::parameter("--every and --packet must be specified when using nth mode"));
-    };
-    let every = value::number(parsed, every, 1, u64::from(u32::MAX))? as u32;
-    let packet = value::number_u32(parsed, packet)?;
+    }
+    let every = value::number(parsed, parsed.required("every")?, 1, u64::from(u32::MAX))? as u32;
+    let packet = value::number_u32(parsed, parsed.required("packet")?)?;
     if packet >= every {
         return Err(SyntaxError::parameter("the --packet p must be 0 <= p <= n-1"));
     }

@@ -51,7 +51,7 @@ enum Compare {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let Some(given) = parsed.given.first() else {
-        let message = "TTL match: You must specify one of `--ttl-eq', `--ttl-lt', `--ttl-gt'";
+        let message = "TTL match: You must specify one of `--ttl-eq', `--ttl-lt', `--ttl-gt";
         return Err(SyntaxError::parameter(message));
     };
     let compare = match (given.option.name, given.inverted) {

@@ -22,8 +22,8 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Same("-p udp|"),
         Case::Same("-p udp|! --sport 1024:65535 --dport 53"),
         Case::Saves("-p udp|--sport 4: --dport :", "-p udp|--sport 4:65535"),
-        Case::Fails("-p udp|--sport 4:3", "invalid portrange (min > max)"),
-        Case::Fails("-p udp|--dport -1", "invalid port/service `-1' specified"),
+        Case::Fails("-p udp|--sport 4:3", "Port range 4-3 is negative."),
+        Case::Fails("-p udp|--dport -1", "Port \"-1\" does not resolve to anything."),
     ],
 };
 
@@ -35,8 +35,8 @@ struct Udp {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     Ok(Arc::new(Udp {
-        sport: Ports::option(parsed, "source-port", proto::UDP)?,
-        dport: Ports::option(parsed, "destination-port", proto::UDP)?,
+        sport: Ports::resolved(parsed, "source-port")?,
+        dport: Ports::resolved(parsed, "destination-port")?,
     }))
 }
 

@@ -24,7 +24,7 @@ pub static SPEC: TargetSpec = TargetSpec {
         Case::Same("--led-trigger-id \"foo\" --led-delay 42 --led-always-blink"),
         Case::Saves("--led-trigger-id foo --led-delay INF", "--led-trigger-id \"foo\" --led-delay inf"),
         Case::Saves("--led-trigger-id foo --led-delay 0", "--led-trigger-id \"foo\""),
-        Case::Fails("--led-trigger-id 12345678901234567", "must be 16 chars or less"),
+        Case::Fails("--led-trigger-id 12345678901234567", "maximum length of 16 characters"),
         Case::Fails("--led-trigger-id \"\"", "cannot be blank"),
         Case::Fails("", "must be specified"),
     ],

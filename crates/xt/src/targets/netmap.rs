@@ -22,7 +22,7 @@ pub static SPEC: TargetSpec = TargetSpec {
         Case::Saves("@nat POSTROUTING|--to 10.1.2.3/24", "--to 10.1.2.0/24"),
         Case::Saves("@nat INPUT|--to 10.1.2.3/255.255.0.0", "--to 10.1.0.0/16"),
         Case::Saves("@nat OUTPUT|--to 10.1.2.3", "--to 10.1.2.3/32"),
-        Case::Saves("@nat OUTPUT|--to 10.1.2.3/255.0.255.0", "--to 10.1.2.3/32"),
+        Case::Saves("@nat OUTPUT|--to 10.1.2.3/255.0.255.0", "--to 10.0.2.0/255.0.255.0"),
         Case::Same("@nat PREROUTING|--to 2001:db8:1::/48"),
         Case::Saves("@nat PREROUTING|--to 2001:db8::1", "--to 2001:db8::1/128"),
         Case::Fails("@nat PREROUTING|--to 2001:db8::1/129", "neither a valid network mask"),

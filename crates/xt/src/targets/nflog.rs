@@ -16,7 +16,9 @@ pub static SPEC: TargetSpec = TargetSpec {
     options: &[
         Opt::new("nflog-group", &["group"], "the group of loggers, 0 when not given"),
         Opt::new("nflog-prefix", &["prefix"], "what goes with it, up to 63 bytes"),
-        Opt::new("nflog-range", &["bytes"], "has never had an effect").excludes(&["nflog-size"]),
+        Opt::new("nflog-range", &["bytes"], "has never had an effect").excludes(&["nflog-size"]).notice(
+            "warn: --nflog-range has never worked and is no longer supported, please use --nflog-size instead",
+        ),
         Opt::new("nflog-size", &["bytes"], "so much of the packet").excludes(&["nflog-range"]),
         Opt::new("nflog-threshold", &["packets"], "so many packets at a time"),
     ],

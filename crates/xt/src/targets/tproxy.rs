@@ -23,7 +23,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     cases: &[
         Case::Same("@mangle PREROUTING|-p tcp |--on-port 3128 --on-ip 10.0.0.1 --tproxy-mark 0x5/0x6"),
         Case::Same("@mangle PREROUTING|-p tcp |--on-port 3128 --on-ip 2001:db8::1 --tproxy-mark 0x5/0x6"),
-        Case::Saves("@mangle PREROUTING|-p udp |--on-port 0x50 --on-ip 0.0.0.0", "--on-port 80 --on-ip 0.0.0.0 --tproxy-mark 0x0/0x0"),
+        Case::Saves("@mangle PREROUTING|-p udp |--on-port 080 --on-ip 0.0.0.0", "--on-port 80 --on-ip 0.0.0.0 --tproxy-mark 0x0/0x0"),
         Case::Fails("@mangle PREROUTING|-p tcp |", "must be specified"),
     ],
 };
@@ -40,11 +40,7 @@ struct TProxy {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     let port = parsed.required("on-port")?;
-    // Numbers above 65535 lose their upper bits, as in iptables.
-    let port = match value::parse_number(port.value()) {
-        Some(number) if number <= u64::from(u32::MAX) => number as u16,
-        _ => value::port(parsed, port)?,
-    };
+    let port = value::port(parsed, port)?;
     Ok(Arc::new(TProxy {
         family: parsed.family,
         port,

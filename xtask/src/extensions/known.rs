@@ -1,0 +1,15 @@
+//! Where hairpin means to differ from iptables 1.8.11, and why.
+
+use super::rule::Rule;
+
+/// The reason why this rule may differ, if there is one.
+pub(super) fn reason(rule: &Rule) -> Option<&'static str> {
+    let has = |word: &str| rule.words.iter().any(|w| w == word);
+    if ["--pid-owner", "--sid-owner", "--cmd-owner"].into_iter().any(has) {
+        return Some("owner knows the process, session and command of old guides, which Linux dropped");
+    }
+    if has("ipcomp") && !has("--ipcompspi") {
+        return Some("ipcomp without an index means any, so that what is saved means the same when it is restored");
+    }
+    None
+}
