@@ -48,8 +48,9 @@ impl Path<'_> {
     /// A packet that passed the checks, or came back over `lo`.
     pub(crate) fn arrive(&mut self, p: &mut Packet) -> Onward<Fate> {
         self.hook(Hook::Prerouting, p)?;
-        self.route_in(p)?;
+        let routed = self.route_in(p)?;
         self.read_options(p)?;
+        self.check_route(p, routed)?;
         match p.meta.route.map(|r| r.kind) {
             Some(RouteType::Unicast) => self.forward(p),
             _ => self.deliver(p),
@@ -82,15 +83,20 @@ impl Path<'_> {
     pub(crate) fn send(&mut self, p: &mut Packet) -> Onward<Fate> {
         self.route_out(p)?;
         self.hook(Hook::Output, p)?;
+        self.hear_oneself(p);
         self.leave(p)
     }
 
     /// About to leave by the device that the route names.
     pub(crate) fn leave(&mut self, p: &mut Packet) -> Onward<Fate> {
-        self.take_out_device(p)?;
-        self.hook(Hook::Postrouting, p)?;
+        self.pass_postrouting(p)?;
         self.fit_mtu(p)?;
         self.transmit(p)
+    }
+
+    pub(crate) fn pass_postrouting(&mut self, p: &mut Packet) -> Onward {
+        self.take_out_device(p)?;
+        self.hook(Hook::Postrouting, p)
     }
 
     /// Everything that happens at a hook, in the order that [`Hook::steps`] gives, without the steps that the rules leave nothing to do.

@@ -385,7 +385,8 @@ fn stamp(packet: &mut Packet, net: &Net, wall_ms: u32, at: usize, found: &mut Fo
 fn follow_source_route(packet: &mut Packet, net: &Net) -> Result<(), BadOptions> {
     let refused = BadOptions::Drop(DropReason::BadOptions);
     let found = packet.meta.ip_options;
-    let Some(route) = packet.meta.route else { return Ok(()) };
+    // Nothing leads to its destination.
+    let Some(route) = packet.meta.route else { return Err(refused) };
     if packet.meta.link_type != LinkType::Host {
         return Err(refused);
     }

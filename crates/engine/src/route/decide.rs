@@ -20,6 +20,21 @@ pub struct InputError {
     pub icmp: Option<(u8, u8)>,
 }
 
+impl InputError {
+    /// Whether Linux has a route for such a packet that only says why it goes nowhere. The others, from or to an address that cannot
+    /// be, are gone at once.
+    pub fn has_route(&self) -> bool {
+        matches!(
+            self.reason,
+            DropReason::NoRoute
+                | DropReason::Unreachable
+                | DropReason::Prohibited
+                | DropReason::Blackhole
+                | DropReason::NotForwarding
+        )
+    }
+}
+
 /// Where on the link a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkAddress {

@@ -3,7 +3,7 @@
 use crate::fate::{DropReason, Fate};
 use crate::hook::Hook;
 use crate::link::{self, Fit, FragLimits, FragUser, Reassembled, Reception};
-use crate::net::{Interface, LO, LinkKind};
+use crate::net::{IfIndex, Interface, LO, LinkKind};
 use crate::packet::{LinkType, NotAPacket, Offload, Packet};
 use crate::path::{Onward, Path};
 use crate::route::{LinkAddress, RouteType};
@@ -148,9 +148,34 @@ impl Path<'_> {
     fn loop_back(&mut self, p: &mut Packet) -> Fate {
         let mut again = std::mem::take(p);
         again.set_link_header(Mac::ZERO, Mac::ZERO);
-        again.meta.iif = Some(LO);
+        self.come_back(again, LO, LinkType::Host)
+    }
+
+    /// A host hears its own broadcasts, and what it sends to a group it has joined (`ip_mc_output`): a copy passes POSTROUTING before
+    /// the packet itself does and comes back by the device that the packet leaves by, without a link header.
+    pub(crate) fn hear_oneself(&mut self, p: &Packet) {
+        let Some(route) = p.meta.route.filter(|route| p.family() == Family::V4 && route.oif != LO) else { return };
+        let as_what = match route.kind {
+            RouteType::Broadcast => LinkType::Broadcast,
+            RouteType::Multicast if self.engine.net.is_joined(Family::V4, route.oif, p.dst()) => LinkType::Multicast,
+            _ => return,
+        };
+        let mut copy = p.clone();
+        self.trace_packet(&copy);
+        let fate = match self.pass_postrouting(&mut copy) {
+            Break(fate) => fate,
+            Continue(()) => {
+                copy.clear_link_header();
+                self.come_back(copy, route.oif, as_what)
+            }
+        };
+        self.ended(fate);
+    }
+
+    fn come_back(&mut self, mut again: Packet, dev: IfIndex, as_what: LinkType) -> Fate {
+        again.meta.iif = Some(dev);
         again.meta.oif = None;
-        again.meta.link_type = LinkType::Host;
+        again.meta.link_type = as_what;
         again.meta.template = None;
         again.meta.pieces.clear();
         again.meta.max_fragment = 0;

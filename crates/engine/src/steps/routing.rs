@@ -5,15 +5,16 @@ use crate::link::{self, IcmpError};
 use crate::net::{IfIndex, IfName};
 use crate::packet::{LinkType, Origin, Packet, Sender};
 use crate::path::{Onward, Path};
-use crate::route::{OutputKey, RouteType};
+use crate::route::{InputError, OutputKey, RouteType};
 use hairpin_wire::Family;
 use std::ops::ControlFlow::{Break, Continue};
 
 impl Path<'_> {
-    /// Where a received packet goes. One that came back over `lo` keeps its route unless NAT changed its destination.
-    pub(crate) fn route_in(&mut self, p: &mut Packet) -> Onward {
+    /// Where a received packet goes, or why nowhere: that is only said after its options were read. One that came back over `lo` keeps
+    /// its route unless NAT changed its destination.
+    pub(crate) fn route_in(&mut self, p: &mut Packet) -> Onward<Result<(), InputError>> {
         if p.meta.route.is_some() {
-            return Continue(());
+            return Continue(Ok(()));
         }
         match self.engine.net.route_input(p) {
             Ok(route) => {
@@ -23,15 +24,20 @@ impl Path<'_> {
                 if p.meta.link_type != LinkType::Host && route.kind == RouteType::Unicast {
                     return Break(Fate::Drop(DropReason::LinkBroadcast));
                 }
-                Continue(())
+                Continue(Ok(()))
             }
-            Err(error) => {
-                if let Some((kind, code)) = error.icmp {
-                    self.send_route_error(p, IcmpError::new(kind, code, 0));
-                }
-                Break(Fate::Drop(error.reason))
-            }
+            Err(error) if error.has_route() => Continue(Err(error)),
+            Err(error) => Break(Fate::Drop(error.reason)),
         }
+    }
+
+    /// Where no route leads on, the packet ends, and its sender may be told (`ip_error`).
+    pub(crate) fn check_route(&mut self, p: &Packet, routed: Result<(), InputError>) -> Onward {
+        let Err(error) = routed else { return Continue(()) };
+        if let Some((kind, code)) = error.icmp {
+            self.send_route_error(p, IcmpError::new(kind, code, 0));
+        }
+        Break(Fate::Drop(error.reason))
     }
 
     /// Where a local packet goes. One that was made with a route keeps it.
