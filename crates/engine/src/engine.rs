@@ -130,6 +130,10 @@ pub struct Engine {
     pub(crate) sets: RefCell<Sets>,
     /// Packets of this host to itself, on their way over `lo`.
     pub(crate) backlog: VecDeque<Packet>,
+    /// Connections that go when nothing is under way any more.
+    held: Vec<ConnId>,
+    /// A copy made by TEE is being sent: no other is made meanwhile.
+    pub(crate) sending_copy: bool,
     /// Tracking's settings: the host's, and what rules switch on.
     pub(crate) knobs: Knobs,
     /// Reused by each walk of a table.
@@ -175,6 +179,8 @@ impl Engine {
             rng,
             sets: RefCell::new(sets),
             backlog: VecDeque::new(),
+            held: Vec::new(),
+            sending_copy: false,
             knobs: Knobs::default(),
             effects: Effects::default(),
             sending_icmp: false,
@@ -354,8 +360,10 @@ impl Engine {
         let fate = path.walk(packet);
         path.ended(fate);
         path.run_backlog();
-        // Only now: an error about the packet may still have been on its way over `lo`.
-        self.tracker.release(packet);
+        path.release(packet);
+        while let Some(id) = self.held.pop() {
+            self.tracker.conns.let_go(id);
+        }
         fate
     }
 
@@ -436,8 +444,19 @@ impl Path<'_> {
                 std::ops::ControlFlow::Continue(fate) | std::ops::ControlFlow::Break(fate) => fate,
             };
             self.ended(fate);
-            self.engine.tracker.release(&packet);
+            self.release(&packet);
             self.give_out(packet, fate);
+        }
+    }
+
+    /// A packet lets go of its connection at its end. One that an error about it, still under way over `lo`, belongs to as well stays
+    /// until the packet of the batch is done.
+    pub(crate) fn release(&mut self, packet: &Packet) {
+        let Some(id) = self.engine.tracker.takes_along(packet) else { return };
+        if self.engine.backlog.is_empty() {
+            self.engine.tracker.conns.let_go(id);
+        } else {
+            self.engine.held.push(id);
         }
     }
 

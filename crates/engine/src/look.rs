@@ -491,6 +491,8 @@ pub(crate) struct Copy {
     pub(crate) packet: Packet,
     pub(crate) gateway: Addr,
     pub(crate) oif: Option<IfName>,
+    /// How many events came before it: it is sent at once, while its table is still being walked.
+    pub(crate) after: usize,
 }
 
 /// What a target may see and change.
@@ -577,11 +579,10 @@ impl<'a> Edit<'a> {
         self.packet.meta.trace = true;
     }
 
-    /// Sends a copy to `gateway` (TEE), by `oif` if given. A copy is not copied again.
+    /// Sends a copy to `gateway` (TEE), by `oif` if given, unless a copy is being sent.
     pub fn copy_to(&mut self, gateway: Addr, oif: Option<IfName>) {
-        if !self.packet.meta.is_copy {
-            self.effects.copies.push(Copy { packet: self.packet.clone(), gateway, oif });
-        }
+        let after = self.effects.events.len();
+        self.effects.copies.push(Copy { packet: self.packet.clone(), gateway, oif, after });
     }
 
     /// Tells the sender, by an ICMP error about the packet as it is after this table, whatever its verdict.

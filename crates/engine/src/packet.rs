@@ -94,8 +94,6 @@ pub struct Meta {
     /// (`CHECKSUM_COMPLETE`). Who asks later goes by this sum and not by the bytes, so what a rule spoils meanwhile may pass, and
     /// what it changes rightfully may be held for spoilt. IPv4 packets have 0 for it.
     pub checksum_seen: Option<u16>,
-    /// This is a copy made by TEE: it is not copied again.
-    pub is_copy: bool,
     /// Largest L3 size of the fragments it was put together from; 0 when it came whole.
     pub max_fragment: u16,
     /// The largest of its fragments had DF.

@@ -144,9 +144,13 @@ impl Path<'_> {
         }
     }
 
-    /// A copy that TEE asked for: on its way to the gateway, outside of tracking.
+    /// A copy that TEE asked for: on its way to the gateway, outside of tracking. While it is sent nothing is copied, but when it comes
+    /// back over `lo` it may be.
     pub(crate) fn send_copy(&mut self, copy: look::Copy, hook: Hook) {
-        let look::Copy { mut packet, gateway, oif } = copy;
+        if self.engine.sending_copy {
+            return;
+        }
+        let look::Copy { mut packet, gateway, oif, .. } = copy;
         // A device that is not there is no condition: the copy goes by whatever leads to the gateway.
         let oif = oif.and_then(|name| self.engine.net.interface_by_name(name)).map(|device| device.index);
         let family = packet.family();
@@ -156,7 +160,6 @@ impl Path<'_> {
         packet.meta.route = Some(route);
         packet.meta.tracked = Tracked::Untracked;
         packet.meta.template = None;
-        packet.meta.is_copy = true;
         // It shares the fragments it was put together from with the packet itself, and may not leave as these.
         packet.meta.pieces.clear();
         packet.meta.origin = Origin::Local(Sender::None);
@@ -164,7 +167,9 @@ impl Path<'_> {
             packet.set_ttl(packet.ttl().wrapping_sub(1));
         }
         forbid_fragments(&mut packet);
+        self.engine.sending_copy = true;
         self.say(packet);
+        self.engine.sending_copy = false;
     }
 
     fn wall_ms(&self) -> u32 {
@@ -203,7 +208,7 @@ impl Path<'_> {
         self.ended(fate);
         // An error's connection is that of the packet it is about, which may still be on its way.
         if !borrowed {
-            self.engine.tracker.release(&packet);
+            self.release(&packet);
         }
         self.give_out(packet, fate);
     }

@@ -7,6 +7,7 @@ use crate::net::{IfIndex, Interface, LO, LinkKind};
 use crate::packet::{LinkType, NotAPacket, Offload, Packet};
 use crate::path::{Onward, Path};
 use crate::route::{LinkAddress, RouteType};
+use crate::track::Tracked;
 use hairpin_wire::{Family, Mac, ethernet};
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -28,6 +29,10 @@ impl Path<'_> {
     pub(crate) fn collect_fragments(&mut self, hook: Hook, p: &mut Packet) -> Onward {
         // A later fragment may hide its protocol, so that its headers cannot be walked.
         if p.head().fragment_header.is_none() && !p.is_fragment() && !p.head().broken {
+            return Continue(());
+        }
+        // Fragments of a copy by TEE that came back over `lo`.
+        if p.meta.tracked == Tracked::Untracked {
             return Continue(());
         }
         let zone = p.meta.template.as_ref().map_or(0, |t| t.zone_original);

@@ -64,14 +64,16 @@ impl Path<'_> {
             return self.translate_known(hook, side, p, id, class);
         }
         let verdict = self.walk_table(TableId::Nat, hook, p);
+        // Nobody listens: the packet goes on, but past the rest of this hook's translation, so that the next one asks the chain again.
+        if matches!(verdict, Verdict::Queue { bypass: true, .. }) {
+            return Continue(());
+        }
         let oif = p.meta.oif;
         let engine = &mut *self.engine;
         let (conns, rng, now) = (&mut engine.tracker.conns, &engine.rng, self.now.mono);
         let settled = match verdict {
             Verdict::Nat(_, range) => nat::set_up(conns, id, &range, side, oif, rng, now),
-            Verdict::Accept | Verdict::Continue | Verdict::Queue { bypass: true, .. } => {
-                nat::set_up_unchanged(conns, id, side, rng, now)
-            }
+            Verdict::Accept | Verdict::Continue => nat::set_up_unchanged(conns, id, side, rng, now),
             Verdict::Drop(reason) => Err(reason),
             Verdict::Queue { .. } => Err(DropReason::NoQueueListener),
             Verdict::Reject(_) => {

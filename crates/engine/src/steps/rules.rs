@@ -74,12 +74,27 @@ impl Path<'_> {
 
     #[cold]
     fn carry_out_effects(&mut self, hook: Hook, p: &mut Packet) {
-        self.out.events.append(&mut self.engine.effects.events);
-        for copy in std::mem::take(&mut self.engine.effects.copies) {
-            self.send_copy(copy, hook);
+        if self.engine.effects.copies.is_empty() {
+            self.out.events.append(&mut self.engine.effects.events);
+        } else {
+            self.send_copies(hook);
         }
         for error in std::mem::take(&mut self.engine.effects.errors) {
             self.send_error(p, error);
         }
+    }
+
+    /// What a copy's own way reports stands among the table's events where the copy was made.
+    fn send_copies(&mut self, hook: Hook) {
+        let effects = &mut self.engine.effects;
+        let copies = std::mem::take(&mut effects.copies);
+        let mut events = std::mem::take(&mut effects.events).into_iter();
+        let mut told = 0;
+        for copy in copies {
+            self.out.events.extend(events.by_ref().take(copy.after - told));
+            told = copy.after;
+            self.send_copy(copy, hook);
+        }
+        self.out.events.extend(events);
     }
 }

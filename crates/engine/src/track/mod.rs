@@ -161,7 +161,7 @@ impl Tracker {
         true
     }
 
-    /// Removes the connection of the packet at hand from the table. The packet goes on with it; [`Tracker::release`] forgets it.
+    /// Removes the connection of the packet at hand from the table. The packet goes on with it; [`Tracker::takes_along`] it.
     pub(crate) fn kill(&mut self, id: ConnId, events: &mut Vec<Event>) {
         let Some(conn) = self.conns.get(id).filter(|conn| conn.is_in_table()).cloned() else { return };
         self.conns.kill(id);
@@ -169,16 +169,19 @@ impl Tracker {
         events.push(Event::ConnGone(Box::new(conn)));
     }
 
-    /// To be called when a packet is at its end, whatever that was: a connection that was killed, or that it made and that was never
-    /// confirmed, goes with it. An error or a RST that this host answered with in the other direction takes no such connection along:
-    /// the packet that made it may still be under way.
+    /// The connection that a packet takes along at its end, whatever that was: one that was killed, or that it made. Letting go of it
+    /// forgets it unless it was confirmed. An error or a RST that this host answered with in the other direction takes no such
+    /// connection along: the packet that made it may still be under way.
+    pub(crate) fn takes_along(&self, packet: &Packet) -> Option<ConnId> {
+        let Tracked::Conn(id, class) = packet.meta.tracked else { return None };
+        let conn = self.conns.get(id)?;
+        (conn.status.has(Status::DYING) || class.direction() == Direction::Original).then_some(id)
+    }
+
+    /// Lets go of the connection that a packet takes along.
+    #[cfg(test)]
     pub(crate) fn release(&mut self, packet: &Packet) {
-        if let Tracked::Conn(id, class) = packet.meta.tracked
-            && self
-                .conns
-                .get(id)
-                .is_some_and(|conn| conn.status.has(Status::DYING) || class.direction() == Direction::Original)
-        {
+        if let Some(id) = self.takes_along(packet) {
             self.conns.let_go(id);
         }
     }
