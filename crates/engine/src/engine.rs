@@ -231,6 +231,12 @@ impl Engine {
         rules.check_sets(&self.sets.borrow()).map_err(Refused::Rules)
     }
 
+    /// Adds to counters of a table, each named by its place in [`State::counters`]: what was counted while rules were being changed,
+    /// or before a restart.
+    pub fn add_counters(&mut self, family: Family, table: TableId, more: &[(usize, Counter)]) {
+        self.live[index(family)].add_counters(table, more);
+    }
+
     fn put_rules(&mut self, rules: Arc<Compiled>, now: &Now) {
         let family = index(rules.family);
         self.needs[family] = rules.needs();
@@ -360,6 +366,7 @@ impl Engine {
         let fate = path.walk(packet);
         path.ended(fate);
         path.run_backlog();
+        path.engine.tracker.report_change(&mut path.out.events);
         path.release(packet);
         while let Some(id) = self.held.pop() {
             self.tracker.conns.let_go(id);

@@ -35,7 +35,7 @@ pub enum Event {
     Kernel(String),
     /// A connection was entered into the table.
     ConnNew(ConnId),
-    /// A tool changed a connection.
+    /// A tool changed a connection; or a packet did, while [`Tracker::watched`](crate::track::Tracker::watched).
     ConnChanged(ConnId),
     /// A connection was removed; its last state.
     ConnGone(Box<Conn>),

@@ -28,6 +28,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether changes of connections by packets are reported: [`Event::ConnChanged`]. It costs a little for every packet.
+    pub fn set_watched(&mut self, on: bool) {
+        self.tracker.watched = on;
+    }
+
     /// Sets the counters of a connection to zero (`conntrack -L -z`).
     pub fn zero_conn(&mut self, id: ConnId) {
         self.tracker.zero_counters(id);

@@ -183,6 +183,16 @@ impl Live {
         &self.table(table).counters
     }
 
+    /// Adds to counters of a table, each named by its place in [`Live::counters`].
+    pub fn add_counters(&mut self, table: TableId, more: &[(usize, Counter)]) {
+        let counters = &mut self.tables[table as usize].counters;
+        for (place, counter) in more {
+            if let Some(old) = counters.get_mut(*place) {
+                *old = *old + *counter;
+            }
+        }
+    }
+
     /// Sets all counters of a table to zero.
     pub fn zero(&mut self, table: TableId) {
         self.tables[table as usize].counters.fill(Counter::default());

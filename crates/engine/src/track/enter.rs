@@ -94,6 +94,9 @@ impl Visit<'_> {
                 Some(found) => Some(found),
                 None => self.make(tracker, events)?.map(|id| (id, Direction::Original)),
             };
+            if let Some((id, _)) = found {
+                tracker.note_before(id);
+            }
             let shown = found.and_then(|(id, direction)| {
                 let (seen, class) = tracker.conns.change(id, |conn| self.show(conn, direction, packet))?;
                 Some((id, seen, class))

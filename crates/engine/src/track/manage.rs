@@ -472,6 +472,25 @@ mod tests {
         assert_eq!(gone, Err(ManageError::NotFound));
     }
 
+    #[test]
+    fn changes_are_reported_to_who_watches() {
+        let mut lab = Lab::new();
+        let reports = |lab: &mut Lab, bytes: &[u8]| {
+            lab.class(bytes);
+            let mut events = Vec::new();
+            lab.tracker.report_change(&mut events);
+            events.len()
+        };
+        let (there, back) = (udp((2, 9), (3, 53)), udp((3, 53), (2, 9)));
+        lab.tracker.watched = true;
+        assert_eq!(reports(&mut lab, &there), 0, "it is new");
+        assert_eq!(reports(&mut lab, &there), 0, "nothing changed");
+        assert_eq!(reports(&mut lab, &back), 1, "answered");
+        lab.tracker.watched = false;
+        lab.wait(3000);
+        assert_eq!(reports(&mut lab, &there), 0, "no one watches");
+    }
+
     /// Traffic of all kinds, with everything that a connection can have.
     fn busy_lab() -> Lab {
         let mut lab = Lab::new();

@@ -84,6 +84,10 @@ pub struct Tracker {
     pub labels: bool,
     /// Why the last INVALID packet was; empty until there is one.
     pub why_invalid: &'static str,
+    /// Whether changes of connections by packets are reported ([`Event::ConnChanged`]): someone watches.
+    pub watched: bool,
+    /// The connection of the packet at hand, and what it was like before, while someone watches.
+    before: Option<(ConnId, Looks)>,
     /// Since when the table was too full for a new connection; None when it has not been lately.
     pressed_since: Option<Instant>,
     warnings: Ratelimit,
@@ -151,6 +155,22 @@ impl Tracker {
         [self.conns.next_expiry(), self.expectations.next_expiry(), pressure].into_iter().flatten().min()
     }
 
+    /// Notes what a connection is like before a packet changes it.
+    pub(crate) fn note_before(&mut self, id: ConnId) {
+        if self.watched {
+            self.before = self.conns.get(id).filter(|conn| conn.is_in_table()).map(|conn| (id, Looks::of(conn)));
+        }
+    }
+
+    /// Reports that the packet at hand changed its connection, if it did.
+    pub(crate) fn report_change(&mut self, events: &mut Vec<Event>) {
+        if let Some((id, before)) = self.before.take()
+            && self.conns.get(id).is_some_and(|conn| conn.is_in_table() && Looks::of(conn) != before)
+        {
+            events.push(Event::ConnChanged(id));
+        }
+    }
+
     /// Removes a confirmed connection, as `conntrack -D`, a full table, or NAT does. False when the handle is stale.
     pub fn remove(&mut self, id: ConnId, events: &mut Vec<Event>) -> bool {
         let Some(conn) = self.conns.remove(id) else { return false };
@@ -184,6 +204,25 @@ impl Tracker {
         if let Some(id) = self.takes_along(packet) {
             self.conns.let_go(id);
         }
+    }
+}
+
+/// What a change of is worth a report (`IPCT_REPLY`, `IPCT_ASSURED`, `IPCT_PROTOINFO`, `IPCT_MARK`, `IPCT_SEQADJ`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Looks {
+    status: Status,
+    mark: u32,
+    state: u8,
+}
+
+impl Looks {
+    fn of(conn: &Conn) -> Looks {
+        let state = match conn.proto {
+            ProtoState::Tcp(tcp) => tcp.state as u8,
+            ProtoState::Sctp { state, .. } => state,
+            ProtoState::Udp | ProtoState::Gre { .. } | ProtoState::Other => 0,
+        };
+        Looks { status: conn.status, mark: conn.mark, state }
     }
 }
 
