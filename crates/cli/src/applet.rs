@@ -1,8 +1,9 @@
 //! The commands people know, run by this program: found by the name it was called by or by its first word.
 
+use crate::live;
 use crate::names;
 use hairpin_commands::{Call, Input, Outcome, Program, input_of, run};
-use hairpin_control::protocol::{DEFAULT_SOCKET, ask};
+use hairpin_control::protocol::{DEFAULT_SOCKET, Request, ask};
 use hairpin_control::state_file::StateFile;
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Read, Write};
@@ -48,8 +49,16 @@ fn act(program: Program, name: &str, words: &[String], input: &[u8]) -> Outcome 
         let lock = std::env::var_os("XTABLES_LOCKFILE").filter(|f| !f.is_empty()).map(PathBuf::from);
         return run(&call, &mut StateFile::new(file, &names).with_shared_lock(lock));
     }
-    let socket = std::env::var_os("HAIRPIN_SOCKET").map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from);
-    ask(&socket, &call).unwrap_or_else(|why| Outcome::failed(4, format!("{why}\n")))
+    if program == Program::Conntrack {
+        let asked = live::ask_printing(&socket(), Request::of(&call));
+        return asked.unwrap_or_else(|why| Outcome::failed(1, format!("{why}\n")));
+    }
+    ask(&socket(), &call).unwrap_or_else(|why| Outcome::failed(4, format!("{why}\n")))
+}
+
+/// Where the gateway listens.
+pub(crate) fn socket() -> PathBuf {
+    std::env::var_os("HAIRPIN_SOCKET").map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from)
 }
 
 /// The local time as `ctime` writes it, for those who save.

@@ -3,6 +3,7 @@
 pub mod applet;
 pub mod capture;
 pub mod conntrack;
+mod live;
 pub mod program;
 pub mod replay;
 pub mod trace;

@@ -11,7 +11,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// The gateway cannot be asked.
-pub fn ask_printing(socket: &Path, request: Request) -> Result<Outcome, String> {
+pub(crate) fn ask_printing(socket: &Path, request: Request) -> Result<Outcome, String> {
     let signals = Signals::catch().ok();
     let begun = |stream: &std::os::unix::net::UnixStream| {
         let (Some(signals), Ok(mut stream)) = (signals, stream.try_clone()) else { return };

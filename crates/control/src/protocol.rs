@@ -200,12 +200,26 @@ impl Frame {
     /// # Errors
     /// See [`FrameError`].
     pub fn read(from: &mut impl Read, limit: usize) -> Result<Frame, FrameError> {
+        Frame::read_when(from, limit, |_| ())
+    }
+
+    /// As [`Frame::read`]; `admit` is called with the length before anything is read, and what it gives is kept until the frame is
+    /// there: a place in a queue of long ones, perhaps.
+    ///
+    /// # Errors
+    /// See [`FrameError`].
+    pub fn read_when<T>(
+        from: &mut impl Read,
+        limit: usize,
+        admit: impl FnOnce(usize) -> T,
+    ) -> Result<Frame, FrameError> {
         let mut length = [0; 4];
         from.read_exact(&mut length)?;
         let length = u64::from(u32::from_be_bytes(length));
         if length > limit as u64 {
             return Err(FrameError::TooLong(length));
         }
+        let _admitted = admit(length as usize);
         let mut bytes = Vec::new();
         from.take(length).read_to_end(&mut bytes)?;
         if bytes.len() as u64 != length {

@@ -5,10 +5,12 @@
 //! | `run.rs` | the loop |
 //! | `seam.rs` | how others act on the running gateway between two batches: [`Handle`], [`Attendant`], [`Moment`] |
 //! | `devices.rs` | opening the devices of a host file |
+//! | `control/` | the control socket: commands on the running gateway |
 //! | `neighbors.rs` | link addresses of next hops: asking, answering, aging |
 //! | `host_file.rs` | the host file, for replay too |
 //! | `rules.rs`, `names.rs` | rule files and the system's names |
 
+pub mod control;
 pub mod devices;
 pub mod host_file;
 pub mod names;

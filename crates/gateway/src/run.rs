@@ -217,6 +217,11 @@ impl Gateway {
         }
     }
 
+    /// Adds one who serves beside the packets; before [`Gateway::run`].
+    pub fn attend(&mut self, attendant: Box<dyn Attendant>) {
+        self.attendants.push(attendant);
+    }
+
     /// The way to this gateway from other threads.
     pub fn handle(&self) -> Handle {
         self.handle.clone()

@@ -1,6 +1,7 @@
 //! `hairpin run`.
 
 use crate::program::{Failure, Verb, say};
+use hairpin_gateway::control::Control;
 use hairpin_gateway::{Gateway, GatewayError, run};
 use lexopt::prelude::*;
 use std::ffi::OsString;
@@ -40,6 +41,7 @@ fn run_verb(words: Vec<OsString>) -> Result<(), Failure> {
         return Ok(());
     }
     let mut gateway = Gateway::open(&file, Vec::new()).map_err(failure)?;
+    gateway.attend(Box::new(Control::of(&gateway.file().live)));
     let ready = || {
         say("hairpin: ready\n");
         hairpin_gateway::notify_ready();

@@ -132,7 +132,9 @@ impl Conns {
     pub fn record(&self, conn: &Conn, now: Instant) -> Record {
         let extra = conn.extra.as_deref();
         let key = |id| self.get(id).map(|master| Key { tuple: master.tuples[0], zone: master.zone });
-        let left = if conn.status.has(Status::CONFIRMED) { conn.expires.since(now) } else { conn.expires.0 };
+        // In the kernel's steps of time: a fresh connection has its whole life before it.
+        let begun = if conn.status.has(Status::CONFIRMED) { now.jiffies() } else { 0 };
+        let left = Instant::from_jiffies(conn.expires.jiffies().saturating_sub(begun)).0;
         Record {
             number: self.number(conn),
             tuples: conn.tuples,

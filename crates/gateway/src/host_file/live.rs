@@ -82,8 +82,10 @@ pub enum LogTo {
 pub struct Live {
     /// In the order of the file's interfaces.
     pub interfaces: Vec<LiveInterface>,
-    /// Files of IPv4 and IPv6 rules.
+    /// Files of IPv4 and IPv6 rules. Without a section `[rules]`: the usual ones, if they exist.
     pub rules: [Option<PathBuf>; 2],
+    /// Where rules are saved to: the files that are read, and the usual ones even if they do not exist yet.
+    pub rule_files: [Option<PathBuf>; 2],
     /// The control socket.
     pub control: Option<PathBuf>,
     /// The group that may use the control socket.
@@ -136,6 +138,12 @@ pub(super) fn read(document: &Document<'_>, directory: &Path) -> Result<Live, Fa
     };
     if let Some(rules) = document.single("rules") {
         live.rules = [path(rules, "v4")?, path(rules, "v6")?];
+        live.rule_files = live.rules.clone();
+    } else {
+        // Where Debian keeps them; what is not there need not be.
+        let usual = ["/etc/iptables/rules.v4", "/etc/iptables/rules.v6"].map(PathBuf::from);
+        live.rules = usual.clone().map(|path| Some(path).filter(|path| path.exists()));
+        live.rule_files = usual.map(Some);
     }
     if let Some(control) = document.single("control") {
         live.control = path(control, "socket")?;

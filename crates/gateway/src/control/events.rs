@@ -1,0 +1,139 @@
+//! Events of connections, from the loop to those who watch.
+
+use hairpin_commands::conntrack::Happening;
+use hairpin_engine::track::Record;
+use hairpin_engine::{Engine, Event, Now, Wall};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Events kept for a watcher that is slow; later ones are lost to it.
+const MAX_WAITING: usize = 16_384;
+
+/// Where the loop tells, and watchers listen. The loop never waits for a watcher.
+#[derive(Default)]
+pub struct Hub {
+    watchers: Mutex<Vec<Arc<Queue>>>,
+    count: AtomicUsize,
+}
+
+/// What happened to a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) happening: Happening,
+    pub(super) record: Arc<Record>,
+    pub(super) wall: Wall,
+}
+
+/// Some events, and how many the watcher has lost so far.
+pub(super) struct Batch {
+    pub(super) items: VecDeque<Item>,
+    pub(super) lost: u64,
+}
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<Waiting>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    lost: u64,
+    stopped: bool,
+}
+
+impl Hub {
+    /// Whether anyone watches.
+    pub fn is_watched(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn watch(self: &Arc<Hub>) -> Watcher {
+        let queue = Arc::new(Queue::default());
+        lock(&self.watchers).push(Arc::clone(&queue));
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Watcher { hub: Arc::clone(self), queue }
+    }
+
+    /// Tells what happened in a batch.
+    pub(super) fn tell(&self, engine: &Engine, now: &Now, events: &[Event]) {
+        if !self.is_watched() {
+            return;
+        }
+        let conns = &engine.state().tracker().conns;
+        let record = |id| conns.get(id).map(|conn| conns.record(conn, now.mono));
+        let items: Vec<Item> = events
+            .iter()
+            .filter_map(|event| {
+                let (happening, record) = match event {
+                    Event::ConnNew(id) => (Happening::New, record(*id)?),
+                    Event::ConnChanged(id) => (Happening::Update, record(*id)?),
+                    Event::ConnGone(conn) => (Happening::Destroy, conns.record(conn, now.mono)),
+                    _ => return None,
+                };
+                Some(Item { happening, record: Arc::new(record), wall: now.wall })
+            })
+            .collect();
+        if items.is_empty() {
+            return;
+        }
+        for queue in lock(&self.watchers).iter() {
+            let mut waiting = lock(&queue.state);
+            for item in &items {
+                if waiting.items.len() < MAX_WAITING {
+                    waiting.items.push_back(item.clone());
+                } else {
+                    waiting.lost += 1;
+                }
+            }
+            queue.news.notify_one();
+        }
+    }
+}
+
+/// One who watches.
+pub(super) struct Watcher {
+    hub: Arc<Hub>,
+    queue: Arc<Queue>,
+}
+
+impl Watcher {
+    /// Waits for events; None when it was told to stop.
+    pub(super) fn next(&self) -> Option<Batch> {
+        let mut waiting = lock(&self.queue.state);
+        while waiting.items.is_empty() && !waiting.stopped {
+            waiting = self.queue.news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        if waiting.items.is_empty() {
+            return None;
+        }
+        Some(Batch { items: std::mem::take(&mut waiting.items), lost: waiting.lost })
+    }
+
+    pub(super) fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.queue))
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        lock(&self.hub.watchers).retain(|queue| !Arc::ptr_eq(queue, &self.queue));
+        self.hub.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Ends a watch from another thread.
+pub(super) struct Stopper(Arc<Queue>);
+
+impl Stopper {
+    pub(super) fn stop(&self) {
+        lock(&self.0.state).stopped = true;
+        self.0.news.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

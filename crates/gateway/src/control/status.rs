@@ -1,0 +1,108 @@
+//! What hairpin's own verbs ask a running gateway: `status`, `save`.
+
+use super::Context;
+use super::live::LiveState;
+use crate::seam::{Moment, Stats};
+use hairpin_commands::{Outcome, State};
+use hairpin_control::protocol::Request;
+use hairpin_engine::DropReason;
+use hairpin_ruleset::save::SaveOptions;
+use hairpin_wire::Family;
+use std::fmt::Write as _;
+
+/// Does what a verb asks; None when it is none.
+pub(super) fn verb(context: &Context, request: &Request) -> Option<Outcome> {
+    Some(match request.program.as_str() {
+        "status" => status(context),
+        "save" => save(context),
+        _ => return None,
+    })
+}
+
+/// Numbers taken between two batches.
+pub(crate) struct Numbers {
+    pub(crate) stats: Stats,
+    pub(crate) connections: usize,
+    pub(crate) max: u32,
+    pub(crate) expectations: usize,
+    pub(crate) drops: Vec<(DropReason, u64)>,
+    pub(crate) rules: [usize; 2],
+}
+
+impl Numbers {
+    pub(crate) fn take(moment: &mut Moment<'_>) -> Numbers {
+        let state = moment.engine.state();
+        let tracker = state.tracker();
+        let rules = |family| state.rules(family).tables().flat_map(|t| &t.chains).map(|c| c.rules.len()).sum();
+        Numbers {
+            stats: moment.stats.clone(),
+            connections: tracker.conns.count(),
+            max: state.net().sysctl.track.max,
+            expectations: tracker.expectations.len(),
+            drops: state.drops().collect(),
+            rules: [rules(Family::V4), rules(Family::V6)],
+        }
+    }
+}
+
+fn gone() -> Outcome {
+    Outcome::failed(1, "hairpin: the gateway has ended\n")
+}
+
+fn status(context: &Context) -> Outcome {
+    let Ok(n) = context.handle.ask(|moment| Numbers::take(moment)) else { return gone() };
+    let mut text = String::new();
+    let up = context.started.elapsed().as_secs();
+    let _ = writeln!(
+        text,
+        "hairpin {}, up {} d {:02}:{:02}:{:02}",
+        env!("CARGO_PKG_VERSION"),
+        up / 86_400,
+        up / 3600 % 24,
+        up / 60 % 60,
+        up % 60
+    );
+    for device in &n.stats.devices {
+        let _ = writeln!(
+            text,
+            "interface {}: received {} frames, {} bytes; sent {} frames, {} bytes; {} not taken",
+            device.name, device.received, device.received_bytes, device.sent, device.sent_bytes, device.lost
+        );
+    }
+    let _ = writeln!(text, "rules: {} IPv4, {} IPv6", n.rules[0], n.rules[1]);
+    let share = if n.max == 0 { 0 } else { n.connections as u64 * 100 / u64::from(n.max) };
+    let _ = writeln!(text, "connections: {} of {} ({share} %)", n.connections, n.max);
+    if share >= 80 {
+        let _ = writeln!(text, "warning: the connection table is {share} % full (net.netfilter.nf_conntrack_max)");
+    }
+    let _ = writeln!(text, "expected connections: {}", n.expectations);
+    let per_packet = n.stats.busy_nanos.checked_div(n.stats.packets).unwrap_or(0);
+    let per_batch = n.stats.packets as f64 / n.stats.batches.max(1) as f64;
+    let _ = writeln!(
+        text,
+        "packets: {} in {} batches ({per_batch:.1} each, {per_packet} ns per packet), {} for this host",
+        n.stats.packets, n.stats.batches, n.stats.delivered
+    );
+    let drops: Vec<String> =
+        n.drops.iter().filter(|(_, count)| *count > 0).map(|(reason, count)| format!("{reason:?} {count}")).collect();
+    let _ = writeln!(text, "drops: {}", if drops.is_empty() { "none".to_owned() } else { drops.join(", ") });
+    Outcome::done(text)
+}
+
+/// The rules of both families and where they belong: a line `PATH LENGTH` before each text. Who asks writes them, under their own
+/// rights.
+fn save(context: &Context) -> Outcome {
+    let mut out = Vec::new();
+    for (family, path) in [Family::V4, Family::V6].into_iter().zip(&context.rule_files) {
+        let Some(path) = path else { continue };
+        let options = SaveOptions { counters: true, ..SaveOptions::default() };
+        match LiveState::new(context).save(family, &options) {
+            Ok(text) => {
+                out.extend(format!("{} {}\n", text.len(), path.display()).into_bytes());
+                out.extend(text.into_bytes());
+            }
+            Err(why) => return Outcome::failed(why.code(), format!("hairpin: {why}\n")),
+        }
+    }
+    Outcome::done(out)
+}
