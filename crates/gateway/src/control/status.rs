@@ -50,7 +50,7 @@ fn gone() -> Outcome {
 }
 
 fn status(context: &Context) -> Outcome {
-    let Ok(n) = context.handle.ask(|moment| Numbers::take(moment)) else { return gone() };
+    let Ok(n) = context.handle.ask(Numbers::take) else { return gone() };
     let mut text = String::new();
     let up = context.started.elapsed().as_secs();
     let _ = writeln!(
