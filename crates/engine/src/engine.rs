@@ -13,7 +13,7 @@ use crate::rule::{Compiled, Counter, Live, LoadError, Needs, Table, TableId};
 use crate::set::Sets;
 use crate::steps::link::{load, take};
 use crate::time::{Instant, Now};
-use crate::track::{Conn, ConnId, Knobs, Tracked, Tracker, Tuple};
+use crate::track::{Conn, ConnId, Direction, Knobs, Tracked, Tracker, Tuple};
 use hairpin_wire::{Addr, Family};
 use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
@@ -306,6 +306,9 @@ impl Engine {
         for hash in hashes.iter().flatten() {
             touched ^= conns.touch_found(*hash);
         }
+        for hash in hashes.iter().flatten() {
+            touched ^= conns.touch_aside(*hash);
+        }
         std::hint::black_box(touched);
     }
 
@@ -544,7 +547,7 @@ fn plan(rules: &Compiled) -> Plan {
 }
 
 fn is_masqueraded_by(conn: &Conn, dev: IfIndex, family: Family, addr: Addr) -> bool {
-    conn.masquerade == Some(dev) && conn.tuples[1].family == family && conn.tuples[1].dst == addr
+    conn.masquerade == Some(dev) && conn.family() == family && conn.tuple(Direction::Reply).dst == addr
 }
 
 /// A read-only view of an engine.

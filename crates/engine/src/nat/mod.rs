@@ -66,13 +66,13 @@ pub(crate) fn set_up(
         return Err(DropReason::NatFailed);
     }
     // What is there looks like the inverse of what answers will be.
-    let current = conn.tuples[1].invert().ok_or(DropReason::NatFailed)?;
+    let current = conn.tuple(Direction::Reply).invert().ok_or(DropReason::NatFailed)?;
     let mut pick = pick::Pick { conns, id, range, side, rng, now };
     let chosen = pick.tuple(&current).ok_or(DropReason::NatFailed)?;
     let reply = chosen.invert().ok_or(DropReason::NatFailed)?;
     let Some(conn) = conns.get_mut(id) else { return Err(DropReason::NatFailed) };
     if chosen != current {
-        conn.tuples[1] = reply;
+        conn.set_tuple(Direction::Reply, reply);
         conn.status.set(changed_bit(side));
     }
     conn.status.set(settled_bit(side));
@@ -96,8 +96,8 @@ pub(crate) fn set_up_unchanged(
 ) -> Result<(), DropReason> {
     let Some(conn) = conns.get(id) else { return Err(DropReason::NatFailed) };
     let addr = match side {
-        Manip::Src => conn.tuples[1].dst,
-        Manip::Dst => conn.tuples[1].src,
+        Manip::Src => conn.tuple(Direction::Reply).dst,
+        Manip::Dst => conn.tuple(Direction::Reply).src,
     };
     let range = NatRange { addrs: Some((addr, addr)), ..NatRange::default() };
     set_up(conns, id, &range, side, None, rng, now)
@@ -113,7 +113,7 @@ pub(crate) fn follow_master(
 ) -> Result<(), DropReason> {
     let master = conns.get(id).and_then(|c| c.extra.as_ref()?.master).and_then(|m| conns.get(m));
     let Some(master) = master else { return Err(DropReason::NatFailed) };
-    let seen = master.tuples[expected.direction.other().index()];
+    let seen = master.tuple(expected.direction.other());
     let source = NatRange { addrs: Some((seen.dst, seen.dst)), ..NatRange::default() };
     let port = expected.saved_id;
     let destination = NatRange { addrs: Some((seen.src, seen.src)), ports: Some((port, port)), ..NatRange::default() };
@@ -138,7 +138,7 @@ pub(crate) fn translate(conn: &Conn, class: Class, side: Manip, packet: &mut Pac
     if !is_changed(conn, direction, side) {
         return Ok(());
     }
-    let target = conn.tuples[direction.other().index()].invert().ok_or(DropReason::NatFailed)?;
+    let target = conn.tuple(direction.other()).invert().ok_or(DropReason::NatFailed)?;
     if rewrite::packet(packet, &target, side) { Ok(()) } else { Err(DropReason::NatFailed) }
 }
 
@@ -175,7 +175,7 @@ pub(crate) fn translate_error(conn: &Conn, class: Class, side: Manip, packet: &m
     if !is_changed(conn, direction, side) {
         return Ok(());
     }
-    let answer = conn.tuples[direction.other().index()];
+    let answer = conn.tuple(direction.other());
     let target = answer.invert().ok_or(DropReason::NatFailed)?;
     if !rewrite::quoted(error, family, &answer, side.other()) {
         return Err(DropReason::NatFailed);

@@ -78,7 +78,7 @@ impl Pick<'_> {
             self.conns.by_source(current.family, current.src, current.src_id, current.protocol, seeker.zone.original);
         source
             .filter_map(|id| {
-                let mapped = self.conns.get(id)?.tuples[Direction::Reply.index()].invert()?;
+                let mapped = self.conns.get(id)?.tuple(Direction::Reply).invert()?;
                 Some(Tuple { dst: current.dst, dst_id: current.dst_id, ..mapped })
             })
             .find(|mapped| in_range(mapped, self.range))
@@ -193,7 +193,7 @@ impl Pick<'_> {
             .find_in(tuple, seeker.zone, self.now)
             .or_else(|| self.conns.find_in(&tuple.invert()?, seeker.zone, self.now));
         let Some(other) = other.and_then(|(id, _)| self.conns.get(id)) else { return false };
-        other.status.any(uses_nat) || other.tuples != [seeker.reply, seeker.original]
+        other.status.any(uses_nat) || other.tuples() != [seeker.reply, seeker.original]
     }
 
     /// Whether the tuple is taken, where in a round's last tries a TCP connection that is over gives way to a SYN with a later
@@ -229,8 +229,8 @@ impl Seeker {
             _ => None,
         };
         Seeker {
-            original: conn.tuples[0],
-            reply: conn.tuples[1],
+            original: conn.tuple(Direction::Original),
+            reply: conn.tuple(Direction::Reply),
             zone: conn.zone,
             status: conn.status,
             has_master: conn.extra.as_ref().is_some_and(|e| e.master.is_some()),

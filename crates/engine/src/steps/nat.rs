@@ -109,7 +109,7 @@ impl Path<'_> {
             .tracker
             .conns
             .get(id)
-            .is_some_and(|conn| conn.tuples[direction.index()].dst != conn.tuples[direction.other().index()].src)
+            .is_some_and(|conn| conn.tuple(direction).dst != conn.tuple(direction.other()).src)
     }
 }
 

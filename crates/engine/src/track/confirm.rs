@@ -104,21 +104,22 @@ fn stamp(tracker: &mut Tracker, id: ConnId, now: &Now) {
 }
 
 fn is_same(a: &Conn, b: &Conn) -> bool {
-    a.tuples == b.tuples && a.zone == b.zone
+    a.tuples() == b.tuples() && a.zone == b.zone
 }
 
 fn is_reverse(a: &Conn, b: &Conn) -> bool {
-    let [original, reply] = b.tuples;
-    a.tuples == [reply, original] && a.zone.original == b.zone.reply && a.zone.reply == b.zone.original
+    let [original, reply] = b.tuples();
+    a.tuples() == [reply, original] && a.zone.original == b.zone.reply && a.zone.reply == b.zone.original
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Hook;
+    use crate::track::Tuple;
     use crate::track::lab::{Lab, host, udp};
     use hairpin_wire::build::Tcp;
-    use hairpin_wire::{Family, tcp};
+    use hairpin_wire::{Addr, Family, tcp};
 
     fn entered(lab: &mut Lab, bytes: &[u8]) -> (Packet, ConnId) {
         let mut packet = Packet::from_ip(bytes).unwrap();
@@ -191,13 +192,24 @@ mod tests {
     }
 
     /// Two questions at once through a DNAT that sent them to different servers.
+    fn change_reply(lab: &mut Lab, id: ConnId, change: impl FnOnce(&mut Tuple)) {
+        let conn = lab.tracker.conns.get_mut(id).unwrap();
+        let mut reply = conn.tuple(Direction::Reply);
+        change(&mut reply);
+        conn.set_tuple(Direction::Reply, reply);
+    }
+
+    fn answer_from(lab: &mut Lab, id: ConnId, host: Addr) {
+        change_reply(lab, id, |reply| reply.src = host);
+    }
+
     #[test]
     fn half_a_clash_of_udp_is_entered_for_its_answers() {
         let mut lab = Lab::new();
         let (mut first, winner) = entered(&mut lab, &udp((2, 9), (3, 53)));
         let (mut second, loser) = entered(&mut lab, &udp((2, 9), (3, 53)));
-        lab.tracker.conns.get_mut(winner).unwrap().tuples[1].src = host(4);
-        lab.tracker.conns.get_mut(loser).unwrap().tuples[1].src = host(5);
+        answer_from(&mut lab, winner, host(4));
+        answer_from(&mut lab, loser, host(5));
         lab.confirm(&mut first).unwrap();
         lab.confirm(&mut second).unwrap();
         assert_eq!(second.meta.tracked, Tracked::Conn(loser, Class::New));
@@ -224,7 +236,7 @@ mod tests {
         let mut lab = Lab::new();
         let (mut first, _) = entered(&mut lab, &udp((2, 9), (3, 53)));
         let (mut second, loser) = entered(&mut lab, &udp((4, 9), (3, 53)));
-        lab.tracker.conns.get_mut(loser).unwrap().tuples[1].dst = host(2);
+        change_reply(&mut lab, loser, |reply| reply.dst = host(2));
         lab.confirm(&mut first).unwrap();
         assert_eq!(lab.confirm(&mut second), Err(DropReason::InsertFailed));
         let stats = lab.tracker.stats;

@@ -4,7 +4,7 @@ use super::{ExpectNat, Tuple, Zone};
 use crate::net::IfIndex;
 use crate::rule::Counter;
 use crate::time::{HZ, Instant, Wall};
-use hairpin_wire::{Family, proto};
+use hairpin_wire::{Addr, Family, proto};
 use std::cell::Cell;
 
 /// The direction of a packet relative to the packet that made the connection.
@@ -145,28 +145,42 @@ pub struct Conn {
     pub status: Status,
     /// Zones.
     pub zone: Zone,
-    /// Original and reply tuple. NAT changes only the reply tuple.
-    pub tuples: [Tuple; 2],
+    addrs: Addrs,
+    /// Source and destination id of the original tuple, then of the reply tuple.
+    ids: [u16; 4],
+    protocol: u8,
+    /// Connection mark.
+    pub mark: u32,
     /// When it was made (UDP's two-second rule counts from here).
     pub started: Instant,
     /// Packets and bytes by direction, if they are counted: that was decided when it was made.
     pub counters: Option<Box<[Counter; 2]>>,
     /// What few connections have.
     pub extra: Option<Box<Extra>>,
-    /// Connection mark.
-    pub mark: u32,
     /// The device a MASQUERADE bound it to.
     pub masquerade: Option<IfIndex>,
     /// The protocol's own state.
     pub proto: ProtoState,
 }
 
+/// Source and destination of the original tuple, then of the reply tuple. IPv6's are kept aside: IPv4 needs no room for them.
+#[derive(Clone, Debug)]
+enum Addrs {
+    V4([u32; 4]),
+    V6(Box<[Addr; 4]>),
+}
+
 impl Conn {
     /// A connection as its first packet makes it: nothing seen, nothing settled, no life yet. `reply` is the original tuple turned
-    /// round.
+    /// round, or at least of the same family and protocol.
     pub fn new(original: Tuple, reply: Tuple, zone: Zone, now: Instant) -> Conn {
         Conn {
-            tuples: [original, reply],
+            addrs: match original.family {
+                Family::V4 => Addrs::V4([original.src, original.dst, reply.src, reply.dst].map(Addr::as_u32)),
+                Family::V6 => Addrs::V6(Box::new([original.src, original.dst, reply.src, reply.dst])),
+            },
+            ids: [original.src_id, original.dst_id, reply.src_id, reply.dst_id],
+            protocol: original.protocol,
             zone,
             status: Status::default(),
             mark: 0,
@@ -179,23 +193,66 @@ impl Conn {
         }
     }
 
-    /// The tuple of a direction.
+    /// The tuple of a direction. NAT changes only the reply tuple.
     #[inline]
-    pub fn tuple(&self, direction: Direction) -> &Tuple {
-        match direction {
-            Direction::Original => &self.tuples[0],
-            Direction::Reply => &self.tuples[1],
+    pub fn tuple(&self, direction: Direction) -> Tuple {
+        let (src, dst) = match (&self.addrs, direction) {
+            (Addrs::V4([src, dst, ..]), Direction::Original) => (Addr::v4(*src), Addr::v4(*dst)),
+            (Addrs::V4([_, _, src, dst]), Direction::Reply) => (Addr::v4(*src), Addr::v4(*dst)),
+            (Addrs::V6(addrs), Direction::Original) => (addrs[0], addrs[1]),
+            (Addrs::V6(addrs), Direction::Reply) => (addrs[2], addrs[3]),
+        };
+        let (src_id, dst_id) = match (self.ids, direction) {
+            ([src, dst, ..], Direction::Original) => (src, dst),
+            ([_, _, src, dst], Direction::Reply) => (src, dst),
+        };
+        Tuple { src, dst, src_id, dst_id, protocol: self.protocol, family: self.family() }
+    }
+
+    /// Original and reply tuple.
+    pub fn tuples(&self) -> [Tuple; 2] {
+        [self.tuple(Direction::Original), self.tuple(Direction::Reply)]
+    }
+
+    /// Gives a direction another tuple, which must be of the same family and protocol.
+    pub fn set_tuple(&mut self, direction: Direction, tuple: Tuple) {
+        debug_assert_eq!((tuple.family, tuple.protocol), (self.family(), self.protocol));
+        let at = direction.index() * 2;
+        match &mut self.addrs {
+            Addrs::V4(addrs) => addrs[at..at + 2].copy_from_slice(&[tuple.src.as_u32(), tuple.dst.as_u32()]),
+            Addrs::V6(addrs) => addrs[at..at + 2].copy_from_slice(&[tuple.src, tuple.dst]),
         }
+        self.ids[at..at + 2].copy_from_slice(&[tuple.src_id, tuple.dst_id]);
     }
 
     /// Transport protocol.
+    #[inline]
     pub fn protocol(&self) -> u8 {
-        self.tuples[0].protocol
+        self.protocol
     }
 
     /// IPv4 or IPv6.
+    #[inline]
     pub fn family(&self) -> Family {
-        self.tuples[0].family
+        match self.addrs {
+            Addrs::V4(_) => Family::V4,
+            Addrs::V6(_) => Family::V6,
+        }
+    }
+
+    /// How far a search by tuple reads, and how far every packet of a connection does.
+    #[cfg(test)]
+    pub(super) const END_OF_SEARCH: usize = std::mem::offset_of!(Conn, ids) + size_of::<[u16; 4]>();
+    #[cfg(test)]
+    pub(super) const END_OF_EVERY_PACKET: usize = std::mem::offset_of!(Conn, masquerade) + size_of::<Option<IfIndex>>();
+
+    /// A word of what lies aside of the connection and is needed to find it: see [`super::Conns::touch_found`].
+    #[inline]
+    pub(super) fn touch_aside(&self) -> u64 {
+        match &self.addrs {
+            Addrs::V4(_) => 0,
+            Addrs::V6(addrs) => addrs[0].0 as u64 ^ addrs[3].0 as u64,
+        }
     }
 
     /// Packets and bytes by direction, if they are counted.

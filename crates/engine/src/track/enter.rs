@@ -325,7 +325,7 @@ mod tests {
         let mut lab = Lab::new();
         let pptp = [0x30, 1, 0x88, 0x0b, 0, 4, 0x12, 0x34, 0, 0, 0, 1];
         assert_eq!(lab.class(&packet(2, 3, &pptp)), Some(Class::New));
-        let [original, reply] = lab.only().1.tuples;
+        let [original, reply] = lab.only().1.tuples();
         assert_eq!((original.src_id, original.dst_id, reply.src_id, reply.dst_id), (0, 0x1234, 0x1234, 0));
         assert_eq!(lab.class(&packet(3, 2, &pptp)), Some(Class::New), "the other call is another flow");
         assert_eq!(lab.class(&packet(2, 3, &[0x30, 1, 8, 0, 0, 4, 0x12, 0x34])), None);
@@ -572,8 +572,8 @@ mod tests {
                 prop_assert!(max == 0 || conns.count() <= max as usize);
                 for (id, conn) in conns.iter() {
                     for direction in [Direction::Original, Direction::Reply] {
-                        let found = conns.find(conn.tuple(direction), 0, lab.now.mono);
-                        let direction = if conn.tuples[0] == conn.tuples[1] { Direction::Reply } else { direction };
+                        let found = conns.find(&conn.tuple(direction), 0, lab.now.mono);
+                        let direction = if conn.tuple(Direction::Original) == conn.tuple(Direction::Reply) { Direction::Reply } else { direction };
                         prop_assert_eq!(found, Some((id, direction)));
                     }
                 }

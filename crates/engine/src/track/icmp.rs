@@ -44,7 +44,7 @@ pub(super) fn observe(conn: &mut Conn, packet: &Packet, context: &Observe<'_>) -
     const ADDRESS_MASK: u8 = 17;
     const ECHO6: u8 = 128;
     const NODE_INFORMATION6: u8 = 139;
-    let (kind, _) = conn.tuples[0].icmp_type_code();
+    let (kind, _) = conn.tuple(Direction::Original).icmp_type_code();
     let (begins, timeout) = match (packet.family(), conn.protocol()) {
         (Family::V4, proto::ICMP) => {
             (matches!(kind, ECHO | TIMESTAMP | INFORMATION | ADDRESS_MASK), context.knobs.icmp_timeout)

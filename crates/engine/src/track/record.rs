@@ -125,19 +125,19 @@ pub struct ExpectRecord {
 impl Conns {
     /// The number that tools show for a connection.
     pub fn number(&self, conn: &Conn) -> u32 {
-        self.hash(&conn.tuples[0], conn.zone.original)
+        self.hash(&conn.tuple(Direction::Original), conn.zone.original)
     }
 
     /// A connection as a value.
     pub fn record(&self, conn: &Conn, now: Instant) -> Record {
         let extra = conn.extra.as_deref();
-        let key = |id| self.get(id).map(|master| Key { tuple: master.tuples[0], zone: master.zone });
+        let key = |id| self.get(id).map(|master| Key { tuple: master.tuple(Direction::Original), zone: master.zone });
         // In the kernel's steps of time: a fresh connection has its whole life before it.
         let begun = if conn.status.has(Status::CONFIRMED) { now.jiffies() } else { 0 };
         let left = Instant::from_jiffies(conn.expires.jiffies().saturating_sub(begun)).0;
         Record {
             number: self.number(conn),
-            tuples: conn.tuples,
+            tuples: conn.tuples(),
             zone: conn.zone,
             status: conn.status,
             left: Duration::from_nanos(left),
@@ -182,8 +182,8 @@ impl Tracker {
             number: id.number(),
             tuple: expected.tuple,
             mask: expected.mask,
-            master: Key { tuple: master.tuples[0], zone: master.zone },
-            master_tuples: master.tuples,
+            master: Key { tuple: master.tuple(Direction::Original), zone: master.zone },
+            master_tuples: master.tuples(),
             helper: master.helper(),
             next_helper: expected.helper,
             class: expected.class,

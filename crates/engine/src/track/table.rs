@@ -4,12 +4,13 @@ use super::index::{Index, Key, Probe};
 use super::wheel::{Links, Timers, Wheel};
 use super::{Conn, ConnId, Direction, Status, Tuple, Zone};
 use crate::time::Instant;
-use hairpin_wire::{Addr, Family};
+use hairpin_wire::{Addr, Family, proto};
 
 /// All connections.
 ///
-/// Memory per connection: the [`Conn`] and 24 bytes beside it, 23 to 46 bytes for finding it by its two tuples, and 12 to 23 bytes for
-/// finding it by its source once NAT has settled that. Nothing is allocated for a packet of a known connection.
+/// Memory per connection: three cache lines for the [`Conn`] and what is beside it (a fourth for IPv6), 23 to 46 bytes for finding it by
+/// its two tuples, and 12 to 23 bytes for finding it by its source once NAT has settled that. Nothing is allocated for a packet of a
+/// known connection.
 #[derive(Debug)]
 pub struct Conns {
     key: Key,
@@ -111,24 +112,32 @@ impl Conns {
     pub(crate) fn touch_found(&self, hash: u32) -> u64 {
         let entry = self.tuples.hint(hash).and_then(|place| self.slab.get(place >> 1));
         let Some(entry) = entry else { return 0 };
-        // One word of each of the cache lines that an entry covers.
+        // One word of each of the cache lines that are needed.
         let conn = entry.conn.as_ref().map_or(0, |conn| {
-            let proto = match &conn.proto {
-                super::ProtoState::Tcp(tcp) => tcp.last_end ^ tcp.sides[1].end,
+            let proto = match (conn.protocol(), &conn.proto) {
+                (proto::TCP, super::ProtoState::Tcp(tcp)) => tcp.last_end,
                 _ => 0,
             };
-            conn.tuples[0].dst_id as u32 ^ conn.tuples[1].dst.as_u32() ^ conn.mark ^ proto
+            conn.mark ^ proto
         });
         u64::from(entry.generation ^ conn)
+    }
+
+    /// Touches what lies aside of that connection, once its own memory is at hand. The number means nothing.
+    #[inline]
+    pub(crate) fn touch_aside(&self, hash: u32) -> u64 {
+        let entry = self.tuples.hint(hash).and_then(|place| self.slab.get(place >> 1));
+        entry.and_then(|entry| entry.conn.as_ref()).map_or(0, Conn::touch_aside)
     }
 
     /// Whether another confirmed connection has this tuple, so that NAT cannot give it to `by` as its reply tuple
     /// (`nf_conntrack_tuple_taken`). One with the same original tuple does not count: confirming will sort that out.
     pub fn taken(&self, tuple: &Tuple, by: ConnId, now: Instant) -> Option<(ConnId, Direction)> {
         let me = self.get(by)?;
+        let original = me.tuple(Direction::Original);
         let jiffies = now.jiffies();
         self.with_tuple(self.hash(tuple, me.zone.reply), tuple, me.zone).find_map(|(id, direction, conn)| {
-            let same = conn.tuples[0] == me.tuples[0] && conn.zone.original == me.zone.original;
+            let same = conn.tuple(Direction::Original) == original && conn.zone.original == me.zone.original;
             (id != by && !same && !conn.is_expired_at(jiffies)).then_some((id, direction))
         })
     }
@@ -157,8 +166,8 @@ impl Conns {
     /// The confirmed connection that has this one's tuple of a direction.
     pub(crate) fn clash_in(&self, conn: &Conn, direction: Direction) -> Option<ConnId> {
         let tuple = conn.tuple(direction);
-        let hash = self.hash(tuple, conn.zone.of(direction));
-        self.with_tuple(hash, tuple, conn.zone).next().map(|(id, ..)| id)
+        let hash = self.hash(&tuple, conn.zone.of(direction));
+        self.with_tuple(hash, &tuple, conn.zone).next().map(|(id, ..)| id)
     }
 
     /// Looks again when a confirmed connection ends, after its life was shortened. Lengthening needs no call.
@@ -316,7 +325,7 @@ impl Conns {
         })
     }
 
-    /// Bytes of memory held for connections, without what their boxes hold.
+    /// Bytes of memory held for connections, without counters and what few of them have.
     pub fn bytes(&self) -> usize {
         self.slab.bytes() + self.tuples.bytes() + self.sources.bytes()
     }
@@ -334,7 +343,7 @@ impl Conns {
         }
         conn.status.set(Status::CONFIRMED);
         conn.expires = Instant::from_jiffies(now.jiffies().saturating_add(conn.expires.jiffies()));
-        let (tuples, zone, due) = (conn.tuples, conn.zone, conn.expires.jiffies());
+        let (tuples, zone, due) = (conn.tuples(), conn.zone, conn.expires.jiffies());
         // A conversation of a socket with itself has the same tuple in both directions; Linux then finds the reply.
         for direction in [Direction::Reply, Direction::Original] {
             if directions[direction.index()] {
@@ -351,7 +360,7 @@ impl Conns {
         let Some(conn) = self.get(id) else { return };
         if conn.is_in_table() {
             let hashes = [Direction::Original, Direction::Reply]
-                .map(|direction| (direction, self.hash(conn.tuple(direction), conn.zone.of(direction))));
+                .map(|direction| (direction, self.hash(&conn.tuple(direction), conn.zone.of(direction))));
             for (direction, hash) in hashes {
                 self.tuples.remove(hash, id.slot << 1 | direction.index() as u32);
             }
@@ -419,7 +428,7 @@ impl<'a> Iterator for WithTuple<'a> {
             let direction = if number & 1 == 0 { Direction::Original } else { Direction::Reply };
             let Some(entry) = self.conns.slab.get(number >> 1) else { continue };
             if let Some(conn) = &entry.conn
-                && conn.tuple(direction) == self.tuple
+                && conn.tuple(direction) == *self.tuple
                 && conn.zone.of(direction) == self.zone.of(direction)
             {
                 return Some((ConnId { slot: number >> 1, generation: entry.generation }, direction, conn));
@@ -440,7 +449,7 @@ struct Source {
 
 impl Source {
     fn of(conn: &Conn) -> Source {
-        let Tuple { src, src_id, protocol, family, .. } = conn.tuples[0];
+        let Tuple { src, src_id, protocol, family, .. } = conn.tuple(Direction::Original);
         Source { family, src, src_id, protocol, zone: conn.zone.original }
     }
 }
@@ -448,30 +457,34 @@ impl Source {
 fn blank(family: Family) -> Conn {
     let none = Addr::UNSPECIFIED;
     let tuple = Tuple { src: none, dst: none, src_id: 0, dst_id: 0, protocol: 0, family };
-    Conn { status: Status::CONFIRMED, ..Conn::new(tuple, tuple, Zone::default(), Instant::default()) }
+    let mut conn = Conn::new(tuple, tuple, Zone::default(), Instant::default());
+    conn.status = Status::CONFIRMED;
+    conn
 }
 
 /// The places of connections, in pieces so that growing moves none of them.
 #[derive(Debug, Default)]
 struct Slab {
     pieces: Vec<Vec<Entry>>,
-    /// Links by source, allocated once NAT uses them.
-    sources: Vec<Vec<SourceLinks>>,
     free: Option<u32>,
     /// Places handed out at least once.
     used: u32,
     len: usize,
+    /// How many of them have addresses aside.
+    with_aside: usize,
 }
 
-/// A place. As in [`Conn`], the order is that of use.
+/// A place. As in [`Conn`], the order is that of use: what a search needs is in the first cache line, what every packet needs in the
+/// first two.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 struct Entry {
     generation: u32,
     /// Lower half of the jiffy the wheel was told. In a free place: the next free one plus one, or 0.
     armed: u32,
     links: Links,
     conn: Option<Conn>,
+    source: SourceLinks,
 }
 
 /// The neighbors among the connections with the same source: places, [`END`], or both [`OUT`].
@@ -525,22 +538,12 @@ impl Slab {
 
     /// The links of a connection that is in the index of sources.
     fn source(&self, slot: u32) -> Option<&SourceLinks> {
-        let (piece, place) = split(slot);
-        self.sources.get(piece)?.get(place).filter(|links| links.newer != OUT)
+        self.get(slot).map(|entry| &entry.source).filter(|links| links.newer != OUT)
     }
 
     fn set_source(&mut self, slot: u32, change: impl FnOnce(&mut SourceLinks)) {
-        let (piece, place) = split(slot);
-        while self.sources.len() <= piece {
-            self.sources.push(new_piece(self.sources.len()));
-        }
-        if let Some(links) = self.sources.get_mut(piece) {
-            if links.len() <= place {
-                links.resize(place + 1, SourceLinks::OUT);
-            }
-            if let Some(links) = links.get_mut(place) {
-                change(links);
-            }
+        if let Some(entry) = self.get_mut(slot) {
+            change(&mut entry.source);
         }
     }
 
@@ -552,6 +555,7 @@ impl Slab {
             }
             None => self.new_place()?,
         };
+        self.with_aside += usize::from(conn.family() == Family::V6);
         let entry = self.get_mut(slot)?;
         entry.conn = Some(conn);
         let id = ConnId { slot, generation: entry.generation };
@@ -569,7 +573,13 @@ impl Slab {
         if piece == self.pieces.len() {
             self.pieces.push(new_piece(piece));
         }
-        self.pieces.get_mut(piece)?.push(Entry { conn: None, generation: 0, armed: 0, links: Links::OUT });
+        self.pieces.get_mut(piece)?.push(Entry {
+            conn: None,
+            generation: 0,
+            armed: 0,
+            links: Links::OUT,
+            source: SourceLinks::OUT,
+        });
         self.used += 1;
         Some(slot)
     }
@@ -582,6 +592,7 @@ impl Slab {
         entry.armed = next;
         self.free = Some(slot);
         self.len -= 1;
+        self.with_aside -= usize::from(conn.family() == Family::V6);
         Some(conn)
     }
 
@@ -602,8 +613,9 @@ impl Slab {
 
     fn bytes(&self) -> usize {
         let places: usize = self.pieces.iter().map(Vec::capacity).sum();
-        let links: usize = self.sources.iter().map(Vec::capacity).sum();
-        places * size_of::<Entry>() + links * size_of::<SourceLinks>()
+        // An allocation has a header of two words.
+        let aside = size_of::<[Addr; 4]>() + 2 * size_of::<usize>();
+        places * size_of::<Entry>() + self.with_aside * aside
     }
 }
 
@@ -643,6 +655,14 @@ mod tests {
         let id = conns.insert_unconfirmed(conn(original, Zone::default(), secs)).unwrap();
         assert!(conns.confirm(id, now));
         id
+    }
+
+    /// What a search reads, and what every packet of a connection reads, is in as few cache lines as can be.
+    #[test]
+    fn memory_is_laid_out_by_use() {
+        assert_eq!((size_of::<Entry>(), align_of::<Entry>()), (192, 64));
+        assert!(std::mem::offset_of!(Entry, conn) + Conn::END_OF_SEARCH <= 64);
+        assert!(std::mem::offset_of!(Entry, conn) + Conn::END_OF_EVERY_PACKET <= 128);
     }
 
     #[test]
@@ -773,7 +793,7 @@ mod tests {
             let mut seen: BTreeMap<ConnId, usize> = BTreeMap::new();
             let occupied: std::collections::BTreeSet<u32> = ids
                 .iter()
-                .flat_map(|id| conns.get(*id).unwrap().tuples)
+                .flat_map(|id| conns.get(*id).unwrap().tuples())
                 .map(|tuple| ((u64::from(conns.hash(&tuple, 0)) * u64::from(buckets)) >> 32) as u32)
                 .collect();
             for bucket in occupied {
@@ -861,7 +881,7 @@ mod tests {
                     }
                     Step::Remove(n) => {
                         if let Some(id) = pick(&known, n) {
-                            prop_assert_eq!(conns.remove(id).map(|conn| conn.tuples[0]), known.remove(&id).map(|k| k.original));
+                            prop_assert_eq!(conns.remove(id).map(|conn| conn.tuple(Direction::Original)), known.remove(&id).map(|k| k.original));
                         }
                     }
                     Step::Refresh(n, secs) => {

@@ -52,7 +52,7 @@ impl Display for Line<'_> {
 
 impl Line<'_> {
     fn direction(&self, f: &mut Formatter<'_>, direction: Direction) -> fmt::Result {
-        tuple(f, self.conn.tuple(direction))?;
+        tuple(f, &self.conn.tuple(direction))?;
         let zone = self.conn.zone;
         if zone.original != zone.reply {
             match direction {

@@ -6,7 +6,7 @@ use hairpin_engine::Look;
 use hairpin_engine::jhash::jhash2;
 use hairpin_engine::packet::LinkType;
 use hairpin_engine::rule::{Listing, Match, Needs, Place, Refused};
-use hairpin_engine::track::Conn;
+use hairpin_engine::track::{Conn, Direction};
 use hairpin_wire::Family;
 use std::any::Any;
 use std::fmt;
@@ -126,8 +126,8 @@ impl Cluster {
     /// The node, from 0. Of an IPv6 address only the first word counts. Linux hashes the bytes in network order as
     /// numbers of the machine, here little-endian ones.
     fn node(&self, conn: &Conn) -> u32 {
-        let source = conn.tuples[0].src;
-        let word = match conn.tuples[0].family {
+        let source = conn.tuple(Direction::Original).src;
+        let word = match conn.family() {
             Family::V4 => source.as_u32(),
             Family::V6 => (source.0 >> 96) as u32,
         };
@@ -141,7 +141,7 @@ const MOST_NODES: u64 = 32;
 #[cfg(test)]
 mod tests {
     use crate::testing::{No, Yes, belongs, check_in, connection, loads, parse, probe, udp};
-    use hairpin_engine::track::Class;
+    use hairpin_engine::track::{Class, Direction, Tuple};
     use hairpin_wire::{Addr, Family};
 
     #[test]
@@ -150,7 +150,10 @@ mod tests {
         check_in(&mut probe, "-m cluster --cluster-total-nodes 1 --cluster-local-node 1 --cluster-hash-seed 1", No);
         let mut nodes = [0; 2];
         for host in 0..64 {
-            let id = connection(&mut probe, 17, 5, |conn| conn.tuples[0].src = Addr::v4(0x0a00_0100 + host));
+            let id = connection(&mut probe, 17, 5, |conn| {
+                let tuple = conn.tuple(Direction::Original);
+                conn.set_tuple(Direction::Original, Tuple { src: Addr::v4(0x0a00_0100 + host), ..tuple });
+            });
             belongs(&mut probe, id, Class::New);
             let first = "--cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 7";
             let loaded = crate::testing::load(&mut probe, &format!("-m cluster {first}"));

@@ -5,7 +5,7 @@ use crate::{Case, Families, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Memory, Needs};
 use hairpin_engine::time::Now;
-use hairpin_engine::track::{Conn, ProtoState, Status, TcpState, Tuple};
+use hairpin_engine::track::{Conn, ProtoState, Status, TcpState, Tuple, Direction};
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -221,7 +221,7 @@ impl<'a> Subject<'a> {
     fn of(look: &Look<'a>) -> Option<Subject<'a>> {
         let zone = zone(look);
         if let Some((conn, _)) = look.conn().filter(|_| look.template().is_none()) {
-            return Some(Subject { tuple: conn.tuples[0], zone, conn: Some(conn) });
+            return Some(Subject { tuple: conn.tuple(Direction::Original), zone, conn: Some(conn) });
         }
         let tuple = look.tuple()?;
         let conn = find(look, &tuple, zone);
@@ -266,8 +266,9 @@ mod tests {
     /// Asks about the first packet of a connection, which is confirmed after.
     fn begin(probe: &mut Probe, loaded: &Loaded<dyn Match>, port: u16) -> (Answer, ConnId) {
         let id = connection(probe, proto::TCP, port, |_| {});
-        let conn = probe.conns.remove(id).unwrap();
-        let id = probe.conns.insert_unconfirmed(Conn { status: Status::default(), ..conn }).unwrap();
+        let mut conn = probe.conns.remove(id).unwrap();
+        conn.status = Status::default();
+        let id = probe.conns.insert_unconfirmed(conn).unwrap();
         belongs(probe, id, Class::New);
         let answer = probe.ask(loaded);
         if let Some(conn) = probe.conns.get_mut(id) {
@@ -295,7 +296,7 @@ mod tests {
         probe.conns.remove(id);
         assert_eq!(begin(&mut probe, &limit, 4).0, Yes);
         let mut close = |port: u16| {
-            let tuple = probe.conns.iter().find(|(_, conn)| conn.tuples[0].src_id == port).map(|(id, _)| id).unwrap();
+            let tuple = probe.conns.iter().find(|(_, conn)| conn.tuple(Direction::Original).src_id == port).map(|(id, _)| id).unwrap();
             if let ProtoState::Tcp(track) = &mut probe.conns.get_mut(tuple).unwrap().proto {
                 track.state = TcpState::TimeWait;
             }

@@ -298,7 +298,7 @@ impl Conntrack {
 
 impl Conntrack {
     fn tuples_fit(&self, conn: &Conn) -> bool {
-        let [original, reply] = &conn.tuples;
+        let [original, reply] = conn.tuples();
         let addresses = [original.src, original.dst, reply.src, reply.dst];
         let ports = [original.src_id, original.dst_id, reply.src_id, reply.dst_id];
         self.addresses

@@ -184,7 +184,7 @@ impl HMark {
 
     fn of_conn(&self, look: &Look<'_>) -> Option<Flow> {
         let (conn, _) = look.conn()?;
-        let [original, reply] = &conn.tuples;
+        let [original, reply] = conn.tuples();
         let ports = u32::from(original.src_id) << 16 | u32::from(reply.src_id);
         Some(Flow {
             src: original.src,

@@ -2,6 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, TargetSpec, nat_range};
+use hairpin_engine::track::Direction;
 use hairpin_engine::nat::Manip;
 use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Event, Hook, Hooks};
@@ -59,7 +60,7 @@ impl Target for Masquerade {
     fn act(&self, edit: &mut Edit<'_>) -> Verdict {
         let look = edit.look();
         // A host that has no address yet (DHCP) must keep having none.
-        if look.family() == Family::V4 && look.conn().is_some_and(|(conn, _)| conn.tuples[0].src.is_unspecified()) {
+        if look.family() == Family::V4 && look.conn().is_some_and(|(conn, _)| conn.tuple(Direction::Original).src.is_unspecified()) {
             return Verdict::Accept;
         }
         if let Some(source) = look.masquerade_source() {

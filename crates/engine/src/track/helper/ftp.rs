@@ -104,7 +104,7 @@ static LINES: [[Line; 2]; 2] = [
 
 /// What the payload announces, if anything; an error when it is only the beginning of it.
 fn announcement(this: &Help<'_, '_>, dir: Direction, data: &[u8]) -> Result<Option<Said>, DropReason> {
-    let own = *this.conn()?.tuple(dir);
+    let own = this.conn()?.tuple(dir);
     for line in &LINES[dir.index()] {
         match line.read(data, own.family, own.src) {
             Reading::Nothing => {}

@@ -137,7 +137,7 @@ impl Help<'_, '_> {
 
     /// Its tuple in a direction.
     fn tuple(&self, direction: Direction) -> Result<Tuple, DropReason> {
-        Ok(*self.conn()?.tuple(direction))
+        Ok(self.conn()?.tuple(direction))
     }
 
     /// Whether NAT changes the connection's addresses or ports.

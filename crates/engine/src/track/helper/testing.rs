@@ -102,7 +102,7 @@ impl Speech {
     pub(crate) fn take(&mut self, to: (&str, u16)) {
         let (family, dst) = addr(to.0);
         let conn = self.conn();
-        let tuple = Tuple { dst, dst_id: to.1, family, ..*conn.tuple(Direction::Original) };
+        let tuple = Tuple { dst, dst_id: to.1, family, ..conn.tuple(Direction::Original) };
         let expectation = Expectation {
             tuple,
             mask: crate::track::SourceMask::ANY,
