@@ -76,10 +76,23 @@ impl Netlink {
         }
     }
 
-    /// Asks for a list, and gives each entry's kind and bytes behind the netlink header to `take`.
-    fn dump(&self, kind: u16, body: &[u8], take: &mut dyn FnMut(u16, &[u8])) -> io::Result<()> {
+    /// Asks for a change, and waits for the answer.
+    fn change(&self, kind: u16, flags: libc::c_int, body: &[u8]) -> io::Result<()> {
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags) as u16;
+        self.send(kind, flags, body)?;
+        let mut buffer = vec![0u8; 8 << 10];
+        // SAFETY: room for so many bytes.
+        let got = unsafe { libc::recv(self.fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        let Ok(got) = usize::try_from(got) else { return Err(io::Error::last_os_error()) };
+        match buffer.get(..got).and_then(|bytes| u32_at(bytes, HEADER)) {
+            Some(0) => Ok(()),
+            Some(code) => Err(io::Error::from_raw_os_error(-(code as i32))),
+            None => Err(io::Error::from(io::ErrorKind::InvalidData)),
+        }
+    }
+
+    fn send(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
         let len = (HEADER + body.len()) as u32;
-        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
         let mut request = Vec::with_capacity(len as usize);
         request.extend_from_slice(&len.to_ne_bytes());
         request.extend_from_slice(&kind.to_ne_bytes());
@@ -89,9 +102,12 @@ impl Netlink {
         request.extend_from_slice(body);
         // SAFETY: so many bytes are there.
         let sent = unsafe { libc::send(self.fd(), request.as_ptr().cast(), request.len(), 0) };
-        if sent < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Asks for a list, and gives each entry's kind and bytes behind the netlink header to `take`.
+    fn dump(&self, kind: u16, body: &[u8], take: &mut dyn FnMut(u16, &[u8])) -> io::Result<()> {
+        self.send(kind, (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16, body)?;
         let mut buffer = vec![0u8; 64 << 10];
         loop {
             // SAFETY: room for so many bytes.
@@ -165,4 +181,88 @@ pub fn addresses() -> io::Result<Vec<KernelAddress>> {
         found.extend(addr.map(|addr| KernelAddress { index, addr, prefix }));
     })?;
     Ok(found)
+}
+
+/// Appends an attribute; what `value` writes is its value.
+fn attribute(body: &mut Vec<u8>, kind: u16, value: impl FnOnce(&mut Vec<u8>)) {
+    let at = body.len();
+    body.extend_from_slice(&[0; 2]);
+    body.extend_from_slice(&kind.to_ne_bytes());
+    value(body);
+    let len = (body.len() - at) as u16;
+    body[at..at + 2].copy_from_slice(&len.to_ne_bytes());
+    body.resize(aligned(body.len()), 0);
+}
+
+fn octets(addr: IpAddr) -> Vec<u8> {
+    match addr {
+        IpAddr::V4(addr) => addr.octets().to_vec(),
+        IpAddr::V6(addr) => addr.octets().to_vec(),
+    }
+}
+
+const fn family(addr: IpAddr) -> u8 {
+    match addr {
+        IpAddr::V4(_) => libc::AF_INET as u8,
+        IpAddr::V6(_) => libc::AF_INET6 as u8,
+    }
+}
+
+const NEW: libc::c_int = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+
+/// Makes two devices that are the ends of one link: one here, one in another network namespace.
+pub fn create_veth(name: &str, peer: &str, netns: &OwnedFd) -> io::Result<()> {
+    const VETH_INFO_PEER: u16 = 1;
+    let text = |text: &str| {
+        let text = text.to_owned();
+        move |body: &mut Vec<u8>| {
+            body.extend_from_slice(text.as_bytes());
+            body.push(0);
+        }
+    };
+    // `struct ifinfomsg`.
+    let mut body = vec![0; 16];
+    attribute(&mut body, libc::IFLA_IFNAME, text(name));
+    attribute(&mut body, libc::IFLA_LINKINFO, |body| {
+        attribute(body, libc::IFLA_INFO_KIND, |body| body.extend_from_slice(b"veth"));
+        attribute(body, libc::IFLA_INFO_DATA, |body| {
+            attribute(body, VETH_INFO_PEER, |body| {
+                body.extend_from_slice(&[0; 16]);
+                attribute(body, libc::IFLA_IFNAME, text(peer));
+                let fd = netns.as_raw_fd() as u32;
+                attribute(body, libc::IFLA_NET_NS_FD, |body| body.extend_from_slice(&fd.to_ne_bytes()));
+            });
+        });
+    });
+    Netlink::open(0)?.change(libc::RTM_NEWLINK, NEW, &body).map_err(at(format_args!("a veth pair {name} and {peer}")))
+}
+
+/// Gives a device an address.
+pub fn add_address(index: u32, addr: IpAddr, prefix: u8) -> io::Result<()> {
+    const IFA_F_NODAD: u8 = 2;
+    // `struct ifaddrmsg`.
+    let mut body = vec![family(addr), prefix, IFA_F_NODAD, 0];
+    body.extend_from_slice(&index.to_ne_bytes());
+    for kind in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
+        attribute(&mut body, kind, |body| body.extend_from_slice(&octets(addr)));
+    }
+    Netlink::open(0)?.change(libc::RTM_NEWADDR, NEW, &body).map_err(at(format_args!("address {addr}/{prefix}")))
+}
+
+/// Makes a gateway the way to everywhere.
+pub fn add_default_route(via: IpAddr) -> io::Result<()> {
+    // `struct rtmsg`: family, lengths, TOS, table, protocol, scope, type, flags.
+    let mut body = vec![
+        family(via),
+        0,
+        0,
+        0,
+        libc::RT_TABLE_MAIN,
+        libc::RTPROT_STATIC,
+        libc::RT_SCOPE_UNIVERSE,
+        libc::RTN_UNICAST,
+    ];
+    body.extend_from_slice(&[0; 4]);
+    attribute(&mut body, libc::RTA_GATEWAY, |body| body.extend_from_slice(&octets(via)));
+    Netlink::open(0)?.change(libc::RTM_NEWROUTE, NEW, &body).map_err(at(format_args!("default route via {via}")))
 }

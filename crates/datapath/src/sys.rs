@@ -207,8 +207,10 @@ pub struct Signals(OwnedFd);
 /// A signal that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM, SIGINT: end.
+    /// SIGTERM: end.
     Stop,
+    /// SIGINT (Ctrl-C): end, unless it was meant for somebody else.
+    Interrupt,
     /// SIGHUP: read the files anew.
     Reload,
 }
@@ -246,7 +248,11 @@ impl Signals {
         if got != len as isize {
             return None;
         }
-        Some(if info.ssi_signo as libc::c_int == libc::SIGHUP { Signal::Reload } else { Signal::Stop })
+        Some(match info.ssi_signo as libc::c_int {
+            libc::SIGHUP => Signal::Reload,
+            libc::SIGINT => Signal::Interrupt,
+            _ => Signal::Stop,
+        })
     }
 }
 
@@ -324,4 +330,34 @@ pub(crate) fn driver_of(name: &str) -> Option<String> {
     device_ioctl(libc::SIOCETHTOOL, &mut request).ok()?;
     let end = info.driver.iter().position(|byte| *byte == 0)?;
     Some(String::from_utf8_lossy(&info.driver[..end]).into_owned())
+}
+
+/// Moves this process into a user namespace of its own, where it is root, and a new network namespace. Only while it has one thread.
+pub fn enter_own_namespaces() -> io::Result<()> {
+    // SAFETY: no pointers, these calls cannot fail.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    // SAFETY: no pointers.
+    check(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) })?;
+    // Without this, the group map is refused to an ordinary user.
+    std::fs::write("/proc/self/setgroups", "deny").map_err(at("/proc/self/setgroups"))?;
+    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(at("/proc/self/uid_map"))?;
+    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1")).map_err(at("/proc/self/gid_map"))?;
+    set_up("lo")
+}
+
+/// Moves this thread into a new network namespace. Its name for [`in_namespace`], and its descriptor.
+pub fn new_network_namespace() -> io::Result<(String, OwnedFd)> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) })?;
+    set_up("lo")?;
+    // SAFETY: no pointers, this call cannot fail.
+    let thread = unsafe { libc::gettid() };
+    let path = format!("/proc/self/task/{thread}/ns/net");
+    let file = File::open(&path)?;
+    Ok((path, OwnedFd::from(file)))
+}
+
+/// Whether this user may make TAP devices (in a namespace of his own).
+pub fn may_use_tun() -> bool {
+    std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok()
 }

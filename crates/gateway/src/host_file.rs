@@ -125,6 +125,11 @@ pub fn load(path: &Path) -> Result<HostFile, HostFileError> {
     examine(&path.display().to_string(), &text, directory).map(|(file, _)| file)
 }
 
+/// The same for the text of a host file. `file` is the name for messages.
+pub fn load_text(file: &str, text: &str) -> Result<HostFile, HostFileError> {
+    examine(file, text, Path::new("")).map(|(file, _)| file)
+}
+
 fn text(path: &Path) -> Result<String, HostFileError> {
     let file = path.display().to_string();
     std::fs::read_to_string(path).map_err(|error| HostFileError { file, place: None, message: error.to_string() })

@@ -7,10 +7,12 @@
 //! | `devices.rs` | opening the devices of a host file |
 //! | `control/` | the control socket: commands on the running gateway |
 //! | `neighbors.rs` | link addresses of next hops: asking, answering, aging |
+//! | `demo.rs` | `hairpin demo`: three networks in one process |
 //! | `host_file.rs` | the host file, for replay too |
 //! | `rules.rs`, `names.rs` | rule files and the system's names |
 
 pub mod control;
+pub mod demo;
 pub mod devices;
 pub mod host_file;
 pub mod names;

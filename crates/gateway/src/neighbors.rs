@@ -455,3 +455,180 @@ fn link_option(message: &[u8], wanted: u8) -> Option<Mac> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hairpin_engine::setup::Setup;
+
+    const LAN: IfIndex = IfIndex(2);
+    const HER: Mac = Mac([2, 0, 0, 0, 0, 9]);
+
+    fn host(extra: &str) -> Net {
+        let mut host = Setup::default()
+            .ethernet("lan0", &["192.168.1.1/24", "fd00::1/64", "fe80::1/64"])
+            .and_then(|h| h.ethernet("wan0", &["203.0.113.1/24"]))
+            .and_then(|h| h.route("default via 203.0.113.254"))
+            .and_then(|h| h.sysctl("net.ipv4.ip_forward=1"))
+            .unwrap();
+        if !extra.is_empty() {
+            host = host.sysctl(extra).unwrap();
+        }
+        host.interfaces[0].mac = Mac([2, 0, 0, 0, 0, 1]);
+        host.build().unwrap()
+    }
+
+    fn v4(text: &str) -> Addr {
+        Addr::from_v4(text.parse().unwrap())
+    }
+
+    fn v6(text: &str) -> Addr {
+        Addr::from_v6(text.parse().unwrap())
+    }
+
+    fn to(dst: &str) -> Packet {
+        let udp = build::Udp { src_port: 1, dst_port: 2, payload: b"x" };
+        let ip = match dst.contains(':') {
+            true => udp.packet(Family::V6, v6("fd00:2::2"), v6(dst)),
+            false => udp.packet(Family::V4, v4("198.51.100.1"), v4(dst)),
+        };
+        Packet::from_ip(&ip).unwrap()
+    }
+
+    fn arp(operation: u16, sender: &str, target: &str) -> Vec<u8> {
+        let (sender_ip, target_ip) = (v4(sender), v4(target));
+        let message = Arp { operation, sender_mac: HER, sender_ip, target_mac: Mac::ZERO, target_ip };
+        build::frame(Mac::BROADCAST, HER, ethernet::ARP, &message.emit())
+    }
+
+    /// What an ARP frame says.
+    fn said(deed: &Deed) -> Arp {
+        match deed {
+            Deed::Frame(_, frame) => Arp::parse(&frame[14..]).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_packet_waits_for_the_answer() {
+        let (net, mut table, mut deeds) = (host(""), Neighbors::default(), Vec::new());
+        let at = Instant::from_secs;
+        assert_eq!(table.resolve(&net, at(1), LAN, &mut to("192.168.1.9"), &mut deeds), None);
+        assert_eq!(table.resolve(&net, at(1), LAN, &mut to("192.168.1.9"), &mut deeds), None);
+        assert_eq!(deeds.len(), 1, "one question for both");
+        let question = said(&deeds[0]);
+        assert_eq!((question.sender_ip, question.target_ip), (v4("192.168.1.1"), v4("192.168.1.9")));
+        deeds.clear();
+        table.arp(&net, at(1), LAN, &arp(arp::REPLY, "192.168.1.9", "192.168.1.1"), &mut deeds);
+        assert_eq!(deeds.len(), 2);
+        assert!(deeds.iter().all(|deed| matches!(deed, Deed::Forward { to, .. } if *to == HER)));
+        deeds.clear();
+        assert_eq!(table.resolve(&net, at(2), LAN, &mut to("192.168.1.9"), &mut deeds), Some(HER));
+        assert!(deeds.is_empty());
+    }
+
+    #[test]
+    fn nobody_answers() {
+        let (net, mut table, mut deeds) = (host(""), Neighbors::default(), Vec::new());
+        table.resolve(&net, Instant::from_secs(1), LAN, &mut to("192.168.1.9"), &mut deeds);
+        let mut questions = 1;
+        for second in 2..8 {
+            deeds.clear();
+            table.timeout(&net, Instant::from_secs(second), &mut deeds);
+            questions += deeds.iter().filter(|deed| matches!(deed, Deed::Frame(..))).count();
+            if let Some(Deed::Unreachable(packet)) = deeds.first() {
+                assert_eq!((questions, packet.dst()), (3, v4("192.168.1.9")));
+                assert_eq!(second, 4);
+                return;
+            }
+        }
+        panic!("the sender was not told");
+    }
+
+    #[test]
+    fn an_old_entry_is_asked_again_while_it_is_used() {
+        let (net, mut table, mut deeds) = (host(""), Neighbors::default(), Vec::new());
+        let at = Instant::from_secs;
+        table.resolve(&net, at(1), LAN, &mut to("192.168.1.9"), &mut deeds);
+        table.arp(&net, at(1), LAN, &arp(arp::REPLY, "192.168.1.9", "192.168.1.1"), &mut deeds);
+        table.timeout(&net, at(32), &mut deeds);
+        deeds.clear();
+        assert_eq!(table.resolve(&net, at(32), LAN, &mut to("192.168.1.9"), &mut deeds), Some(HER));
+        table.timeout(&net, at(37), &mut deeds);
+        // The question goes to her alone.
+        assert!(matches!(&deeds[..], [Deed::Frame(_, frame)] if frame[..6] == HER.0));
+        for second in 38..42 {
+            table.timeout(&net, at(second), &mut deeds);
+        }
+        assert_eq!(table.resolve(&net, at(42), LAN, &mut to("192.168.1.9"), &mut deeds), None);
+    }
+
+    #[test]
+    fn who_is_answered() {
+        let answers = |net: &Net, target: &str| {
+            let (mut table, mut deeds) = (Neighbors::default(), Vec::new());
+            table.arp(net, Instant::default(), LAN, &arp(arp::REQUEST, "192.168.1.9", target), &mut deeds);
+            deeds.first().map(|deed| said(deed).sender_ip) == Some(v4(target))
+        };
+        let net = host("");
+        assert!(answers(&net, "192.168.1.1"));
+        assert!(answers(&net, "203.0.113.1"), "any address of this host, as arp_ignore = 0 says");
+        assert!(!answers(&net, "192.168.1.7") && !answers(&net, "198.51.100.1"));
+        assert!(!answers(&host("net.ipv4.conf.lan0.arp_ignore=1"), "203.0.113.1"));
+        let proxy = host("net.ipv4.conf.lan0.proxy_arp=1");
+        assert!(answers(&proxy, "198.51.100.1"));
+        assert!(!answers(&proxy, "192.168.1.7"), "she reaches him herself");
+    }
+
+    #[test]
+    fn neighbor_discovery_asks_and_answers() {
+        let (net, mut table, mut deeds) = (host(""), Neighbors::default(), Vec::new());
+        let now = Instant::from_secs(1);
+        assert_eq!(table.resolve(&net, now, LAN, &mut to("fd00::9"), &mut deeds), None);
+        let Some(Deed::Send(question)) = deeds.pop() else { panic!("no question") };
+        assert_eq!((question.dst(), question.ttl()), (v6("ff02::1:ff00:9"), 255));
+        assert!(icmp6::Icmp6::new(question.l4()).unwrap().checksum_ok(question.src(), question.dst()));
+
+        let body = discovery_body(v6("fd00::9"), TARGET_LINK, HER);
+        let answer = build::Icmp6 { kind: icmp6::NEIGHBOUR_ADVERTISEMENT, code: 0, rest: SOLICITED, payload: &body };
+        let (her, us) = (v6("fd00::9"), v6("fd00::1"));
+        let ip = build::ip(Family::V6, her, us, proto::ICMPV6, &answer.to_vec(her, us));
+        let mut answer = Packet::from_ip(&ip).unwrap();
+        answer.meta.iif = Some(LAN);
+        table.discovery(&net, now, &answer, &mut deeds);
+        assert!(deeds.is_empty(), "from beyond the link it is not believed");
+        answer.set_ttl(255);
+        table.discovery(&net, now, &answer, &mut deeds);
+        assert!(matches!(deeds.pop(), Some(Deed::Forward { to: HER, .. })));
+
+        let body = discovery_body(us, SOURCE_LINK, HER);
+        let asked = build::Icmp6 { kind: icmp6::NEIGHBOUR_SOLICITATION, code: 0, rest: 0, payload: &body };
+        let ip = build::ip(Family::V6, her, us, proto::ICMPV6, &asked.to_vec(her, us));
+        let mut asked = Packet::from_ip(&ip).unwrap();
+        asked.meta.iif = Some(LAN);
+        asked.set_ttl(255);
+        table.discovery(&net, now, &asked, &mut deeds);
+        let Some(Deed::Send(told)) = deeds.pop() else { panic!("no answer") };
+        assert_eq!((told.src(), told.dst()), (us, her));
+        assert_eq!(link_option(told.l4(), TARGET_LINK), Some(Mac([2, 0, 0, 0, 0, 1])));
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let (net, mut table, mut deeds) = (host(""), Neighbors::default(), Vec::new());
+        let now = Instant::from_secs(1);
+        for n in 0..ENTRIES as u32 + 500 {
+            let mut packet = to(&std::net::Ipv4Addr::from(0xc0a8_0000 + (n << 1)).to_string());
+            table.resolve(&net, now, LAN, &mut packet, &mut deeds);
+        }
+        for _ in 0..WAITING + 50 {
+            table.resolve(&net, now, LAN, &mut to("192.168.0.0"), &mut deeds);
+        }
+        assert!(table.entries.len() <= ENTRIES && table.waiting <= WAITING_ALL);
+        let longest = table.entries.values().map(|e| e.waiting.len()).max();
+        assert_eq!(longest, Some(WAITING));
+        assert_eq!(table.waiting, table.entries.values().map(|e| e.waiting.len()).sum::<usize>());
+        table.forget(LAN);
+        assert_eq!(table.waiting, 0);
+    }
+}

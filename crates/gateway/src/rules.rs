@@ -40,9 +40,14 @@ pub fn read(path: &Path, family: Family) -> Result<Loaded, RulesError> {
     let file = path.display().to_string();
     let text =
         std::fs::read(path).map_err(|e| RulesError { code: 1, message: format!("{file}: cannot be read: {e}") })?;
+    parse(&file, &text, family)
+}
+
+/// The same for the text of a rule file. `file` is the name for messages.
+pub fn parse(file: &str, text: &[u8], family: Family) -> Result<Loaded, RulesError> {
     let names = names::of_system();
-    let options = RestoreOptions { file: &file, counters: true, noflush: false, table: None, names: &names };
-    let restored = restore(&Ruleset::new(family), &text, &options)
+    let options = RestoreOptions { file, counters: true, noflush: false, table: None, names: &names };
+    let restored = restore(&Ruleset::new(family), text, &options)
         .map_err(|e| RulesError { code: e.code, message: e.to_string() })?;
     let mut notices: Vec<String> = restored.notices.iter().map(ToString::to_string).collect();
     notices.extend(warnings(&restored.ruleset).iter().map(|warning| format!("{file}: warning: {warning}")));

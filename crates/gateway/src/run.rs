@@ -12,6 +12,7 @@ use hairpin_engine::event::Made;
 use hairpin_engine::link::segment;
 use hairpin_engine::net::{IfIndex, LinkKind, Net};
 use hairpin_engine::packet::{GsoKind, Offload};
+use hairpin_engine::rule::Compiled;
 use hairpin_engine::setup::SetupError;
 use hairpin_engine::{Batch, Change, Engine, Event, Fate, Instant, Now, Output, Packet, Setup, Wall};
 use hairpin_wire::{Family, ethernet, icmp6, proto};
@@ -65,7 +66,8 @@ impl From<io::Error> for GatewayError {
 
 /// A running gateway.
 pub struct Gateway {
-    path: PathBuf,
+    /// None where the files were given as text: they cannot be read anew.
+    path: Option<PathBuf>,
     file: HostFile,
     engine: Engine,
     ports: Vec<Port>,
@@ -80,6 +82,9 @@ pub struct Gateway {
     stats: Stats,
     work: Work,
     next_tick: Instant,
+    end: bool,
+    /// Ctrl-C is for somebody else.
+    pub ignores_interrupt: bool,
 }
 
 struct Port {
@@ -113,7 +118,10 @@ struct Plan {
 }
 
 fn plan(path: &Path) -> Result<Plan, GatewayError> {
-    let mut file = host_file::load(path).map_err(GatewayError::HostFile)?;
+    plan_of(host_file::load(path).map_err(GatewayError::HostFile)?)
+}
+
+fn plan_of(mut file: HostFile) -> Result<Plan, GatewayError> {
     devices::complete(&mut file).map_err(GatewayError::Device)?;
     let mut setup = Setup::new(file.net().map_err(GatewayError::Host)?);
     let mut notices = Vec::new();
@@ -167,21 +175,37 @@ pub fn check(path: &Path) -> Result<String, GatewayError> {
 impl Gateway {
     /// Reads the host file and opens the devices. From here on signals are held back: call this before other threads are made.
     pub fn open(path: &Path, attendants: Vec<Box<dyn Attendant>>) -> Result<Gateway, GatewayError> {
+        let mut plan = plan(path)?;
+        plan.notices.drain(..).for_each(|notice| eprintln!("{notice}"));
+        let mut gateway = Gateway::with_plan(plan, attendants)?;
+        for port in &gateway.ports {
+            eprintln!("hairpin: {}: {}", port.device.name, port.device.datapath.describe());
+        }
+        gateway.path = Some(path.to_owned());
+        Ok(gateway)
+    }
+
+    /// A gateway of a host file that was read already, with these IPv4 rules.
+    pub fn with_rules(file: HostFile, rules4: Arc<Compiled>) -> Result<Gateway, GatewayError> {
+        let mut plan = plan_of(file)?;
+        plan.setup.rules4 = rules4;
+        Gateway::with_plan(plan, Vec::new())
+    }
+
+    fn with_plan(plan: Plan, attendants: Vec<Box<dyn Attendant>>) -> Result<Gateway, GatewayError> {
+        let Plan { file, setup, .. } = plan;
         let signals = Signals::catch()?;
         let news = Netlink::watch()?;
-        let Plan { file, setup, notices } = plan(path)?;
-        notices.iter().for_each(|notice| eprintln!("{notice}"));
         let devices = devices::open(&file).map_err(GatewayError::Device)?;
         let (handle, inbox) = Handle::new()?;
         let mut engine = Engine::new(setup, &now(), sys::random()?);
         engine.set_resolving(true);
         let mut stats = Stats::default();
         for device in &devices {
-            eprintln!("hairpin: {}: {}", device.name, device.datapath.describe());
             stats.devices.push(DeviceStats { name: device.name.clone(), ..DeviceStats::default() });
         }
         let mut gateway = Gateway {
-            path: path.to_owned(),
+            path: None,
             file,
             engine,
             ports: devices.into_iter().map(|device| Port { device, ready: true, failing: false }).collect(),
@@ -202,6 +226,8 @@ impl Gateway {
                 cuts: Vec::new(),
             },
             next_tick: now().mono + TICK,
+            end: false,
+            ignores_interrupt: false,
         };
         gateway.map_ports();
         Ok(gateway)
@@ -266,8 +292,19 @@ impl Gateway {
         Ok(())
     }
 
+    /// Whether it ended because [`Moment::end`] said so, and not by a signal.
+    pub fn was_told_to_end(&self) -> bool {
+        self.end
+    }
+
     fn moment(&mut self) -> Moment<'_> {
-        Moment { engine: &mut self.engine, now: now(), neighbors: &mut self.neighbors, stats: &self.stats }
+        Moment {
+            engine: &mut self.engine,
+            now: now(),
+            neighbors: &mut self.neighbors,
+            stats: &self.stats,
+            end: &mut self.end,
+        }
     }
 
     /// Waits until there is something to do (not at all while packets keep coming), and does what is not packets. False: it is
@@ -284,21 +321,27 @@ impl Gateway {
         if ready[0] {
             while let Some(signal) = self.signals.next() {
                 match signal {
-                    Signal::Stop => return Ok(false),
+                    Signal::Interrupt if self.ignores_interrupt => {}
+                    Signal::Stop | Signal::Interrupt => return Ok(false),
                     Signal::Reload => self.reload(),
                 }
             }
         }
         if ready[1] {
-            let mut moment =
-                Moment { engine: &mut self.engine, now: now(), neighbors: &mut self.neighbors, stats: &self.stats };
+            let mut moment = Moment {
+                engine: &mut self.engine,
+                now: now(),
+                neighbors: &mut self.neighbors,
+                stats: &self.stats,
+                end: &mut self.end,
+            };
             self.inbox.serve(&mut moment);
         }
         if ready[2] && self.news.drain() {
             self.follow_links();
         }
         self.timers();
-        Ok(true)
+        Ok(!self.end)
     }
 
     fn time_to_wait(&self) -> Duration {
@@ -579,8 +622,9 @@ impl Gateway {
 
     /// Reads the files anew, and puts everything in place or nothing.
     fn reload(&mut self) {
-        match plan(&self.path).and_then(|plan| self.replan(plan)) {
-            Ok(()) => eprintln!("hairpin: {} is in force anew", self.path.display()),
+        let Some(path) = self.path.clone() else { return };
+        match plan(&path).and_then(|plan| self.replan(plan)) {
+            Ok(()) => eprintln!("hairpin: {} is in force anew", path.display()),
             Err(error) => eprintln!("hairpin: nothing was changed: {error}"),
         }
     }

@@ -21,6 +21,8 @@ pub struct Moment<'a> {
     pub neighbors: &'a mut Neighbors,
     /// What the loop has counted.
     pub stats: &'a Stats,
+    /// Set it to end the gateway.
+    pub end: &'a mut bool,
 }
 
 /// What the loop counts.

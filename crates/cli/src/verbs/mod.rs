@@ -1,5 +1,6 @@
 //! One file for each verb of the program; each only parses its words, calls, and prints.
 
+pub mod demo;
 pub mod gateway;
 pub mod install_links;
 pub mod replay;
