@@ -1,5 +1,6 @@
 //! Chores of the workspace: `cargo xtask COMMAND`.
 
+mod commands;
 mod extensions;
 mod oracle;
 
@@ -10,6 +11,7 @@ use lexopt::Arg::{Long, Short, Value};
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
+  commands    hold iptables and the other commands against the real ones (`cargo xtask commands --help`)
   extensions  hold the extensions' language against the real iptables (`cargo xtask extensions --help`)
   oracle      hold hairpin against the running Linux kernel (`cargo xtask oracle --help`)
 ";
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
     let result = match args.next() {
         Ok(Some(Value(command))) if command == "oracle" => oracle::main(&mut args),
         Ok(Some(Value(command))) if command == "extensions" => extensions::main(&mut args),
+        Ok(Some(Value(command))) if command == "commands" => commands::main(&mut args),
         Ok(Some(Long("help") | Short('h'))) => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)

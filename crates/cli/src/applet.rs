@@ -1,10 +1,10 @@
 //! The commands people know, run by this program: found by the name it was called by or by its first word.
 
 use crate::live;
-use crate::names;
 use hairpin_commands::{Call, Input, Outcome, Program, input_of, run};
 use hairpin_control::protocol::{DEFAULT_SOCKET, Request, ask};
 use hairpin_control::state_file::StateFile;
+use hairpin_gateway::names::WhenAsked;
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ fn act(program: Program, name: &str, words: &[String], input: &[u8]) -> Outcome 
     let hints = std::env::var_os("HAIRPIN_HINTS").map_or_else(|| std::io::stderr().is_terminal(), |v| v == "1");
     let call = Call { program, name, words, input, date: &date(program), hints };
     if let Some(file) = std::env::var_os("HAIRPIN_STATE").filter(|f| !f.is_empty()) {
-        let names = names::of_system();
+        let names = WhenAsked::default();
         let lock = std::env::var_os("XTABLES_LOCKFILE").filter(|f| !f.is_empty()).map(PathBuf::from);
         return run(&call, &mut StateFile::new(file, &names).with_shared_lock(lock));
     }

@@ -10,14 +10,19 @@ use hairpin_wire::Family;
 
 pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Outcome {
     let context = Context { family, names: state.names(), table: TableId::Filter, restore: false };
-    let command = match command::parse(&context, call.words) {
-        Ok(command) => command,
-        Err(error) => return misspelt(call, family, &error),
-    };
     let mut outcome = Outcome::default();
-    for notice in &command.notices {
+    let mut notices = Vec::new();
+    let command = command::parse_noting(&context, call.words, &mut notices);
+    for notice in &notices {
         outcome.complain(notice);
     }
+    let command = match command {
+        Ok(command) => command,
+        Err(error) => {
+            misspelt(call, family, &error, &mut outcome);
+            return outcome;
+        }
+    };
     match &command.verb {
         Verb::Version => outcome.stdout = version(family).into_bytes(),
         Verb::Help { .. } => outcome.stdout = format!("{}\n", command::program(family)).into_bytes(),
@@ -51,6 +56,11 @@ fn carry_out(
     let listing = listing(family, command, state)?;
     if access == Access::Read {
         state.take_into_use(family, command.table)?;
+    }
+    // What `-v` reports of a rule is said before the rule is tried.
+    let report = !matches!(command.verb, Verb::List { .. } | Verb::ListRules { .. });
+    if report {
+        outcome.stdout = listing.clone().into_bytes();
     }
     state.apply(family, command)?;
     outcome.stdout = listing.into_bytes();
@@ -87,17 +97,16 @@ fn listing(family: Family, command: &Command, state: &mut dyn State) -> Result<S
 }
 
 /// Words that are no command: exit code and words of iptables.
-fn misspelt(call: &Call<'_>, family: Family, error: &CommandError) -> Outcome {
+fn misspelt(call: &Call<'_>, family: Family, error: &CommandError, outcome: &mut Outcome) {
     let name = program(family);
-    let mut outcome = Outcome::failed(error.error.code, "");
-    say_error(&mut outcome, name, error.error.bare, &error.error.message);
+    outcome.code = error.error.code;
+    say_error(outcome, name, error.error.bare, &error.error.message);
     if error.error.code == 2 {
         outcome.complain(format_args!("Try `{name} -h' or '{name} --help' for more information."));
     } else if error.error.code == 3 {
         outcome.complain(format_args!("Perhaps {name} or your kernel needs to be upgraded."));
     }
     outcome.hint(call, error.hint.as_deref());
-    outcome
 }
 
 pub(crate) fn say_error(outcome: &mut Outcome, name: &str, bare: bool, message: &str) {

@@ -90,6 +90,7 @@ fn carry_out(
 fn complain(call: &Call<'_>, error: &RuleFileError, outcome: &mut Outcome) {
     let name = call.program.name();
     outcome.code = error.code;
+    error.notices.iter().for_each(|notice| outcome.complain(notice));
     let line = error.line;
     if error.code == 2 {
         say_error(outcome, name, false, &error.message);

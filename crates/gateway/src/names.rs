@@ -1,9 +1,12 @@
 //! The names that rules may use, from the lists of this system.
 
 use hairpin_ruleset::names::SystemNames;
-use hairpin_xt::option::NameKind;
+use hairpin_wire::{Addr, Family};
+use hairpin_xt::option::{KnownSet, NameKind, Names, NumberNames};
+use std::sync::OnceLock;
 
-/// Services, protocols, users, groups, realms, device groups and connection labels of this system, as far as its files can be read, and well-known ones beside them.
+/// Services, protocols, users, groups, realms, device groups, connection labels and hosts of this system, as far as its files can
+/// be read, and well-known ones beside them.
 pub fn of_system() -> SystemNames {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     SystemNames::new()
@@ -14,6 +17,55 @@ pub fn of_system() -> SystemNames {
         .with_numbered(NameKind::Realm, &read("/etc/iproute2/rt_realms"))
         .with_numbered(NameKind::DeviceGroup, &read("/etc/iproute2/group"))
         .with_numbered(NameKind::ConnLabel, &read("/etc/xtables/connlabel.conf"))
+        .with_hosts_file(&read("/etc/hosts"))
+        .with_files(Box::new(|path| std::fs::read(path).map_err(|why| reason(&why))))
+}
+
+/// The system's words without Rust's number.
+fn reason(why: &std::io::Error) -> String {
+    why.to_string().split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// [`of_system`], read when the first name is asked for: most commands ask for none.
+#[derive(Debug, Default)]
+pub struct WhenAsked(OnceLock<SystemNames>);
+
+impl WhenAsked {
+    fn names(&self) -> &SystemNames {
+        self.0.get_or_init(of_system)
+    }
+}
+
+impl NumberNames for WhenAsked {
+    fn name(&self, kind: NameKind, number: u32) -> Option<String> {
+        self.names().name(kind, number)
+    }
+
+    fn host_name(&self, addr: Addr) -> Option<String> {
+        self.names().host_name(addr)
+    }
+}
+
+impl Names for WhenAsked {
+    fn number(&self, kind: NameKind, name: &str) -> Option<u32> {
+        self.names().number(kind, name)
+    }
+
+    fn has_list(&self, kind: NameKind) -> bool {
+        self.names().has_list(kind)
+    }
+
+    fn hosts(&self, family: Family, name: &str) -> Result<Vec<Addr>, String> {
+        self.names().hosts(family, name)
+    }
+
+    fn set(&self, name: &str) -> KnownSet {
+        self.names().set(name)
+    }
+
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.names().file(path)
+    }
 }
 
 /// A group of this system and the users in it.

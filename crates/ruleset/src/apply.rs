@@ -1,6 +1,6 @@
 //! Commands applied to tables: what libiptc does between a command's words and the kernel.
 
-use crate::chains::{Chains, ValueChains, callee};
+use crate::chains::{Chains, Origin, ValueChains, callee};
 use crate::command::{Command, Verb};
 use crate::error::Refusal;
 use crate::suggest;
@@ -40,25 +40,27 @@ impl<C: Chains> Editor<'_, C> {
         for rule in &command.rules {
             self.check_callee(rule)?;
         }
+        let odd_words = command.odd_words.as_deref();
+        let origin = |nth| Origin { line, odd_words: odd_words.map(|words| (words, nth)) };
         match &command.verb {
             Verb::Append(name) => {
                 let at = self.find(name)?;
-                for rule in command.rules {
+                for (nth, rule) in command.rules.into_iter().enumerate() {
                     self.check_jump(&rule)?;
                     let end = self.chains.len(at);
-                    self.chains.insert(at, end, rule, line)?;
+                    self.chains.insert(at, end, rule, &origin(nth))?;
                 }
                 Ok(())
             }
             Verb::Insert(name, number) => {
                 let at = self.find(name)?;
-                for rule in command.rules {
+                for (nth, rule) in command.rules.into_iter().enumerate() {
                     let place = *number as usize - 1;
                     if place > self.chains.len(at) {
                         return Err(Refusal::table("Index of insertion too big").hint(self.count_of(name, at)));
                     }
                     self.check_jump(&rule)?;
-                    self.chains.insert(at, place, rule, line)?;
+                    self.chains.insert(at, place, rule, &origin(nth))?;
                 }
                 Ok(())
             }
@@ -68,7 +70,7 @@ impl<C: Chains> Editor<'_, C> {
                     self.check_jump(&rule)?;
                     let place = self.place(name, at, *number, "replacement")?;
                     self.chains.remove(at, place)?;
-                    self.chains.insert(at, place, rule, line)?;
+                    self.chains.insert(at, place, rule, &origin(0))?;
                 }
                 Ok(())
             }

@@ -35,11 +35,11 @@ pub trait Chains {
     /// The table cannot be read.
     fn position(&mut self, chain: usize, wanted: &Rule) -> Result<Option<usize>, String>;
 
-    /// Puts a rule before the one at this place, or after the last. `line` is where in a rule file it stands; 0 for nowhere.
+    /// Puts a rule before the one at this place, or after the last.
     ///
     /// # Errors
     /// The table cannot be read.
-    fn insert(&mut self, chain: usize, place: usize, rule: Rule, line: usize) -> Result<(), String>;
+    fn insert(&mut self, chain: usize, place: usize, rule: Rule, origin: &Origin<'_>) -> Result<(), String>;
 
     /// Takes a rule out.
     ///
@@ -79,6 +79,16 @@ pub trait Chains {
 
     /// The name of a chain with a rule that goes to this one.
     fn caller(&self, chain: usize) -> Option<String>;
+}
+
+/// Where a rule comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origin<'a> {
+    /// The line of a rule file; 0 for nowhere.
+    pub line: usize,
+    /// The words it was read from, when iptables-save may print it so that it cannot be read again
+    /// ([`Command::odd_words`](crate::command::Command::odd_words)), and which of their rules it is.
+    pub odd_words: Option<(&'a [String], usize)>,
 }
 
 /// The chain that a rule goes to.
@@ -165,9 +175,9 @@ impl Chains for ValueChains {
         }))
     }
 
-    fn insert(&mut self, chain: usize, place: usize, rule: Rule, line: usize) -> Result<(), String> {
+    fn insert(&mut self, chain: usize, place: usize, rule: Rule, origin: &Origin<'_>) -> Result<(), String> {
         self.table.chains[chain].rules.insert(place, rule);
-        self.lines[chain].insert(place, line);
+        self.lines[chain].insert(place, origin.line);
         Ok(())
     }
 

@@ -52,8 +52,9 @@ pub struct Command {
     pub line_numbers: bool,
     /// `-w`: whether, and how many seconds.
     pub wait: Option<Option<u32>>,
-    /// Lines for stderr that are no errors.
-    pub notices: Vec<String>,
+    /// The words, when one of them has blanks, quotes or the like: not all that iptables-save prints of such rules can be read
+    /// again (`-i "a b"`).
+    pub odd_words: Option<Vec<String>>,
 }
 
 /// The verb of a command. Chains are named as typed; rule numbers count from 1.
@@ -136,20 +137,44 @@ impl From<SyntaxError> for CommandError {
 /// # Errors
 /// Whatever iptables refuses before it looks at the rule set, with its words.
 pub fn parse<W: AsRef<str>>(context: &Context<'_>, words: &[W]) -> Result<Command, CommandError> {
-    let mut parser = Parser::new(context, words);
-    let command = match parser.read() {
-        Ok(Some(verb)) => return Ok(parser.finished(verb)),
-        Ok(None) => parser.command(),
-        Err(error) => Err(error),
-    };
-    command.map_err(|error| first_error(context, words, error))
+    parse_noting(context, words, &mut Vec::new())
 }
 
-/// Of several mistakes iptables names the one it comes to first: it looks at the value of an extension's option as soon as it
-/// reads the option. Doing so costs time, so words are read in that way only when something is wrong with them.
-fn first_error<W: AsRef<str>>(context: &Context<'_>, words: &[W], error: CommandError) -> CommandError {
-    let mut parser = Parser { eager: true, ..Parser::new(context, words) };
-    parser.read().err().unwrap_or(error)
+/// As [`parse`]; lines for stderr that are no errors are given even when the words are refused after them.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_noting<W: AsRef<str>>(
+    context: &Context<'_>,
+    words: &[W],
+    notices: &mut Vec<String>,
+) -> Result<Command, CommandError> {
+    let mut parser = Parser::new(context, words);
+    let read = parser.read();
+    let reading = read.is_err();
+    let command = read.and_then(|verb| match verb {
+        Some(verb) => Ok(parser.finished(verb)),
+        None => parser.command(),
+    });
+    notices.append(&mut parser.notices);
+    command.map_err(|error| earlier_fault(context, words, reading, &error).unwrap_or(error))
+}
+
+/// iptables reads the value of an extension's option where it stands; here all are read when the rule is made. So when there
+/// are several faults, the first value that is wrong is the one to tell, if it stands before what was found.
+fn earlier_fault<W: AsRef<str>>(
+    context: &Context<'_>,
+    words: &[W],
+    reading: bool,
+    error: &CommandError,
+) -> Option<CommandError> {
+    let mut parser = Parser::new(context, words);
+    let _ = parser.read();
+    let end = if reading { error.word.unwrap_or(usize::MAX) } else { usize::MAX };
+    let uses = parser.matches.iter().chain(&parser.target);
+    let faults = uses.filter_map(|used| parser.first_wrong_value(used));
+    let (_, fault) = faults.filter(|(at, _)| *at < end).min_by_key(|(at, _)| *at)?;
+    Some(fault)
 }
 
 /// Reads the words of one rule, those after `-A CHAIN`.
@@ -272,7 +297,10 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Parser {
             context,
             words,
-            reader: Reader::new(words),
+            reader: match context.family {
+                Family::V4 => Reader::new(words),
+                Family::V6 => Reader::new(words).without("fragments"),
+            },
             seen: Vec::new(),
             verb: None,
             verb_letter: ' ',
@@ -799,7 +827,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             exact: self.has(Flag::Exact),
             line_numbers: self.has(Flag::LineNumbers),
             wait: self.wait,
-            notices: self.notices.clone(),
+            odd_words: None,
         }
     }
 
@@ -824,6 +852,13 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             Verb::Append(_) | Verb::Insert(..) | Verb::Replace(..) | Verb::Delete(_) | Verb::Check(_)
         ) {
             return Ok(command);
+        }
+        let odd = |word: &W| {
+            let bytes = word.as_ref().as_bytes();
+            bytes.is_empty() || bytes.iter().any(|b| !b.is_ascii_graphic() || matches!(b, b'"' | b'\\'))
+        };
+        if self.words.iter().any(odd) {
+            command.odd_words = Some(self.words.iter().map(|w| w.as_ref().to_owned()).collect());
         }
         let (protocol, protocol_inverted) = self.protocol.unwrap_or_default();
         for &src in &sources {
@@ -914,6 +949,24 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             names: self.context.names,
             given,
         }
+    }
+
+    /// The first option of an extension whose value it refuses, by what it says of the options up to there.
+    fn first_wrong_value(&self, used: &Use) -> Option<(usize, CommandError)> {
+        let mut parsed = self.parsed(used, Vec::new());
+        for (given, place) in used.given.iter().zip(&used.places) {
+            parsed.given.push(given.clone());
+            let refused = match used.extension {
+                Extension::Match(spec) => (spec.build)(&parsed).err(),
+                Extension::Target(spec) => (spec.build)(&parsed).err(),
+            };
+            if let Some(error) = refused
+                && error.word.as_ref().is_some_and(|word| given.words.contains(word))
+            {
+                return Some((place.0, self.use_error(used, error)));
+            }
+        }
+        None
     }
 
     /// An extension's refusal: at the word it names if that is one of its own, else at its option or its name.

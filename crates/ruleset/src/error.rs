@@ -97,6 +97,8 @@ pub struct RuleFileError {
     pub word: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Lines for stderr, up to there, that are no errors.
+    pub notices: Vec<String>,
 }
 
 impl fmt::Display for RuleFileError {

@@ -123,6 +123,8 @@ pub(crate) struct Reader<'w, W> {
     current: usize,
     /// Oldest first; searched newest first.
     known: Vec<Extension>,
+    /// The one of iptables' own long options that this program does not have.
+    lacks: &'static str,
 }
 
 enum Lookup {
@@ -133,7 +135,17 @@ enum Lookup {
 
 impl<'w, W: AsRef<str>> Reader<'w, W> {
     pub(crate) fn new(words: &'w [W]) -> Reader<'w, W> {
-        Reader { words, at: 0, cluster: 0, current: 0, known: Vec::new() }
+        Reader { words, at: 0, cluster: 0, current: 0, known: Vec::new(), lacks: "" }
+    }
+
+    /// A reader that does not know one of iptables' own long options.
+    pub(crate) fn without(self, long: &'static str) -> Reader<'w, W> {
+        Reader { lacks: long, ..self }
+    }
+
+    fn base(&self) -> impl Iterator<Item = &'static (&'static str, char, Takes)> {
+        let lacks = self.lacks;
+        BASE.iter().filter(move |(long, _, _)| *long != lacks)
     }
 
     /// Adds an extension's options, which go before those of earlier ones.
@@ -270,14 +282,14 @@ impl<'w, W: AsRef<str>> Reader<'w, W> {
     fn lookup(&self, name: &str) -> Lookup {
         // The first letter decides most comparisons without a call.
         let same = |known: &str| known.as_bytes().first() == name.as_bytes().first() && known == name;
-        if let Some((_, short, takes)) = BASE.iter().find(|(long, _, _)| same(long)) {
+        if let Some((_, short, takes)) = self.base().find(|(long, _, _)| same(long)) {
             return Lookup::Base(*short, *takes);
         }
         let exact = self.candidates().find(|found| same(found.name));
         if let Some(found) = exact {
             return Lookup::Extension(found);
         }
-        let mut base = BASE.iter().filter(|(long, _, _)| long.starts_with(name));
+        let mut base = self.base().filter(|(long, _, _)| long.starts_with(name));
         let mut extensions = self.candidates().filter(|found| found.name.starts_with(name));
         match (base.next(), extensions.next()) {
             (Some((_, short, takes)), None) if base.all(|(_, s, _)| s == short) => Lookup::Base(*short, *takes),
@@ -302,7 +314,7 @@ impl<'w, W: AsRef<str>> Reader<'w, W> {
 
     /// All long options known now, for suggestions.
     pub(crate) fn long_names(&self) -> impl Iterator<Item = &'static str> {
-        BASE.iter().map(|(long, _, _)| *long).chain(self.candidates().map(|found| found.name))
+        self.base().map(|(long, _, _)| *long).chain(self.candidates().map(|found| found.name))
     }
 }
 

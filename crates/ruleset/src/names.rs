@@ -18,6 +18,8 @@ pub struct SystemNames {
     numbers: HashMap<(Kind, String), u32>,
     names: HashMap<(Kind, u32), String>,
     sets: BTreeMap<String, Option<Family>>,
+    /// Addresses and names of a hosts file, in its order.
+    host_list: Vec<(Family, Addr, String)>,
     hosts: Option<HostLookup>,
     files: Option<FileLookup>,
 }
@@ -115,7 +117,18 @@ impl SystemNames {
         self.sets = sets.iter().map(|(name, set)| (name.to_owned(), set.options().family)).collect();
     }
 
-    /// Asks this for the addresses of hosts.
+    /// Adds the hosts of a text in the form of `/etc/hosts`.
+    pub fn with_hosts_file(mut self, text: &str) -> SystemNames {
+        for fields in lines(text) {
+            let [addr, names @ ..] = fields.as_slice() else { continue };
+            let Ok(ip) = addr.parse() else { continue };
+            let (family, addr) = Addr::from_ip(ip);
+            self.host_list.extend(names.iter().map(|name| (family, addr, (*name).to_owned())));
+        }
+        self
+    }
+
+    /// Asks this for the addresses of hosts that no hosts file has.
     pub fn with_hosts(self, lookup: HostLookup) -> SystemNames {
         SystemNames { hosts: Some(lookup), ..self }
     }
@@ -150,6 +163,10 @@ impl NumberNames for SystemNames {
             _ => self.names.get(&(Kind::of(kind)?, number)).cloned(),
         }
     }
+
+    fn host_name(&self, addr: Addr) -> Option<String> {
+        self.host_list.iter().find(|(_, a, _)| *a == addr).map(|(_, _, name)| name.clone())
+    }
 }
 
 impl Names for SystemNames {
@@ -182,6 +199,16 @@ impl Names for SystemNames {
     }
 
     fn hosts(&self, family: Family, name: &str) -> Result<Vec<Addr>, String> {
+        // For the C library, a name of ::1 is also one of 127.0.0.1: a `localhost' of both is listed twice.
+        let as_asked = |(of, addr, _): &(Family, Addr, String)| match (family, of) {
+            (Family::V4, Family::V6) => (*addr == Addr(1)).then_some(Addr::v4(0x7f00_0001)),
+            (asked, of) => (asked == *of).then_some(*addr),
+        };
+        let named = self.host_list.iter().filter(|(_, _, n)| n.eq_ignore_ascii_case(name));
+        let listed: Vec<Addr> = named.filter_map(as_asked).collect();
+        if !listed.is_empty() {
+            return Ok(listed);
+        }
         match &self.hosts {
             Some(lookup) => lookup(family, name),
             None => Err("Name or service not known".to_owned()),

@@ -78,6 +78,7 @@ pub fn refused(family: Family, file: &str, commit: usize, line: Option<usize>, w
         message: format!("line {commit} failed: {}", refusal.error.message),
         word: None,
         hint: refusal.hint,
+        notices: Vec::new(),
     }
 }
 
@@ -293,6 +294,7 @@ impl<T: Tables> Reader<'_, T> {
             message: fault.error.message,
             word: fault.error.word.filter(|w| !w.is_empty()),
             hint: unseen.or(fault.hint),
+            notices: self.notices.clone(),
         }
     }
 }
@@ -375,12 +377,11 @@ fn rule_line(
         let at = at?.checked_sub(added)?;
         words.get(at + added).map(|word| word.start + offset)
     };
-    let mut command = command::parse(context, &words).map_err(|CommandError { error, word, hint }| {
+    let command = command::parse_noting(context, &words, notices).map_err(|CommandError { error, word, hint }| {
         // At a word's end there is nothing to point at but the line's end.
         let start = start(word).or_else(|| word.map(|_| line.trim_end().len()));
         Fault { error, start, hint }
     })?;
-    notices.append(&mut command.notices);
     apply_to(chains, command, number).map_err(|refusal| {
         let target = || words.iter().position(|w| matches!(w.as_ref(), "-j" | "-g" | "--jump" | "--goto"));
         let at = if refusal.from_table { Some(added + 1) } else { target().map(|at| at + 1) };

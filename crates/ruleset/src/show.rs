@@ -3,7 +3,7 @@
 use crate::list::ListOptions;
 use hairpin_engine::rule::{Action, AddrMatch, Chain, Counter, IfMatch, Listing, Rule, Ruleset, Table};
 use hairpin_wire::Family;
-use hairpin_xt::option::Names;
+use hairpin_xt::option::{NameKind, Names};
 use hairpin_xt::value;
 use std::fmt::{self, Write};
 
@@ -150,7 +150,11 @@ fn write_rule(out: &mut impl Write, family: Family, rule: &Rule, style: &Style<'
     }
     let target = target_name(&rule.action);
     let bang = if header.protocol_inverted { '!' } else { ' ' };
-    let protocol = value::protocol_name(header.protocol).map_or_else(|| header.protocol.to_string(), str::to_owned);
+    let listing = Listing { numeric: style.numeric, protocol: header.protocol, names: style.names };
+    let protocol = value::protocol_name(header.protocol).map(str::to_owned);
+    let protocol = protocol
+        .or_else(|| listing.name(NameKind::Protocol, u32::from(header.protocol)))
+        .unwrap_or_else(|| header.protocol.to_string());
     let fragment = match header.fragment {
         None => "--",
         Some(true) => "-f",
@@ -184,7 +188,6 @@ fn write_rule(out: &mut impl Write, family: Family, rule: &Rule, style: &Style<'
     if let Action::Goto(_) = rule.action {
         out.write_str("[goto] ")?;
     }
-    let listing = Listing { numeric: style.numeric, protocol: header.protocol, names: style.names };
     for used in &rule.matches {
         write!(out, "{}", fmt::from_fn(|f| used.list(f, &listing)))?;
     }
@@ -208,7 +211,7 @@ fn target_name(action: &Action) -> &str {
 
 fn device(device: &IfMatch, numeric: bool) -> String {
     let bang = if device.inverted { "!" } else { "" };
-    if device.is_any() {
+    if device.is_any() && !device.any {
         return format!("{bang}{}", if numeric { "*" } else { "any" });
     }
     format!("{bang}{}", device.text())
@@ -235,6 +238,7 @@ fn address(family: Family, addr: &AddrMatch, style: &Style<'_>) -> String {
 /// A rule's counters in their columns.
 fn write_counter(out: &mut impl Write, counter: Counter, exact: bool) -> fmt::Result {
     if exact {
+        // Narrower than the head of its column, as in iptables.
         return write!(out, "{:>8} {:>8} ", counter.packets, counter.bytes);
     }
     write!(out, "{:>5} {:>5} ", amount(counter.packets, false), amount(counter.bytes, false))
@@ -247,10 +251,11 @@ fn amount(number: u64, exact: bool) -> String {
     }
     let mut rest = number;
     for unit in ['K', 'M', 'G'] {
-        rest = rest.saturating_add(500) / 1000;
+        // iptables lets it overflow.
+        rest = rest.wrapping_add(500) / 1000;
         if rest <= 9999 {
             return format!("{rest}{unit}");
         }
     }
-    format!("{}T", rest.saturating_add(500) / 1000)
+    format!("{}T", rest.wrapping_add(500) / 1000)
 }

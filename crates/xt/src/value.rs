@@ -375,7 +375,7 @@ fn host_text(parsed: &Parsed<'_>, text: &str) -> Result<Addr, SyntaxError> {
     }
     let addrs = parsed.names.hosts(parsed.family, text).map_err(|why| refuse(&why))?;
     match addrs.as_slice() {
-        [addr] => Ok(*addr),
+        [addr, others @ ..] if others.iter().all(|other| other == addr) => Ok(*addr),
         _ => Err(SyntaxError::parameter(format!("{text} resolves to more than one address")).at(text)),
     }
 }

@@ -14,7 +14,7 @@ macro_rules! say {
 mod compare;
 mod frame;
 mod fuzz;
-mod kernel;
+pub(crate) mod kernel;
 mod pcap;
 mod program;
 mod record;

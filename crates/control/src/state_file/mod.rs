@@ -17,7 +17,7 @@ use container::Container;
 use hairpin_commands::{Access, Failure, RestoreRequest, State, Wait};
 use hairpin_engine::rule::{Chain, Ruleset, Table, TableId};
 use hairpin_ruleset::apply::apply_to;
-use hairpin_ruleset::chains::Chains;
+use hairpin_ruleset::chains::{Chains, Origin};
 use hairpin_ruleset::command::Command;
 use hairpin_ruleset::list::ListOptions;
 use hairpin_ruleset::restore::{RestoreOptions, Tables, refused, restore_to};
@@ -247,7 +247,7 @@ fn fill(stored: &mut StoredTable, table: Table) -> Result<(), String> {
             stored.set_policy(at, policy, chain.counter);
         }
         for (place, rule) in chain.rules.into_iter().enumerate() {
-            stored.insert(at, place, rule, 0)?;
+            stored.insert(at, place, rule, &Origin::default())?;
         }
     }
     Ok(())

@@ -10,12 +10,12 @@ use super::operation::Operation;
 use super::record::{self, Record};
 use hairpin_engine::hook::Hooks;
 use hairpin_engine::rule::{Counter, LoadError, LoadRefusal, Place, Policy, Rule, Table, TableId, check_rule, reach};
-use hairpin_ruleset::chains::{Chains, callee};
-use hairpin_ruleset::command::{Context, parse_rule};
+use hairpin_ruleset::chains::{Chains, Origin, callee};
+use hairpin_ruleset::command::{Context, parse, parse_rule};
 use hairpin_ruleset::save::rule_body;
 use hairpin_ruleset::words::split_saved;
 use hairpin_wire::Family;
-use hairpin_xt::option::Names;
+use hairpin_xt::option::{Names, NoNames};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
@@ -183,10 +183,20 @@ impl StoredTable {
             let text = format!("table {}: cannot read the rule `-A {chain}{}': {why}", self.id, record.text);
             io::Error::new(io::ErrorKind::InvalidData, text)
         };
-        let words = split_saved(record.text).map_err(|e| wrong(&e.message))?;
-        let rules = parse_rule(&context, chain, &words).map_err(|e| wrong(&e.error.message))?;
-        let rule = rules.into_iter().next().ok_or_else(|| wrong("there is none"))?;
-        Ok(Rule { counter: record.counter, ..rule })
+        let read = match record.words()? {
+            None => {
+                let words = split_saved(record.text).map_err(|e| wrong(&e.message))?;
+                parse_rule(&context, chain, &words).map(|rules| (rules, 0))
+            }
+            Some((words, nth)) => {
+                let context = Context { restore: false, ..context };
+                parse(&context, &words).map(|command| (command.rules, nth))
+            }
+        };
+        let (rules, nth) = read.map_err(|e| wrong(&e.error.message))?;
+        let mut rule = rules.into_iter().nth(nth).ok_or_else(|| wrong("there is none"))?;
+        record.complete(&mut rule);
+        Ok(rule)
     }
 
     fn run<'b>(&self, body: &'b [u8], run: &Run) -> io::Result<Reader<'b>> {
@@ -556,11 +566,15 @@ impl Chains for StoredTable {
         Ok(found)
     }
 
-    fn insert(&mut self, chain: usize, place: usize, rule: Rule, line: usize) -> Result<(), String> {
+    fn insert(&mut self, chain: usize, place: usize, rule: Rule, origin: &Origin<'_>) -> Result<(), String> {
         if callee(&rule).is_some() {
             self.remember_reach();
         }
-        let record = record::encode(self.family, &rule);
+        let line = origin.line;
+        let mut record = record::encode(self.family, &rule);
+        if let Some((words, nth)) = origin.odd_words {
+            record = self.readable(chain, &record, words, nth).map_err(|why| why.to_string())?;
+        }
         let needs_look = !rule.matches.is_empty() || matches!(rule.action, hairpin_engine::rule::Action::Target(_));
         let fresh = needs_look.then(|| Box::new(Fresh { rule, line }));
         self.put(chain, place, &record, fresh).map_err(|why| why.to_string())
@@ -633,6 +647,15 @@ impl Chains for StoredTable {
 }
 
 impl StoredTable {
+    /// A record that can be read again: as it is when its text says the same again, else with the words it came from.
+    fn readable(&self, chain: usize, record: &[u8], words: &[String], nth: usize) -> io::Result<Vec<u8>> {
+        let found = Record::take(&mut Reader(record))?;
+        match self.rule(&self.chains[chain].name, &found, &NoNames) {
+            Ok(again) if rule_body(self.family, &again).0 == found.text => Ok(record.to_vec()),
+            _ => Ok(record::with_words(&found, words, nth)),
+        }
+    }
+
     /// Makes the rules of a chain that go to one chain go to another.
     fn redirect(&mut self, chain: usize, from: &str, to: &str) -> io::Result<()> {
         let mut changed = Vec::new();

@@ -28,6 +28,8 @@ pub struct IfMatch {
     mask: u128,
     /// `!`.
     pub inverted: bool,
+    /// It was written, as a bare `+`: the same as none but in a listing.
+    pub any: bool,
 }
 
 impl IfMatch {
@@ -38,11 +40,12 @@ impl IfMatch {
             // "thisis15bytes..+" has 16 bytes; iptables refuses it by its whole length.
             IfName::new(name)?;
             let mask = IfName::prefix_mask(stem.len());
-            return Some(IfMatch { name: IfName::new(stem)?.bits(), mask, inverted });
+            let any = stem.is_empty();
+            return Some(IfMatch { name: IfName::new(stem)?.bits(), mask, inverted, any });
         }
         // The terminating NUL takes part, so that "eth1" is not "eth10".
         let mask = IfName::prefix_mask(name.len() + 1);
-        Some(IfMatch { name: IfName::new(name)?.bits(), mask, inverted })
+        Some(IfMatch { name: IfName::new(name)?.bits(), mask, inverted, any: false })
     }
 
     /// Whether it matches every device and so stands for "not given".

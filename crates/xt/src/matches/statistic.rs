@@ -59,6 +59,10 @@ enum Mode {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let inverted = parsed.given.iter().any(|given| given.inverted);
+    // Also the values that the mode does not use must be good ones.
+    parsed.get("probability").map(|given| value::float(parsed, given, 0, 1)).transpose()?;
+    parsed.get("every").map(|given| value::number(parsed, given, 1, u64::from(u32::MAX))).transpose()?;
+    parsed.get("packet").map(|given| value::number_u32(parsed, given)).transpose()?;
     let mode = match parsed.get("mode").map(|given| given.value()) {
         Some("random") | None => Mode::Random(parse_random(parsed)?),
         Some("nth") => parse_nth(parsed)?,

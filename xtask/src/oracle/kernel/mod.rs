@@ -2,7 +2,7 @@
 
 mod lab;
 mod log;
-mod sys;
+pub(crate) mod sys;
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};

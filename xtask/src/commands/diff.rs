@@ -1,0 +1,421 @@
+//! Random commands given to hairpin and to the real iptables: whatever one says, the other must say.
+
+use super::generate::{Dice, Extension, Rule, extensions, probe, rule};
+use super::reference::{Reference, in_own_namespaces};
+use hairpin_commands::{Call, find, run as run_command};
+use hairpin_control::state_file::StateFile;
+use hairpin_ruleset::names::SystemNames;
+use hairpin_wire::Family;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What to try.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) seed: u64,
+    pub(super) count: usize,
+    pub(super) family: Option<String>,
+    pub(super) only: Option<String>,
+    /// Show also what is refused in other words.
+    pub(super) words: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { seed: 1, count: 1000, family: None, only: None, words: false }
+    }
+}
+
+/// How many rules stand together before the tables are compared and emptied.
+const SESSION: usize = 25;
+/// How many differences are printed in full.
+const SHOWN: usize = 60;
+
+/// True when there is no difference.
+pub(super) fn run(tree: PathBuf, options: &Options) -> Result<bool, String> {
+    if let Some(done) = in_own_namespaces(&tree) {
+        return done;
+    }
+    let reference = Reference::new(tree);
+    let names = names_of(&reference);
+    let state = state_path();
+    let mut pair = Pair {
+        reference,
+        names,
+        state,
+        family: Family::V4,
+        differences: Vec::new(),
+        words: Vec::new(),
+        known: BTreeMap::new(),
+        log: Vec::new(),
+    };
+    let mut tried = 0;
+    let mut accepted = 0;
+    for (family, number) in [(Family::V4, "4"), (Family::V6, "6")] {
+        if options.family.as_deref().is_some_and(|only| only != number) {
+            continue;
+        }
+        pair.family = family;
+        let all = usable(&mut pair, options)?;
+        let share = if options.family.is_some() { options.count } else { options.count / 2 };
+        let mut dice = Dice::new(options.seed);
+        let mut left = share;
+        while left > 0 {
+            let size = SESSION.min(left);
+            accepted += session(&mut pair, &mut dice, &all, size)?;
+            left -= size;
+            tried += size;
+        }
+    }
+    let _ = std::fs::remove_file(&pair.state);
+    println!(
+        "seed {}: {tried} rules tried, {accepted} accepted by both, {} differences",
+        options.seed,
+        pair.differences.len()
+    );
+    for (why, count) in &pair.known {
+        println!("known, {count} not tried: {why}");
+    }
+    show(&pair.differences);
+    if options.words {
+        println!("\nrefused by both, in other words: {}", pair.words.len());
+        show(&pair.words);
+    }
+    Ok(pair.differences.is_empty())
+}
+
+fn show(differences: &[String]) {
+    for difference in differences.iter().take(SHOWN) {
+        println!("\n{difference}");
+    }
+    if differences.len() > SHOWN {
+        println!("\nand {} more", differences.len() - SHOWN);
+    }
+}
+
+/// Memory where there is some: the disk's part is not what is compared.
+fn state_path() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    let dir = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    dir.join(format!("hairpin-diff-{}", std::process::id()))
+}
+
+/// The names that the real program finds in its tree.
+fn names_of(reference: &Reference) -> SystemNames {
+    SystemNames::new()
+        .with_services(&reference.read("etc/services"))
+        .with_protocols(&reference.read("etc/protocols"))
+        .with_users(&reference.read("etc/passwd"))
+        .with_groups(&reference.read("etc/group"))
+        .with_hosts_file(&reference.read("etc/hosts"))
+}
+
+/// The extensions that this kernel has.
+fn usable(pair: &mut Pair, options: &Options) -> Result<Vec<Extension>, String> {
+    let mut usable = Vec::new();
+    let mut missing = Vec::new();
+    for extension in extensions(pair.family) {
+        if options.only.as_ref().is_some_and(|only| only != extension.name) {
+            continue;
+        }
+        let there = match probe(&extension) {
+            None => false,
+            Some(rule) => {
+                let said = pair.real(&pair.iptables(), &append(&rule))?;
+                let _ = pair.real(&pair.iptables(), &["-t".to_owned(), rule.table.clone(), "-F".to_owned()])?;
+                let lacks = ["No chain/target/match by that name", "missing kernel module", "No such file"];
+                !lacks.iter().any(|words| said.stderr.contains(words))
+            }
+        };
+        if there {
+            usable.push(extension);
+        } else {
+            missing.push(extension.name);
+        }
+    }
+    if !missing.is_empty() {
+        println!("{:?}: not in this kernel, so not compared: {}", pair.family, missing.join(" "));
+    }
+    Ok(usable)
+}
+
+fn append(rule: &Rule) -> Vec<String> {
+    let mut words = vec!["-t".to_owned(), rule.table.clone(), "-A".to_owned(), rule.chain.clone()];
+    words.extend(rule.words.iter().cloned());
+    words
+}
+
+/// Some rules one after the other, then what all tables look like. Gives how many both accepted.
+fn session(pair: &mut Pair, dice: &mut Dice, all: &[Extension], size: usize) -> Result<usize, String> {
+    pair.start_over()?;
+    let mut accepted = 0;
+    for _ in 0..size {
+        let rule = rule(dice, pair.family, all);
+        if let Some(why) = known(&rule.words) {
+            *pair.known.entry(why).or_default() += 1;
+            continue;
+        }
+        let mut words = append(&rule);
+        if dice.percent(5) {
+            words.insert(0, "-v".to_owned());
+        }
+        let iptables = pair.iptables();
+        match pair.both(&iptables, &words, "")? {
+            Both::Same { code: 0 } => {
+                accepted += 1;
+                // Taken out by its own words, and back.
+                if dice.percent(15) && !words.iter().any(|w| w == "-c") {
+                    let swapped = |verb: &str| -> Vec<String> {
+                        words.iter().map(|w| if w == "-A" { verb.to_owned() } else { w.clone() }).collect()
+                    };
+                    for verb in ["-C", "-D", "-I"] {
+                        pair.both(&iptables, &swapped(verb), "")?;
+                    }
+                }
+            }
+            Both::Same { .. } => {}
+            // The tables differ now; whatever follows would differ too.
+            Both::Different => pair.start_over()?,
+        }
+        if dice.percent(20) {
+            let command = other_command(dice, &rule);
+            if let Both::Different = pair.both(&iptables, &command, "")? {
+                pair.start_over()?;
+            }
+        }
+    }
+    pair.compare_tables()?;
+    Ok(accepted)
+}
+
+/// Where hairpin differs on purpose, or the kernel's answer depends on more than the rules; such rules are not tried.
+fn known(words: &[String]) -> Option<&'static str> {
+    let has = |word: &str| words.iter().any(|w| w == word);
+    let begins = |start: &str| words.iter().any(|w| w.starts_with(start));
+    if has("ipcomp") && (!begins("--ipcompspi") || has(":")) {
+        return Some(
+            "ipcomp without an index: iptables asks for index 0, but saves `--ipcompspi :', any index, like that; hairpin means any",
+        );
+    }
+    if begins("--hashlimit-rate-m") {
+        return Some(
+            "hashlimit --hashlimit-rate-match: whether it is accepted depends on the kernel's table of that name from before",
+        );
+    }
+    None
+}
+
+/// A command that is no new rule.
+fn other_command(dice: &mut Dice, rule: &Rule) -> Vec<String> {
+    let chain = dice.pick(&["INPUT", "FORWARD", "OUTPUT", "own", "other", "third", rule.chain.as_str()]).to_owned();
+    let number = dice.pick(&["1", "2", "9", "0", "x"]).to_owned();
+    let owned = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+    let mut words = match dice.roll(14) {
+        0 => owned(&["-N", "third"]),
+        1 => owned(&["-X", &chain]),
+        2 => owned(&["-E", &chain, "fourth"]),
+        3 => owned(&["-P", &chain, dice.pick(&["DROP", "ACCEPT", "REJECT"])]),
+        4 => owned(&["-D", &chain, &number]),
+        5 => owned(&["-F", &chain]),
+        6 => owned(&["-Z", &chain]),
+        7 => owned(&["-Z", &chain, &number]),
+        8 => owned(&["-S", &chain]),
+        9 => owned(&["-L", &chain, "-n"]),
+        10 => owned(&["-R", &chain, &number, "-j", "ACCEPT"]),
+        11 => owned(&["-I", &chain, &number, "-p", "tcp", "--syn"]),
+        12 => owned(&["-vS", &chain, &number]),
+        _ => owned(&["--list", &chain, &number, "--line-numbers", "-v", "--exact", "--num"]),
+    };
+    words.splice(0..0, ["-t".to_owned(), rule.table.clone()]);
+    words
+}
+
+/// Both programs.
+struct Pair {
+    reference: Reference,
+    names: SystemNames,
+    state: PathBuf,
+    family: Family,
+    differences: Vec<String>,
+    /// Refused by both with the same code, but not with the same words. A rule with two faults may well be refused for
+    /// either, so these are shown and do not count.
+    words: Vec<String>,
+    /// Rules that were not tried, by reason.
+    known: BTreeMap<&'static str, usize>,
+    /// The commands that both accepted since the tables were empty.
+    log: Vec<String>,
+}
+
+/// What a program said.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+enum Both {
+    Same { code: i32 },
+    Different,
+}
+
+impl Pair {
+    fn iptables(&self) -> String {
+        hairpin_ruleset::command::program(self.family).to_owned()
+    }
+
+    fn real(&self, program: &str, words: &[String]) -> Result<Said, String> {
+        self.real_with(program, words, "")
+    }
+
+    fn real_with(&self, program: &str, words: &[String], input: &str) -> Result<Said, String> {
+        let legacy = program.replacen("tables", "tables-legacy", 1);
+        let output = self.reference.run(&legacy, words, input)?;
+        Ok(Said {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    fn ours(&self, program: &str, words: &[String], input: &str) -> Result<Said, String> {
+        let known = find(program).ok_or_else(|| format!("no program {program}"))?;
+        let call = Call { program: known, name: program, words, input: input.as_bytes(), date: "DATE", hints: false };
+        let outcome = run_command(&call, &mut StateFile::new(&self.state, &self.names));
+        Ok(Said {
+            code: i32::from(outcome.code),
+            stdout: String::from_utf8_lossy(&outcome.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&outcome.stderr).into_owned(),
+        })
+    }
+
+    fn both(&mut self, program: &str, words: &[String], input: &str) -> Result<Both, String> {
+        let real = self.real_with(program, words, input)?;
+        let ours = self.ours(program, words, input)?;
+        let line = shown(program, words);
+        if without_dates(&real) == without_dates(&ours) {
+            if real.code == 0 {
+                self.log.push(line);
+            }
+            return Ok(Both::Same { code: real.code });
+        }
+        let before = if words.iter().any(|w| w == "-A") { String::new() } else { self.log.join("\n") + "\n" };
+        let text = format!("{before}{line}\n{}", contrast(&real, &ours));
+        if real.code != 0 && real.code == ours.code {
+            self.words.push(text);
+            return Ok(Both::Same { code: real.code });
+        }
+        self.differences.push(text);
+        Ok(Both::Different)
+    }
+
+    fn start_over(&mut self) -> Result<(), String> {
+        let empty: String = ["raw", "mangle", "nat", "filter", "security"]
+            .iter()
+            .map(|table| format!("*{table}\n{}:own - [0:0]\n:other - [0:0]\nCOMMIT\n", policies(table)))
+            .collect();
+        let restore = format!("{}-restore", self.iptables());
+        let real = self.real_with(&restore, &[], &empty)?;
+        if real.code != 0 {
+            return Err(format!("the real iptables-restore: {}", real.stderr));
+        }
+        let _ = std::fs::remove_file(&self.state);
+        let ours = self.ours(&restore, &[], &empty)?;
+        if ours.code != 0 {
+            return Err(format!("hairpin's iptables-restore: {}", ours.stderr));
+        }
+        self.log.clear();
+        Ok(())
+    }
+
+    /// What all tables look like, in every form.
+    fn compare_tables(&mut self) -> Result<(), String> {
+        let iptables = self.iptables();
+        let save = format!("{iptables}-save");
+        let mut forms: Vec<(String, Vec<String>)> = Vec::new();
+        for table in ["raw", "mangle", "nat", "filter"] {
+            forms.push((save.clone(), vec!["-c".to_owned(), "-t".to_owned(), table.to_owned()]));
+            for form in [&["-S"][..], &["-vS"], &["-nvxL", "--line-numbers"], &["-L"], &["-vL"], &["-nL"]] {
+                let words = ["-t", table].iter().chain(form).map(|w| (*w).to_owned()).collect();
+                forms.push((iptables.clone(), words));
+            }
+        }
+        let mut seen: BTreeMap<String, ()> = BTreeMap::new();
+        for (program, words) in forms {
+            let (real, ours) = (self.real(&program, &words)?, self.ours(&program, &words, "")?);
+            if without_dates(&real) != without_dates(&ours) {
+                let text = contrast(&real, &ours);
+                // One wrong line shows in several forms; one of each kind is enough.
+                if seen.insert(text.clone(), ()).is_none() {
+                    let culprits = culprits(&self.log, &text);
+                    self.differences.push(format!("{}\n{text}{culprits}", shown(&program, &words)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn policies(table: &str) -> String {
+    let chains: &[&str] = match table {
+        "raw" => &["PREROUTING", "OUTPUT"],
+        "mangle" => &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
+        "nat" => &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
+        _ => &["INPUT", "FORWARD", "OUTPUT"],
+    };
+    chains.iter().map(|chain| format!(":{chain} ACCEPT [0:0]\n")).collect()
+}
+
+/// The commands that mention an extension of the lines that differ.
+fn culprits(log: &[String], text: &str) -> String {
+    let names: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("- ")).collect();
+    let telling = |command: &&String| {
+        let mut words = command.split(' ').skip_while(|w| *w != "-m" && *w != "-j").skip(1);
+        words.next().is_some_and(|name| names.iter().any(|line| line.contains(name)))
+    };
+    log.iter().filter(telling).take(3).map(|command| format!("  perhaps by {command}\n")).collect()
+}
+
+fn shown(program: &str, words: &[String]) -> String {
+    let quote = |word: &String| match word.contains([' ', '"', '\'']) || word.is_empty() {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    };
+    let words: Vec<String> = words.iter().map(quote).collect();
+    format!("{program} {}", words.join(" "))
+}
+
+/// What may differ: dates, and a list that the system lacks.
+const ODD: &[&str] = &["# Generated by", "# Completed", "Warning: cannot open /etc/xtables/connlabel.conf"];
+
+/// The same without what may differ.
+fn without_dates(said: &Said) -> Said {
+    let plain = |text: &str| {
+        text.lines()
+            .filter(|l| !l.trim().is_empty() && !ODD.iter().any(|odd| l.starts_with(odd)))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    Said { code: said.code, stdout: plain(&said.stdout), stderr: plain(&said.stderr) }
+}
+
+/// The lines in which they differ: `-` the real one's, `+` hairpin's.
+fn contrast(real: &Said, ours: &Said) -> String {
+    let mut out = String::new();
+    if real.code != ours.code {
+        out += &format!("- exit code {}\n+ exit code {}\n", real.code, ours.code);
+    }
+    let (real, ours) = (without_dates(real), without_dates(ours));
+    for (real, ours) in [(&real.stdout, &ours.stdout), (&real.stderr, &ours.stderr)] {
+        let (a, b): (Vec<&str>, Vec<&str>) = (real.lines().collect(), ours.lines().collect());
+        if a.len() == b.len() {
+            for (x, y) in a.iter().zip(&b).filter(|(x, y)| x != y) {
+                out += &format!("- {x}\n+ {y}\n");
+            }
+        } else {
+            a.iter().filter(|x| !b.contains(x)).for_each(|x| out += &format!("- {x}\n"));
+            b.iter().filter(|y| !a.contains(y)).for_each(|y| out += &format!("+ {y}\n"));
+        }
+    }
+    out
+}

@@ -1,0 +1,64 @@
+//! `cargo xtask commands`: hold the commands people know against the real ones.
+
+mod diff;
+mod generate;
+mod reference;
+
+use lexopt::Arg::{Long, Short, Value};
+use lexopt::{Parser, ValueExt};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: cargo xtask commands COMMAND
+
+  diff [--seed N] [--count M] [--family 4|6] [--only NAME] [--words]
+      random commands from the extension tables, given to hairpin and to iptables 1.8.11 in a namespace: the same acceptance, exit
+      codes, words, -S, -L and save texts; --only tries one extension;
+      --words shows also what both refuse, but in other words
+
+The real iptables is that of a Debian 13 tree: HAIRPIN_TRIXIE names it, else trixie beside the repository, else target/trixie, which
+debootstrap makes on first use. Needs root; without it the command says so and does nothing (with CI=true that is a failure).
+";
+
+pub(crate) fn main(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
+    match args.next()? {
+        Some(Value(command)) if command == "diff" => {
+            let mut options = diff::Options::default();
+            while let Some(arg) = args.next()? {
+                match arg {
+                    Long("seed") => options.seed = args.value()?.parse()?,
+                    Long("count") => options.count = args.value()?.parse()?,
+                    Long("family") => options.family = Some(args.value()?.string()?),
+                    Long("words") => options.words = true,
+                    Long("only") => options.only = Some(args.value()?.string()?),
+                    other => return Err(other.unexpected()),
+                }
+            }
+            with_reference(|tree| diff::run(tree, &options))
+        }
+        Some(Long("help") | Short('h')) => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(other) => Err(other.unexpected()),
+        None => Err(USAGE.into()),
+    }
+}
+
+/// Does it with the reference tree, or says why not.
+fn with_reference(work: impl FnOnce(PathBuf) -> Result<bool, String>) -> Result<ExitCode, lexopt::Error> {
+    let tree = match reference::find() {
+        Ok(tree) => tree,
+        Err(why) => {
+            println!("skipped: {why}");
+            let ci = std::env::var("CI").as_deref() == Ok("true");
+            return Ok(if ci { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        }
+    };
+    match work(tree) {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
+        Err(why) => Err(why.into()),
+    }
+}

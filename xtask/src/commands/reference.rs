@@ -1,0 +1,103 @@
+//! The real iptables 1.8.11: the legacy variant of Debian 13, in a tree of its own, run in a network namespace of its own.
+
+use crate::oracle::kernel::sys;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The packages of the tree beside the base.
+const PACKAGES: &str = "iptables,netbase";
+
+/// The tree: the one that `HAIRPIN_TRIXIE` names, `trixie` beside the repository, or else `target/trixie`, made when it is not there.
+pub(super) fn find() -> Result<PathBuf, String> {
+    if !sys::is_root() {
+        return Err("running the real iptables needs root".to_owned());
+    }
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let beside = here.join("../../trixie");
+    let unnamed = if beside.is_dir() { beside } else { here.join("../target/trixie") };
+    let tree = std::env::var_os("HAIRPIN_TRIXIE").map_or(unnamed, PathBuf::from);
+    if !tree.join("usr/sbin/iptables-legacy").exists() {
+        make(&tree)?;
+    }
+    let version = Command::new("chroot").arg(&tree).args(["iptables-legacy", "-V"]).output();
+    match version {
+        Ok(output) if output.stdout.starts_with(b"iptables v1.8.11 ") => Ok(tree),
+        Ok(output) => Err(format!("{} has {}", tree.display(), String::from_utf8_lossy(&output.stdout).trim())),
+        Err(why) => Err(format!("chroot: {why}")),
+    }
+}
+
+fn make(tree: &Path) -> Result<(), String> {
+    println!("making a Debian 13 tree in {} (once)", tree.display());
+    let include = format!("--include={PACKAGES}");
+    let made = Command::new("debootstrap").args(["--variant=minbase", &include, "trixie"]).arg(tree).output();
+    match made {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("debootstrap: {}", String::from_utf8_lossy(&output.stderr))),
+        Err(why) => Err(format!("no tree with iptables 1.8.11, and debootstrap cannot make one: {why}")),
+    }
+}
+
+/// Runs this program again in network and mount namespaces of its own, where the tree has a `/proc` (iptables-save asks there which
+/// tables are in use). None when this is that run already.
+pub(super) fn in_own_namespaces(tree: &Path) -> Option<Result<bool, String>> {
+    const INSIDE: &str = "HAIRPIN_IN_NAMESPACES";
+    if std::env::var_os(INSIDE).is_some() {
+        return None;
+    }
+    let again = std::env::current_exe().and_then(|program| {
+        Command::new("unshare")
+            .args(["--net", "--mount", "sh", "-c", "mount --rbind /proc \"$0/proc\" && exec \"$@\""])
+            .arg(tree)
+            .arg(program)
+            .args(std::env::args_os().skip(1))
+            .env(INSIDE, "1")
+            .status()
+    });
+    Some(again.map(|status| status.success()).map_err(|why| format!("unshare: {why}")))
+}
+
+/// The real programs, in a namespace without rules.
+#[derive(Debug)]
+pub(super) struct Reference {
+    tree: PathBuf,
+    lock: String,
+}
+
+impl Reference {
+    /// The real programs in the namespaces that this process was started in; see [`in_own_namespaces`].
+    pub(super) fn new(tree: PathBuf) -> Reference {
+        Reference { tree, lock: format!("/tmp/xtables-{}.lock", std::process::id()) }
+    }
+
+    /// The file of this path in the tree.
+    pub(super) fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.tree.join(path)).unwrap_or_default()
+    }
+
+    pub(super) fn run(&self, program: &str, words: &[String], input: &str) -> Result<Output, String> {
+        let mut child = Command::new("chroot")
+            .arg(&self.tree)
+            .arg(program)
+            .args(words)
+            .env("XTABLES_LOCKFILE", &self.lock)
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|why| format!("chroot: {why}"))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A program that reads nothing may be gone already.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        child.wait_with_output().map_err(|why| format!("{program}: {why}"))
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.tree.join(self.lock.trim_start_matches('/')));
+    }
+}
