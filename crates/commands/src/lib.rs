@@ -11,6 +11,7 @@
 
 mod call;
 pub mod conntrack;
+mod ipset;
 mod iptables;
 mod iptables_restore;
 mod iptables_save;
@@ -18,6 +19,7 @@ mod program;
 mod state;
 
 pub use call::{Call, Input, Outcome, input_of};
+pub use ipset::{Done, SetsAccess};
 pub use program::{NAMES, Program, find};
 pub use state::{Access, Failure, RestoreRequest, State, Wait};
 
@@ -31,5 +33,6 @@ pub fn run(call: &Call<'_>, state: &mut dyn State) -> Outcome {
         Program::Save(family) => iptables_save::run(call, family, state),
         Program::Restore(family) => iptables_restore::run(call, family, state),
         Program::Conntrack => conntrack::run(call, state),
+        Program::Ipset => ipset::run(call, state),
     }
 }

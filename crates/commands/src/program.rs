@@ -14,6 +14,8 @@ pub enum Program {
     Restore(Family),
     /// `conntrack`.
     Conntrack,
+    /// `ipset`.
+    Ipset,
 }
 
 /// Every name and its program: what a link to the program may be called, and what may be its first word.
@@ -31,6 +33,7 @@ pub const NAMES: &[(&str, Program)] = &[
     ("ip6tables-legacy-save", Program::Save(V6)),
     ("ip6tables-legacy-restore", Program::Restore(V6)),
     ("conntrack", Program::Conntrack),
+    ("ipset", Program::Ipset),
 ];
 
 /// The program of that name.
@@ -49,6 +52,7 @@ impl Program {
             Program::Restore(V4) => "iptables-restore",
             Program::Restore(V6) => "ip6tables-restore",
             Program::Conntrack => "conntrack",
+            Program::Ipset => "ipset",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a command acts on.
 
 use crate::conntrack::table::Connections;
+use crate::ipset::{Done, SetsAccess, no_sets};
 use hairpin_engine::rule::{Compiled, LoadError, Ruleset, Table, TableId};
 use hairpin_ruleset::apply::apply;
 use hairpin_ruleset::command::Command;
@@ -51,6 +52,23 @@ pub trait State {
     fn connections(&mut self) -> Result<(&dyn Names, &mut dyn Connections), Failure> {
         let text = "a rule file has no connections; unset HAIRPIN_STATE to act on a running gateway";
         Err(Failure::Unavailable(text.to_owned()))
+    }
+
+    /// The sets, to be asked and changed. Changes are kept by [`keep_sets`](State::keep_sets).
+    ///
+    /// # Errors
+    /// The state holds no sets, or cannot be read.
+    fn sets(&mut self) -> Result<SetsAccess<'_>, Failure> {
+        Err(no_sets())
+    }
+
+    /// The sets were changed so.
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    fn keep_sets(&mut self, done: &Done) -> Result<(), Failure> {
+        let _ = done;
+        Ok(())
     }
 
     /// A table was looked at: as in the kernel it is in use from then on, empty when it was not before.

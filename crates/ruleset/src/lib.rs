@@ -13,6 +13,7 @@ pub mod chains;
 pub mod command;
 pub mod error;
 mod getopt;
+pub mod ipset;
 pub mod list;
 pub mod names;
 pub mod restore;

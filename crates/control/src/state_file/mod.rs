@@ -11,14 +11,18 @@ mod lock;
 mod operation;
 mod record;
 mod rules;
+mod sets;
 mod table;
 
-use container::Container;
-use hairpin_commands::{Access, Failure, RestoreRequest, State, Wait};
+use container::{Container, Part, Section};
+use hairpin_commands::{Access, Done, Failure, RestoreRequest, SetsAccess, State, Wait};
 use hairpin_engine::rule::{Chain, Ruleset, Table, TableId};
+use hairpin_engine::set::Sets;
+use hairpin_engine::time::Now;
 use hairpin_ruleset::apply::apply_to;
 use hairpin_ruleset::chains::{Chains, Origin};
 use hairpin_ruleset::command::Command;
+use hairpin_ruleset::ipset::dump;
 use hairpin_ruleset::list::ListOptions;
 use hairpin_ruleset::restore::{RestoreOptions, Tables, refused, restore_to};
 use hairpin_ruleset::save::SaveOptions;
@@ -27,6 +31,7 @@ use hairpin_wire::Family;
 use hairpin_xt::option::Names;
 use lock::{Turn, reason};
 use rules::{StoredRules, section};
+use sets::{FileNames, Source, clock, written};
 use std::fmt::Write;
 use std::fs::File;
 use std::io;
@@ -37,7 +42,9 @@ use table::{StoredTable, Unloadable};
 #[derive(Debug)]
 pub struct StateFile<'n> {
     path: PathBuf,
-    names: &'n dyn Names,
+    names: FileNames<'n>,
+    /// The sets, once they were asked for, and when.
+    sets: Option<(Sets, Now)>,
     /// The lock that xtables programs share (`XTABLES_LOCKFILE`).
     shared_lock: Option<PathBuf>,
     /// The file as it was when the command began; locked for a change.
@@ -51,7 +58,9 @@ pub struct StateFile<'n> {
 impl<'n> StateFile<'n> {
     /// The state in the file of this path. Nothing is touched until a command begins.
     pub fn new(path: impl Into<PathBuf>, names: &'n dyn Names) -> StateFile<'n> {
-        StateFile { path: path.into(), names, shared_lock: None, container: None, writes: false, held: None }
+        let path = path.into();
+        let names = FileNames::new(names, path.clone());
+        StateFile { path, names, sets: None, shared_lock: None, container: None, writes: false, held: None }
     }
 
     /// Writers also take the lock on this file.
@@ -88,6 +97,23 @@ impl<'n> StateFile<'n> {
         kept.map_err(|why| self.failure(&why))
     }
 
+    /// The rules refer to their sets.
+    fn refer(&self, sets: &mut Sets) -> Result<(), Failure> {
+        for family in [Family::V4, Family::V6] {
+            let rules = self.rules(family)?;
+            for table in &rules.tables {
+                for chain in table.in_order() {
+                    let referred = table.each(chain, |record| {
+                        sets_named(record.text).iter().for_each(|name| sets.refer_to(name));
+                        Ok(())
+                    });
+                    referred.map_err(|why| self.failure(&why))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn unloadable(&self, why: Unloadable) -> Failure {
         match why {
             Unloadable::Refused(load, _) => load.into(),
@@ -102,7 +128,7 @@ impl<'n> StateFile<'n> {
             let mut rules = Vec::new();
             if wanted(&chain.name) {
                 table.each(chain, |record| {
-                    rules.push(table.rule(&chain.name, record, self.names)?);
+                    rules.push(table.rule(&chain.name, record, &self.names)?);
                     Ok(())
                 })?;
             }
@@ -114,7 +140,7 @@ impl<'n> StateFile<'n> {
 
 impl State for StateFile<'_> {
     fn names(&self) -> &dyn Names {
-        self.names
+        &self.names
     }
 
     fn begin(&mut self, access: Access) -> Result<(), Failure> {
@@ -131,6 +157,9 @@ impl State for StateFile<'_> {
         };
         self.writes = access != Access::Read;
         self.container = file.map(Container::read).transpose().map_err(|why| self.failure(&why))?;
+        let source = self.container.as_ref().map(Source::of).transpose().map_err(|why| self.failure(&why))?;
+        self.names.set_source(source.unwrap_or_default());
+        self.sets = None;
         Ok(())
     }
 
@@ -148,10 +177,38 @@ impl State for StateFile<'_> {
         for table in tables {
             let mut stored = rules.open(table.id, false).map_err(Failure::Unavailable)?;
             fill(&mut stored, table).map_err(Failure::Unavailable)?;
-            stored.check(self.names).map_err(|why| self.unloadable(why))?;
+            stored.check(&self.names).map_err(|why| self.unloadable(why))?;
             rules.commit(stored, 0);
         }
         self.keep(rules)
+    }
+
+    fn sets(&mut self) -> Result<SetsAccess<'_>, Failure> {
+        if self.sets.is_none() {
+            let now = clock();
+            let source = self.container.as_ref().map(Source::of).transpose().map_err(|why| self.failure(&why))?;
+            let mut sets = source.unwrap_or_default().read(now).map_err(|why| self.failure(&why))?;
+            self.refer(&mut sets)?;
+            self.sets = Some((sets, now));
+        }
+        match &mut self.sets {
+            Some((sets, now)) => Ok(SetsAccess { sets, names: &self.names, now: *now }),
+            None => Err(Failure::Unavailable("the sets were not read".to_owned())),
+        }
+    }
+
+    fn keep_sets(&mut self, done: &Done) -> Result<(), Failure> {
+        let Some(container) = self.container.as_mut().filter(|_| self.writes) else { return Ok(()) };
+        let Some((sets, now)) = &self.sets else { return Ok(()) };
+        let changes: Vec<Vec<u8>> = done.changes.iter().map(|(words, exist)| written(words, *exist, *now)).collect();
+        let size = changes.iter().map(|change| change.len() + 5).sum();
+        let kept = if done.is_partial || container.should_fold(size) {
+            let part = Part { index: Vec::new(), body: dump(sets, *now).into_bytes() };
+            container.rewrite(&self.path, &[(Section::Sets, part)])
+        } else {
+            container.append(Section::Sets, &changes)
+        };
+        kept.map_err(|why| self.failure(&why))
     }
 
     fn take_into_use(&mut self, family: Family, table: TableId) -> Result<(), Failure> {
@@ -171,7 +228,7 @@ impl State for StateFile<'_> {
         let mut rules = self.rules(family)?;
         let table = rules.table_mut(command.table);
         apply_to(table, command.clone(), 0).map_err(|refusal| Failure::Refusal(Box::new(refusal)))?;
-        table.check(self.names).map_err(|why| self.unloadable(why))?;
+        table.check(&self.names).map_err(|why| self.unloadable(why))?;
         self.keep(rules)
     }
 
@@ -182,12 +239,12 @@ impl State for StateFile<'_> {
             counters: request.counters,
             noflush: request.noflush,
             table: request.table,
-            names: self.names,
+            names: &self.names,
         };
         let applied = restore_to(&mut rules, family, text, &options).map_err(Failure::RuleFile)?;
         for id in &applied.tables {
             let Some(table) = rules.table(*id) else { continue };
-            table.check(self.names).map_err(|why| match why {
+            table.check(&self.names).map_err(|why| match why {
                 Unloadable::Refused(load, line) => {
                     let line = Some(line).filter(|line| *line != 0);
                     Failure::RuleFile(Box::new(refused(family, request.file, table.commit_line, line, &load)))
@@ -228,10 +285,21 @@ impl State for StateFile<'_> {
                 out.push('\n');
             }
             // Writing to a String cannot fail.
-            let _ = write_chain(&mut out, family, chain, table.references(&chain.name), options, self.names);
+            let _ = write_chain(&mut out, family, chain, table.references(&chain.name), options, &self.names);
         }
         Ok(out)
     }
+}
+
+/// The sets that a saved rule names.
+fn sets_named(rule: &str) -> Vec<String> {
+    if !rule.contains("-set ") {
+        return Vec::new();
+    }
+    let words = hairpin_ruleset::words::split(rule).unwrap_or_default();
+    let words: Vec<&str> = words.iter().map(|word| &*word.text).collect();
+    let is_option = |word: &str| matches!(word, "--match-set" | "--add-set" | "--del-set" | "--map-set");
+    words.windows(2).filter(|pair| is_option(pair[0])).map(|pair| pair[1].to_owned()).collect()
 }
 
 /// Fills an empty table with a value.

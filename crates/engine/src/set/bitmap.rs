@@ -109,6 +109,7 @@ impl Bitmap {
         let mut shown = self.ext.shown(at, now);
         if self.is_pending(at) {
             shown.timeout = self.ext.deadline(at).map(Deadline::waiting_seconds);
+            shown.until = None;
         }
         shown
     }
@@ -150,6 +151,7 @@ impl Bitmap {
             // The time of an element begins when its link address becomes known.
             let deadline = match (is_completed, elem.mac) {
                 (true, _) if given == default_timeout => Deadline::after(waited.unwrap_or(0), now),
+                (_, Some(_)) if ext.until.is_some() => self.ext.deadline(at).unwrap_or(Deadline::NEVER),
                 (_, Some(_)) => Deadline::after(given, now),
                 (_, None) => Deadline::waiting(given),
             };

@@ -1,6 +1,7 @@
 //! An element of a set, what a person writes for one or many of them, and what an entry carries beside it.
 
 use crate::net::IfName;
+use crate::time::Instant;
 use hairpin_wire::{Addr, Mac};
 
 /// One element. What its type does not have is at the default.
@@ -94,6 +95,8 @@ impl Neighbour {
 pub struct Ext {
     /// Seconds to live; 0 for ever. None: the set's default.
     pub timeout: Option<u32>,
+    /// When it ends, instead.
+    pub until: Option<Instant>,
     /// Packet counter.
     pub packets: Option<u64>,
     /// Byte counter.

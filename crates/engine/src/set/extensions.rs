@@ -70,6 +70,10 @@ impl Deadline {
         }
     }
 
+    fn at(until: Instant) -> Deadline {
+        Deadline(until.jiffies().max(1))
+    }
+
     /// Seconds that have not begun yet.
     pub(super) fn waiting(seconds: u32) -> Deadline {
         Deadline(u64::from(seconds))
@@ -185,7 +189,11 @@ impl Extensions {
         if let Some(info) = self.skbinfo.as_mut().and_then(|list| list.get_mut(at)) {
             *info = ext.skbinfo();
         }
-        self.set_deadline(at, Deadline::after(ext.timeout.unwrap_or(default_timeout), now));
+        let deadline = match ext.until {
+            Some(until) => Deadline::at(until),
+            None => Deadline::after(ext.timeout.unwrap_or(default_timeout), now),
+        };
+        self.set_deadline(at, deadline);
     }
 
     pub(super) fn set_deadline(&mut self, at: usize, deadline: Deadline) {
@@ -241,6 +249,7 @@ impl Extensions {
     pub(super) fn shown(&self, at: usize, now: Instant) -> Shown<'_> {
         Shown {
             timeout: self.deadline(at).map(|d| d.seconds_left(now)),
+            until: self.deadline(at).filter(|d| *d != Deadline::NEVER).map(|d| Instant::from_jiffies(d.0)),
             counter: self.counters.as_ref().and_then(|list| list.get(at)).copied(),
             comment: self.comments.as_ref().and_then(|list| list.get(at)).and_then(Option::as_deref),
             skbinfo: self.skbinfo.as_ref().and_then(|list| list.get(at)).copied(),
@@ -268,6 +277,8 @@ impl Extensions {
 pub struct Shown<'a> {
     /// Seconds left; 0 for ever. None: the set has no timeouts.
     pub timeout: Option<u32>,
+    /// When it ends. None: never, or not begun.
+    pub until: Option<Instant>,
     /// The counters. None: the set has none.
     pub counter: Option<Counter>,
     /// The comment, if it has one.

@@ -80,6 +80,8 @@ pub(super) struct Hash {
     pub(super) nets: [Nets; 2],
     /// Where the next search for entries that ran out begins, and the next entry that must make room.
     cursor: usize,
+    /// The most devices that a network had.
+    pub(super) most_devices: usize,
 }
 
 impl Hash {
@@ -98,7 +100,15 @@ impl Hash {
         };
         let mut addresses = kind.parts().iter().filter(|p| matches!(p, Part::Ip | Part::Net));
         let is_net = [addresses.next() == Some(&Part::Net), addresses.next() == Some(&Part::Net)];
-        Hash { family, is_net, store, ext: Extensions::new(options), nets: Default::default(), cursor: 0 }
+        Hash {
+            family,
+            is_net,
+            store,
+            ext: Extensions::new(options),
+            nets: Default::default(),
+            cursor: 0,
+            most_devices: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -150,9 +160,11 @@ impl Hash {
         self.make_room(options, now)?;
         if let Store::Device(table) = &self.store {
             let asked = Device::pack(elem);
-            if table.count_like(&asked, |k| k.is_beside(&asked)) >= DEVICES_OF_A_NET {
+            let there = table.count_like(&asked, |k| k.is_beside(&asked));
+            if there >= DEVICES_OF_A_NET {
                 return Err(SetError::Full);
             }
+            self.most_devices = self.most_devices.max(there + 1);
         }
         with_table!(&mut self.store, table => table.insert(Key::pack(elem)));
         self.count_nets(elem, Nets::add);

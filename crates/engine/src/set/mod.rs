@@ -310,6 +310,13 @@ impl Set {
         Some(size)
     }
 
+    /// Entries of a bucket at most: with many devices to one network, as many as there are.
+    pub fn bucketsize(&self) -> Option<u8> {
+        let Body::Hash(hash) = &self.body else { return None };
+        let devices = u8::try_from(hash.most_devices.next_multiple_of(2)).unwrap_or(u8::MAX);
+        self.options.bucketsize.map(|size| size.max(devices))
+    }
+
     /// Its elements with what they carry, in a fixed order. None of a list: see [`Sets::members`].
     pub fn elements(&self, now: Instant) -> impl Iterator<Item = (Elem, Shown<'_>)> + '_ {
         let (bitmap, hash) = match &self.body {
@@ -468,6 +475,11 @@ impl Sets {
         let all = || self.slots.iter().flatten();
         let plain = all().filter(|s| s.set.kind != Kind::ListSet);
         plain.chain(all().filter(|s| s.set.kind == Kind::ListSet)).map(|s| (s.name.as_str(), &s.set))
+    }
+
+    /// All, by place.
+    pub fn in_places(&self) -> impl Iterator<Item = (&str, &Set)> {
+        self.slots.iter().flatten().map(|s| (s.name.as_str(), &s.set))
     }
 
     /// Whether there is none.
@@ -763,6 +775,13 @@ impl Sets {
         match packet::element(&slot.set, look, directions, false) {
             Some(elem) => change(&mut slot.set, &elem),
             None => false,
+        }
+    }
+
+    /// A rule elsewhere refers to the set of this name.
+    pub fn refer_to(&mut self, name: &str) {
+        if let Some(id) = self.id(name) {
+            self.refer(id);
         }
     }
 

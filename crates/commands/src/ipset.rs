@@ -1,0 +1,549 @@
+//! `ipset`: makes, changes and shows sets.
+//!
+//! The words are read by `hairpin_ruleset::ipset`; here is what the program does with them: its options, its commands and their
+//! abbreviations, `restore`, and the interactive mode.
+
+use crate::{Access, Call, Failure, Input, Outcome, State, Wait};
+use hairpin_engine::set::{Entry, SetError, Sets};
+use hairpin_engine::time::Now;
+use hairpin_ruleset::ipset::{
+    Action, Change, Form, Printer, Problem, VERSION, checked_name, element_text, general_help, kind_named, read_create,
+    read_entry, split_line, type_help,
+};
+use hairpin_xt::option::Names;
+
+/// The sets of a state, and what is needed to read and write about them.
+#[derive(Debug)]
+pub struct SetsAccess<'a> {
+    /// All sets.
+    pub sets: &'a mut Sets,
+    /// What names stand for.
+    pub names: &'a dyn Names,
+    /// What time it is.
+    pub now: Now,
+}
+
+/// What a command did to the sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// The changes in order, each as [`Change::words`] with whether `-exist` was given.
+    pub changes: Vec<(String, bool)>,
+    /// Something happened that these words do not say: only the sets themselves do.
+    pub is_partial: bool,
+}
+
+/// What an interactive line or `restore` may take together in one go.
+const BATCH: usize = 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    Create,
+    Add,
+    Del,
+    Test,
+    Destroy,
+    List,
+    Save,
+    Restore,
+    Flush,
+    Rename,
+    Swap,
+    Help,
+    Version,
+    Quit,
+}
+
+/// How many words a command wants before its options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arguments {
+    None,
+    Optional,
+    Two,
+}
+
+/// In the order in which beginnings of names are tried.
+const COMMANDS: &[(Command, &[&str], Arguments)] = &[
+    (Command::Create, &["create", "n", "-N"], Arguments::Two),
+    (Command::Add, &["add", "-A"], Arguments::Two),
+    (Command::Del, &["del", "-D"], Arguments::Two),
+    (Command::Test, &["test", "-T"], Arguments::Two),
+    (Command::Destroy, &["destroy", "x", "-X"], Arguments::Optional),
+    (Command::List, &["list", "-L"], Arguments::Optional),
+    (Command::Save, &["save", "-S"], Arguments::Optional),
+    (Command::Restore, &["restore", "-R"], Arguments::None),
+    (Command::Flush, &["flush", "-F"], Arguments::Optional),
+    (Command::Rename, &["rename", "e", "-E"], Arguments::Two),
+    (Command::Swap, &["swap", "w", "-W"], Arguments::Two),
+    (Command::Help, &["help", "-h", "-H"], Arguments::Optional),
+    (Command::Version, &["version", "-v", "-V"], Arguments::None),
+    (Command::Quit, &["quit"], Arguments::None),
+];
+
+fn command_named(word: &str) -> Option<(Command, &'static str, Arguments)> {
+    let bare = word.strip_prefix("--").unwrap_or(word);
+    let is_named = |name: &&str| !bare.is_empty() && name.starts_with(bare);
+    let found = COMMANDS.iter().find(|(_, names, _)| names.iter().any(is_named))?;
+    Some((found.0, found.1.first().copied().unwrap_or_default(), found.2))
+}
+
+/// The program's options.
+#[derive(Clone, Debug, Default)]
+struct Options {
+    form: Option<Form>,
+    sorted: bool,
+    quiet: bool,
+    resolve: bool,
+    exist: bool,
+    names_only: bool,
+    terse: bool,
+    file: Option<String>,
+}
+
+impl Options {
+    /// Takes the options out of the words, wherever they stand.
+    fn take(&mut self, words: &mut Vec<String>) -> Result<(), Problem> {
+        const NAMES: &[(&str, &str)] = &[
+            ("-o", "-output"),
+            ("-s", "-sorted"),
+            ("-q", "-quiet"),
+            ("-r", "-resolve"),
+            ("-!", "-exist"),
+            ("-n", "-name"),
+            ("-t", "-terse"),
+            ("-f", "-file"),
+        ];
+        let mut rest = Vec::new();
+        let mut given = std::mem::take(words).into_iter();
+        while let Some(word) = given.next() {
+            let bare = word.strip_prefix('-').filter(|w| w.starts_with('-')).unwrap_or(&word);
+            let known = NAMES.iter().find(|(short, long)| *short == bare || *long == bare);
+            let Some((short, _)) = known else {
+                rest.push(word);
+                continue;
+            };
+            let mut value =
+                || given.next().ok_or_else(|| Problem::usage(format!("Missing mandatory argument to option {short}")));
+            match *short {
+                "-o" => self.form = Some(form_named(&value()?)?),
+                "-f" => self.file = Some(value()?),
+                "-s" => self.sorted = true,
+                "-q" => self.quiet = true,
+                "-r" => self.resolve = true,
+                "-!" => self.exist = true,
+                "-n" => self.names_only = true,
+                _ => self.terse = true,
+            }
+        }
+        *words = rest;
+        Ok(())
+    }
+}
+
+fn form_named(name: &str) -> Result<Form, Problem> {
+    match name {
+        "plain" => Ok(Form::Plain),
+        "save" => Ok(Form::Save),
+        "xml" => Ok(Form::Xml),
+        "json" => Ok(Form::Json),
+        _ => Err(Problem::value(format!("Syntax error: unknown output mode '{name}'"))),
+    }
+}
+
+/// What the words make it read.
+pub(crate) fn input(words: &[String]) -> Input {
+    let (mut options, mut rest) = (Options::default(), words.to_vec());
+    if options.take(&mut rest).is_err() {
+        return Input::Nothing;
+    }
+    let Some(first) = rest.first() else { return Input::Nothing };
+    if first == "-" {
+        return Input::Stdin;
+    }
+    match (command_named(first), options.file) {
+        (Some((Command::Restore, ..)), Some(file)) => Input::File(file),
+        (Some((Command::Restore, ..)), None) => Input::Stdin,
+        _ => Input::Nothing,
+    }
+}
+
+pub(crate) fn run(call: &Call<'_>, state: &mut dyn State) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut words = call.words.to_vec();
+    let mut options = Options::default();
+    if let Err(problem) = options.take(&mut words) {
+        return refusal(problem, 0, outcome);
+    }
+    match needs_state(&words, &options, &mut outcome) {
+        Err(problem) => return quietly(refusal(problem, 0, outcome), options.quiet),
+        Ok(None) => return outcome,
+        Ok(Some(access)) => {
+            if let Err(failure) = state.begin(access) {
+                return Outcome::failed(failure.code(), format!("{failure}\n"));
+            }
+        }
+    }
+    let (outcome, done) = match state.sets() {
+        Err(failure) => return Outcome::failed(failure.code(), format!("{failure}\n")),
+        Ok(access) => {
+            let mut session = Session { access, outcome, done: Done::default(), batch: Vec::new(), line: 0 };
+            let result = session.start(&words, &options, call.input);
+            let line = session.line;
+            let (outcome, done) = (session.outcome, session.done);
+            match result {
+                Ok(()) => (outcome, done),
+                Err(problem) => (refusal(problem, line, outcome), done),
+            }
+        }
+    };
+    let outcome = quietly(outcome, options.quiet);
+    if done == Done::default() {
+        return outcome;
+    }
+    match state.keep_sets(&done) {
+        Ok(()) => outcome,
+        Err(failure) => Outcome::failed(failure.code(), format!("{failure}\n")),
+    }
+}
+
+/// `-quiet` keeps errors to itself, too.
+fn quietly(outcome: Outcome, is_quiet: bool) -> Outcome {
+    if is_quiet { Outcome { stderr: Vec::new(), ..outcome } } else { outcome }
+}
+
+/// What the words will do with the state; None when they do nothing with it, and are done.
+fn needs_state(words: &[String], options: &Options, outcome: &mut Outcome) -> Result<Option<Access>, Problem> {
+    let write = Ok(Some(Access::Write(Wait::Forever)));
+    let Some(first) = words.first() else {
+        return Err(Problem::usage("No command specified."));
+    };
+    if first == "-" {
+        return write;
+    }
+    let Some((command, _, _)) = command_named(first) else {
+        return Err(Problem::usage(format!("No command specified: unknown argument {first}")));
+    };
+    match command {
+        Command::Version => {
+            outcome.stdout.extend_from_slice(version().as_bytes());
+            Ok(None)
+        }
+        Command::Help => {
+            outcome.stdout.extend_from_slice(general_help().as_bytes());
+            let kind = match words.get(1) {
+                Some(name) => {
+                    Some(kind_named(name).ok_or_else(|| Problem::usage(format!("Unknown settype: `{name}'")))?)
+                }
+                None => None,
+            };
+            outcome.stdout.extend_from_slice(type_help(kind).as_bytes());
+            Ok(None)
+        }
+        Command::Quit => Ok(None),
+        Command::List | Command::Save => {
+            outcome.file.clone_from(&options.file);
+            Ok(Some(Access::Read))
+        }
+        Command::Test => Ok(Some(Access::Read)),
+        _ => write,
+    }
+}
+
+fn version() -> String {
+    format!("ipset v{VERSION}, protocol version: 7\n")
+}
+
+fn refusal(problem: Problem, line: usize, mut outcome: Outcome) -> Outcome {
+    outcome.stderr.extend_from_slice(refusal_text(&problem, line).as_bytes());
+    outcome.code = if problem.is_usage { 2 } else { 1 };
+    outcome.file = None;
+    outcome
+}
+
+fn refusal_text(problem: &Problem, line: usize) -> String {
+    match problem.is_usage {
+        true => format!("ipset v{VERSION}: {problem}\nTry `ipset help' for more information.\n"),
+        false if line > 0 => format!("ipset v{VERSION}: Error in line {line}: {problem}\n"),
+        false => format!("ipset v{VERSION}: {problem}\n"),
+    }
+}
+
+/// A run of the program on the sets.
+struct Session<'a> {
+    access: SetsAccess<'a>,
+    outcome: Outcome,
+    done: Done,
+    /// Changes of `restore` that are made together: all to one set, all additions or all deletions. When a later line cannot be
+    /// read they are not made, as the real program, which has not sent them yet.
+    batch: Vec<(usize, Change, bool)>,
+    /// The line of `restore`; 0 outside.
+    line: usize,
+}
+
+impl Session<'_> {
+    fn start(&mut self, words: &[String], options: &Options, input: &[u8]) -> Result<(), Problem> {
+        let text = String::from_utf8_lossy(input);
+        if words.first().is_some_and(|w| w == "-") {
+            self.interact(&text, options);
+            self.outcome.code = 0;
+            return Ok(());
+        }
+        if words.first().and_then(|w| command_named(w)).is_some_and(|(c, ..)| c == Command::Restore) {
+            if let Some(word) = words.get(1) {
+                return Err(Problem::usage(format!("Unknown argument {word}")));
+            }
+            self.restore(&text, options)?;
+            self.line = 0;
+            return Ok(());
+        }
+        self.execute(words, options)
+    }
+
+    /// Carries out a file's lines.
+    fn restore(&mut self, text: &str, options: &Options) -> Result<(), Problem> {
+        for (n, line) in text.lines().enumerate() {
+            self.line = n + 1;
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if line == "COMMIT" {
+                self.commit()?;
+                continue;
+            }
+            let mut options = options.clone();
+            let mut words = split_line(line);
+            options.take(&mut words)?;
+            let Some(first) = words.first() else {
+                return Err(Problem::usage("No command specified."));
+            };
+            if let Some((Command::Restore | Command::Help | Command::Version, name, _)) = command_named(first) {
+                return Err(Problem::usage(format!("Command `{name}' is invalid in restore mode.")));
+            }
+            self.execute(&words, &options)?;
+        }
+        self.commit()
+    }
+
+    /// Carries out lines as a person at a terminal types them; errors do not end it.
+    fn interact(&mut self, text: &str, options: &Options) {
+        self.say("ipset> ");
+        for line in text.lines() {
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                self.say("ipset> ipset> ");
+                continue;
+            }
+            let (mut options, mut words) = (options.clone(), split_line(line));
+            let result = options.take(&mut words).and_then(|()| {
+                match words.first().and_then(|w| command_named(w)).map(|(c, ..)| c) {
+                    Some(Command::Quit) => return Ok(true),
+                    Some(Command::Restore) => self.say("Restore command is not supported in interactive mode\n"),
+                    Some(Command::Version) => self.say(&version()),
+                    Some(Command::Help) => self.say(&format!("{}{}", general_help(), type_help(None))),
+                    Some(_) => self.execute(&words, &options)?,
+                    None => self.say("No command specified\n"),
+                }
+                Ok(false)
+            });
+            match result {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(problem) => self.outcome.stderr.extend_from_slice(refusal_text(&problem, 0).as_bytes()),
+            }
+            self.say("ipset> ");
+        }
+    }
+
+    /// One command.
+    fn execute(&mut self, words: &[String], options: &Options) -> Result<(), Problem> {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let Some((first, rest)) = words.split_first() else {
+            return Err(Problem::usage("No command specified."));
+        };
+        let Some((command, name, arguments)) = command_named(first) else {
+            return Err(Problem::usage(format!("No command specified: unknown argument {first}")));
+        };
+        let (one, two, rest) = match (arguments, rest) {
+            (Arguments::Two, []) => {
+                return Err(Problem::usage(format!("Missing mandatory argument to command {name}")));
+            }
+            (Arguments::Two, [_]) => {
+                return Err(Problem::usage(format!("Missing second mandatory argument to command {name}")));
+            }
+            (Arguments::Two, [one, two, rest @ ..]) => (*one, *two, rest),
+            (Arguments::Optional, [one, rest @ ..]) => (*one, "", rest),
+            (_, rest) => ("", "", rest),
+        };
+        match command {
+            Command::Create => {
+                self.commit()?;
+                let typed = read_create(one, two, rest, self.access.names)?;
+                self.warn(&typed.warnings, options);
+                self.make(&typed.value, options.exist).map_err(said)
+            }
+            Command::Add | Command::Del => {
+                let action = if command == Command::Add { Action::Add } else { Action::Del };
+                self.flush_batch_of_others(action, one)?;
+                let entry = self.entry(action, one, two, rest, options)?;
+                let set = one.to_owned();
+                let change = if action == Action::Add { Change::Add(set, entry) } else { Change::Del(set, entry) };
+                if self.line == 0 {
+                    return self.make(&change, options.exist).map_err(said);
+                }
+                self.batch.push((self.line, change, options.exist));
+                if self.batch.len() >= BATCH { self.commit() } else { Ok(()) }
+            }
+            Command::Test => {
+                self.commit()?;
+                self.test(one, two, rest, options)
+            }
+            Command::List | Command::Save => {
+                self.commit()?;
+                self.no_more(rest)?;
+                let default = if command == Command::Save { Form::Save } else { Form::Plain };
+                self.list((!words.get(1..).unwrap_or_default().is_empty()).then_some(one), default, options)
+            }
+            Command::Flush | Command::Destroy => {
+                self.commit()?;
+                self.no_more(rest)?;
+                let name = (words.len() > 1).then(|| checked_name(one).map(str::to_owned)).transpose()?;
+                let change = if command == Command::Flush { Change::Flush(name) } else { Change::Destroy(name) };
+                self.make(&change, options.exist).map_err(said)
+            }
+            Command::Rename | Command::Swap => {
+                self.commit()?;
+                self.no_more(rest)?;
+                let (from, to) = (checked_name(one)?.to_owned(), checked_name(two)?.to_owned());
+                let change = if command == Command::Swap { Change::Swap(from, to) } else { Change::Rename(from, to) };
+                self.make(&change, options.exist).map_err(said)
+            }
+            Command::Restore | Command::Help | Command::Version | Command::Quit => Ok(()),
+        }
+    }
+
+    fn no_more(&self, rest: &[&str]) -> Result<(), Problem> {
+        match rest.first() {
+            Some(word) => Err(Problem::usage(format!("Unknown argument {word}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn entry(
+        &mut self,
+        action: Action,
+        set: &str,
+        element: &str,
+        rest: &[&str],
+        options: &Options,
+    ) -> Result<Entry, Problem> {
+        let (_, typed) = read_entry(self.access.sets, action, set, element, rest, self.access.names)?;
+        self.warn(&typed.warnings, options);
+        Ok(typed.value)
+    }
+
+    fn test(&mut self, set: &str, element: &str, rest: &[&str], options: &Options) -> Result<(), Problem> {
+        let names = self.access.names;
+        let (target, typed) = read_entry(self.access.sets, Action::Test, set, element, rest, names)?;
+        self.warn(&typed.warnings, options);
+        let element = element_text(target.kind, target.family, &typed.value, names);
+        let is_in = self.access.sets.test(set, &typed.value, self.access.now.mono).map_err(said)?;
+        let text = match is_in {
+            true => format!("Warning: {element} is in set {set}."),
+            false => format!("{element} is NOT in set {set}."),
+        };
+        if !options.quiet {
+            self.outcome.complain(text);
+        }
+        self.outcome.code = u8::from(!is_in && self.line == 0);
+        Ok(())
+    }
+
+    fn list(&mut self, name: Option<&str>, default: Form, options: &Options) -> Result<(), Problem> {
+        let printer = Printer {
+            form: options.form.unwrap_or(default),
+            sorted: options.sorted,
+            names_only: options.names_only,
+            headers_only: options.terse,
+            resolve: options.resolve,
+            names: self.access.names,
+            now: self.access.now.mono,
+        };
+        let sets = &*self.access.sets;
+        let text = match name {
+            None => printer.print(sets, sets.iter()),
+            Some(name) => {
+                let set = sets.get(checked_name(name)?).ok_or_else(|| said(SetError::NoSet))?;
+                printer.print(sets, std::iter::once((name, set)))
+            }
+        };
+        self.say(&text);
+        Ok(())
+    }
+
+    /// Makes a change and notes it.
+    fn make(&mut self, change: &Change, exist: bool) -> Result<(), SetError> {
+        let now = self.access.now.mono;
+        let words = match change {
+            // As it was made, secrets and all.
+            Change::Create(name, kind, _) if self.access.sets.get(name).is_none() => {
+                change.apply(self.access.sets, exist, now)?;
+                let made = self.access.sets.get(name).map(|set| set.options().clone()).unwrap_or_default();
+                Change::Create(name.clone(), *kind, made).words(self.access.sets)
+            }
+            _ => {
+                let words = change.words(self.access.sets);
+                if let Err(error) = change.apply(self.access.sets, exist, now) {
+                    // Part of a range may have been added or deleted before.
+                    self.done.is_partial |= matches!(change, Change::Add(..) | Change::Del(..));
+                    return Err(error);
+                }
+                words
+            }
+        };
+        match words {
+            Some(words) => self.done.changes.push((words, exist)),
+            None => self.done.is_partial = true,
+        }
+        Ok(())
+    }
+
+    /// Makes the changes that were put off.
+    fn commit(&mut self) -> Result<(), Problem> {
+        let at = self.line;
+        for (line, change, exist) in std::mem::take(&mut self.batch) {
+            self.line = line;
+            self.make(&change, exist).map_err(said)?;
+        }
+        self.line = at;
+        Ok(())
+    }
+
+    /// A batch is of one set and one action.
+    fn flush_batch_of_others(&mut self, action: Action, set: &str) -> Result<(), Problem> {
+        let is_same = match self.batch.first() {
+            Some((_, Change::Add(name, _), _)) => action == Action::Add && name == set,
+            Some((_, Change::Del(name, _), _)) => action == Action::Del && name == set,
+            _ => true,
+        };
+        if is_same { Ok(()) } else { self.commit() }
+    }
+
+    fn warn(&mut self, warnings: &[String], options: &Options) {
+        if !warnings.is_empty() && !options.quiet {
+            self.outcome.complain(format_args!("Warning: {}", warnings.join("\n")));
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.outcome.stdout.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn said(error: SetError) -> Problem {
+    Problem::value(error.to_string())
+}
+
+/// Says that a state holds no sets.
+pub(crate) fn no_sets() -> Failure {
+    Failure::Unavailable("this state holds no sets".to_owned())
+}
