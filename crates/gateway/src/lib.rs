@@ -6,6 +6,7 @@
 //! | `seam.rs` | how others act on the running gateway between two batches: [`Handle`], [`Attendant`], [`Moment`] |
 //! | `devices.rs` | opening the devices of a host file |
 //! | `control/` | the control socket: commands on the running gateway |
+//! | `snapshot/` | connections, rules and counters kept over a restart |
 //! | `neighbors.rs` | link addresses of next hops: asking, answering, aging |
 //! | `demo.rs` | `hairpin demo`: three networks in one process |
 //! | `host_file.rs` | the host file, for replay too |
@@ -20,6 +21,7 @@ pub mod neighbors;
 pub mod rules;
 pub mod run;
 pub mod seam;
+pub mod snapshot;
 
 pub use run::{Gateway, GatewayError};
 pub use seam::{Attendant, Gone, Handle, Moment, Stats};

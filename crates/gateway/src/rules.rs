@@ -1,8 +1,9 @@
 //! Rule files, as iptables-save prints them.
 
 use crate::names;
-use hairpin_engine::rule::{Compiled, Ruleset};
+use hairpin_engine::rule::{Chain, Compiled, Counter, Ruleset, Table};
 use hairpin_ruleset::restore::{RestoreOptions, restore};
+use hairpin_ruleset::save::{SaveOptions, save};
 use hairpin_wire::Family;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -58,6 +59,52 @@ pub fn parse(file: &str, text: &[u8], family: Family) -> Result<Loaded, RulesErr
             Err(RulesError { code: e.code, message: e.to_string() })
         }
     }
+}
+
+/// The rules in force as a value, with what they have counted: for each table, chain by chain, each rule and then the policy.
+pub fn with_counters(rules: &Compiled, counters: &[Vec<Counter>; 5]) -> Ruleset {
+    let mut ruleset = Ruleset { family: rules.family, tables: rules.tables().cloned().collect() };
+    for table in &mut ruleset.tables {
+        let mut counters = counters[table.id as usize].iter();
+        for chain in &mut table.chains {
+            for rule in &mut chain.rules {
+                rule.counter = counters.next().copied().unwrap_or_default();
+            }
+            chain.counter = counters.next().copied().unwrap_or_default();
+        }
+    }
+    ruleset
+}
+
+/// What is to be added to the counters of a table so that chains that are the same as `before` go on counting where they stopped.
+/// `now` is what they have counted since.
+pub fn counted_before(family: Family, table: &Table, before: &Table, now: &[Counter]) -> Vec<(usize, Counter)> {
+    // As text, without counters: what people would call the same.
+    let text = |chain: &Chain| {
+        let mut alone = Table { id: table.id, chains: vec![chain.clone()] };
+        for rule in &mut alone.chains[0].rules {
+            rule.counter = Counter::default();
+        }
+        alone.chains[0].counter = Counter::default();
+        save(&Ruleset { family, tables: vec![alone] }, &SaveOptions::default(), |_| None)
+    };
+    let mut more = Vec::new();
+    let mut at = 0;
+    for chain in &table.chains {
+        if let Some(then) = before.chain(&chain.name)
+            && then.rules.len() == chain.rules.len()
+            && text(then) == text(chain)
+        {
+            let counters = then.rules.iter().map(|rule| rule.counter).chain([then.counter]);
+            more.extend(counters.enumerate().map(|(n, then)| {
+                let since = now.get(at + n).copied().unwrap_or_default();
+                let packets = then.packets.saturating_sub(since.packets);
+                (at + n, Counter { packets, bytes: then.bytes.saturating_sub(since.bytes) })
+            }));
+        }
+        at += chain.rules.len() + 1;
+    }
+    more
 }
 
 /// What people should know about rules that are accepted all the same, once each.

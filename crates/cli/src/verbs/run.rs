@@ -2,10 +2,12 @@
 
 use crate::program::{Failure, Verb, say};
 use hairpin_gateway::control::Control;
+use hairpin_gateway::snapshot::{self, Snapshots};
 use hairpin_gateway::{Gateway, GatewayError, run};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The verb.
 pub const VERB: Verb =
@@ -41,12 +43,24 @@ fn run_verb(words: Vec<OsString>) -> Result<(), Failure> {
         return Ok(());
     }
     let mut gateway = Gateway::open(&file, Vec::new()).map_err(failure)?;
-    gateway.attend(Box::new(Control::of(&gateway.file().live)));
+    attend(&mut gateway);
     let ready = || {
         say("hairpin: ready\n");
         hairpin_gateway::notify_ready();
     };
     gateway.run(ready).map_err(failure)
+}
+
+/// Everything that serves beside the packets, as the host file asks.
+fn attend(gateway: &mut Gateway) {
+    let live = gateway.file().live.clone();
+    // First the state of before, then those who may look at it.
+    if let Some(file) = &live.state {
+        let interval = live.state_interval.map_or(snapshot::INTERVAL, |secs| Duration::from_secs(secs.into()));
+        let has_rule_file = live.rules.clone().map(|file| file.is_some());
+        gateway.attend(Box::new(Snapshots::new(file.clone(), interval, has_rule_file)));
+    }
+    gateway.attend(Box::new(Control::of(&live)));
 }
 
 fn failure(error: GatewayError) -> Failure {

@@ -165,7 +165,8 @@ impl Visit<'_> {
             conn.extra_mut().labels = Some(std::cell::Cell::new(0));
         }
         if !self.meet_expectation(tracker, &mut conn)
-            && let Some(helper) = self.template.and_then(|template| template.helper.as_deref()).and_then(helper::name)
+            && let Some(helper) =
+                self.template.and_then(|template| template.helper.as_deref()).and_then(helper::own_name)
         {
             conn.extra_mut().helper = Some(helper);
             conn.status.set(Status::HELPER);

@@ -142,7 +142,7 @@ impl Tracker {
             conn.extra_mut().labels = Some(Cell::new(0));
         }
         if let Some(name) = &wanted.helper {
-            let name = helper::name(name).ok_or(ManageError::NotSupported)?;
+            let name = helper::own_name(name).ok_or(ManageError::NotSupported)?;
             conn.extra_mut().helper = Some(name);
             conn.status.set(Status::HELPER);
         }
@@ -569,6 +569,33 @@ mod tests {
         assert_eq!(class, Some(crate::track::Class::Established(Direction::Reply)));
         let state = records(&new).iter().find(|r| r.tuples[0].src_id == 5).map(|r| r.state_text());
         assert_eq!(state, Some(Some(TcpState::Established.text())));
+    }
+
+    #[test]
+    fn windows_that_moved_on_are_no_obstacle() {
+        let old = busy_lab();
+        let mut record = records(&old).into_iter().find(|r| r.tuples[0].src_id == 5).unwrap();
+        let ProtoState::Tcp(track) = &mut record.proto else { panic!("TCP") };
+        track.forget_windows();
+        let mut new = Lab::new();
+        new.tracker.restore(&record, new.now.mono, Duration::from_secs(1)).unwrap();
+        // The server repeats a segment that the client has long had, with much more behind it; the client says so.
+        let tcp = |from: (u8, u16), to: (u8, u16), seq, ack, payload| {
+            let tcp = Tcp {
+                src_port: from.1,
+                dst_port: to.1,
+                seq,
+                ack,
+                flags: tcp::ACK,
+                window: 500,
+                payload,
+                ..Default::default()
+            };
+            tcp.packet(Family::V4, host(from.0), host(to.0))
+        };
+        assert!(new.class(&tcp((3, 80), (2, 5), 50_000, 11, b"again")).is_some());
+        assert!(new.class(&tcp((2, 5), (3, 80), 11, 900_000, b"")).is_some());
+        assert!(new.class(&tcp((3, 80), (2, 5), 900_000, 11, b"more")).is_some());
     }
 
     #[test]

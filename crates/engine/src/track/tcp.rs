@@ -52,6 +52,16 @@ pub(crate) fn observe(conn: &mut Conn, dir: Direction, packet: &Packet, is_new: 
     seen
 }
 
+impl TcpTrack {
+    /// The ends talked on while nobody looked: what was seen of their windows is too old to judge by. The connection is taken up from
+    /// its next segments, and they are judged as leniently as those of one whose beginning was not seen. Window scales stay.
+    pub fn forget_windows(&mut self) {
+        for side in &mut self.sides {
+            *side = TcpSide { scale: side.scale, flags: side.flags | side::LIBERAL, ..TcpSide::default() };
+        }
+    }
+}
+
 /// What the state table tells segments apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -4,6 +4,7 @@
 //! two batches. What the old rules counted meanwhile is added to the new ones.
 
 use super::Context;
+use crate::rules;
 use crate::seam::Moment;
 use hairpin_commands::conntrack::table::{Connections, Cursor, EngineConnections, Handle, Piece, Trouble};
 use hairpin_commands::{Access, Failure, State, Wait};
@@ -85,17 +86,7 @@ impl State for LiveState<'_> {
 
     fn ruleset(&mut self, family: Family) -> Result<Ruleset, Failure> {
         let reading = self.read(family)?;
-        let mut ruleset = Ruleset { family, tables: reading.rules.tables().cloned().collect() };
-        for table in &mut ruleset.tables {
-            let mut counters = reading.counters[table.id as usize].iter();
-            for chain in &mut table.chains {
-                for rule in &mut chain.rules {
-                    rule.counter = counters.next().copied().unwrap_or_default();
-                }
-                chain.counter = counters.next().copied().unwrap_or_default();
-            }
-        }
-        Ok(ruleset)
+        Ok(rules::with_counters(&reading.rules, &reading.counters))
     }
 
     fn replace(&mut self, family: Family, tables: Vec<Table>) -> Result<(), Failure> {

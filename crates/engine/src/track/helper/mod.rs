@@ -65,8 +65,8 @@ pub(crate) struct Surroundings<'a> {
     pub events: &'a mut Vec<Event>,
 }
 
-/// The helper's own name for a name that a rule gives.
-pub(crate) fn name(name: &str) -> Option<&'static str> {
+/// The helper's own name for a name that a rule or a snapshot gives; None when there is no such helper.
+pub fn own_name(name: &str) -> Option<&'static str> {
     find(name).map(|helper| helper.name)
 }
 
@@ -242,8 +242,8 @@ mod tests {
         assert!(is_known("irc", Family::V4, proto::TCP));
         assert!(!is_known("irc", Family::V6, proto::TCP));
         assert!(!is_known("irc", Family::V4, proto::UDP));
-        assert_eq!(name("sip"), Some("sip"));
-        assert_eq!(name("tftp"), Some("tftp"));
-        assert_eq!(name("gopher"), None);
+        assert_eq!(own_name("sip"), Some("sip"));
+        assert_eq!(own_name("tftp"), Some("tftp"));
+        assert_eq!(own_name("gopher"), None);
     }
 }
