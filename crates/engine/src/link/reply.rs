@@ -235,7 +235,7 @@ fn redirect_v6(about: &Packet, route: &Route, host: &mut Host<'_>) -> Option<Pac
     let mut own = device.addresses.iter().filter(|a| a.family == Family::V6).map(|a| a.addr);
     let own = own.find(|addr| addr.is_link_local(Family::V6))?;
     let target = route.gateway.unwrap_or(dst);
-    if target != dst && !target.is_link_local(Family::V6) || sender.is_link_local(Family::V6) {
+    if target != dst && !target.is_link_local(Family::V6) {
         return None;
     }
     let key = OutputKey {

@@ -513,10 +513,8 @@ impl Net {
             _ => {
                 let hop = multipath::choose(&found, || multipath::of_packet(self, packet), None);
                 let mut route = self.route_of(&Found { hop, ..found });
-                // A redirect comes from the link-local address and names either the destination or a link-local router.
-                let own = dev.addresses.iter().any(|a| a.family == Family::V6 && a.addr.is_link_local(Family::V6));
-                let names = hop.gateway.is_none_or(|gateway| gateway.is_link_local(Family::V6));
-                route.redirect = hop.dev == dev.index && own && names;
+                // Whether one can be sent is found out later: the destination pays for it in any case.
+                route.redirect = hop.dev == dev.index;
                 Ok(route)
             }
         }
