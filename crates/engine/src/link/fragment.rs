@@ -19,6 +19,9 @@ pub enum Fit {
     Pieces(Vec<Packet>),
     /// It must not be cut: the sender is to be told this MTU.
     TooBig(u32),
+    /// It cannot be cut and is gone: the headers that every piece repeats go on beyond the packet, or beyond the first of the
+    /// fragments that it came in.
+    Gone,
 }
 
 /// Whether forwarding must refuse the packet because it does not fit `mtu` and must not be cut (`ip_exceeds_mtu`,
@@ -61,17 +64,17 @@ fn fit_v4(packet: &Packet, mtu: u32) -> Fit {
         // The smallest link (68 bytes, RFC 791) has room for any header and 8 bytes; this one cannot carry IPv4.
         return Fit::TooBig(mtu);
     };
-    let as_received = (!ip.is_fragment()).then(|| received_sizes(packet, header_len, room)).flatten();
+    let as_received = (!ip.is_fragment()).then(|| received_sizes(packet, header_len, header_len, room)).flatten();
     // Pieces that go on as they came lose DF; those cut anew have it when the largest received one had.
     let keep_df = as_received.is_none() && packet.meta.fragments_had_df;
     let payload = ip.payload();
     let mut header = ip.header().to_vec();
     let mut offset = ip.fragment_offset();
     let mut rest = payload;
-    let mut sizes = as_received.unwrap_or_default().iter();
+    let mut sizes = as_received.unwrap_or_default().into_iter();
     let mut pieces = Vec::with_capacity(payload.len() / room + 1);
     while !rest.is_empty() {
-        let len = sizes.next().map_or_else(|| piece_len(rest.len(), room), |len| usize::from(*len));
+        let len = sizes.next().unwrap_or_else(|| piece_len(rest.len(), room));
         let (now, later) = rest.split_at(len.min(rest.len()));
         rest = later;
         let more = !rest.is_empty() || ip.more_fragments();
@@ -126,7 +129,10 @@ fn fit_v6(packet: &Packet, mtu: u32, rng: &Rng) -> Fit {
     if max_fragment > mtu || max_fragment == 0 && !matches!(packet.meta.origin, Origin::Local(_)) {
         return Fit::TooBig(mtu);
     }
-    let Some((prefix_len, named_at)) = unfragmentable(packet.ip()) else { return Fit::Whole };
+    let cut_at = usize::from(packet.meta.cut_at);
+    let first_end = packet.meta.pieces.first().map_or(length, |first| cut_at + usize::from(*first));
+    let readable = packet.ip().get(..first_end).unwrap_or(packet.ip());
+    let Some((prefix_len, named_at)) = unfragmentable(readable) else { return Fit::Gone };
     let limit = if max_fragment == 0 { mtu } else { max_fragment.max(MIN_MTU_V6) } as usize;
     let Some(room) = limit.checked_sub(prefix_len + ipv6::FRAGMENT_LEN).filter(|room| *room >= 8) else {
         return Fit::TooBig(mtu);
@@ -135,11 +141,11 @@ fn fit_v6(packet: &Packet, mtu: u32, rng: &Rng) -> Fit {
     let mut prefix = prefix.to_vec();
     let next = prefix.get_mut(named_at).map_or(proto::NONE, |next| std::mem::replace(next, proto::FRAGMENT));
     let id = nonzero(rng);
-    let mut sizes = received_sizes(packet, prefix_len, room).unwrap_or_default().iter();
+    let mut sizes = received_sizes(packet, cut_at, prefix_len, room).unwrap_or_default().into_iter();
     let mut pieces = Vec::with_capacity(payload.len() / room + 1);
     let (mut rest, mut offset) = (payload, 0u16);
     while !rest.is_empty() {
-        let len = sizes.next().map_or_else(|| piece_len(rest.len(), room), |len| usize::from(*len));
+        let len = sizes.next().unwrap_or_else(|| piece_len(rest.len(), room));
         let (now, later) = rest.split_at(len.min(rest.len()));
         rest = later;
         let mut bytes = Vec::with_capacity(prefix.len() + ipv6::FRAGMENT_LEN + now.len());
@@ -159,7 +165,7 @@ fn fit_v6(packet: &Packet, mtu: u32, rng: &Rng) -> Fit {
 /// Where the part of an IPv6 packet ends that every piece repeats, and where the byte is that names what follows
 /// (`ip6_find_1stfragopt`): hop-by-hop options and routing headers, and destination options before a routing header. None when
 /// the packet ends within.
-pub(super) fn unfragmentable(packet: &[u8]) -> Option<(usize, usize)> {
+fn unfragmentable(packet: &[u8]) -> Option<(usize, usize)> {
     let ip = Ipv6::new(packet)?;
     let (mut next, mut at, mut named_at, mut routed) = (ip.next_header(), ipv6::HEADER_LEN, 6, false);
     loop {
@@ -187,14 +193,15 @@ fn piece_len(left: usize, room: usize) -> usize {
     if left <= room { left } else { room & !7 }
 }
 
-/// The sizes in which the packet came, if it can leave so: they are still its length, and each has room.
-fn received_sizes(packet: &Packet, header_len: usize, room: usize) -> Option<&[u16]> {
-    let sizes = packet.meta.pieces.as_slice();
+/// The sizes in which the packet came, if it can leave so: they are still its length, and each has room. What every piece repeats
+/// ends at `prefix_len` now and ended at `cut_at` then; the first piece holds what is between.
+fn received_sizes(packet: &Packet, cut_at: usize, prefix_len: usize, room: usize) -> Option<Vec<usize>> {
+    let mut sizes: Vec<usize> = packet.meta.pieces.iter().copied().map(usize::from).collect();
+    *sizes.first_mut()? += cut_at.checked_sub(prefix_len)?;
     let (_, all_but_last) = sizes.split_last()?;
-    let total: usize = sizes.iter().copied().map(usize::from).sum();
-    let fits = sizes.iter().all(|len| (1..=room).contains(&usize::from(*len)));
+    let fits = sizes.iter().all(|len| (1..=room).contains(len));
     let aligned = all_but_last.iter().all(|len| len % 8 == 0);
-    (fits && aligned && header_len + total == packet.length()).then_some(sizes)
+    (fits && aligned && prefix_len + sizes.iter().sum::<usize>() == packet.length()).then_some(sizes)
 }
 
 fn piece(whole: &Packet, bytes: &[u8]) -> Option<Packet> {

@@ -3,7 +3,6 @@
 //! Memory and time are bounded by [`FragLimits`]; nothing is done between calls.
 
 use super::IcmpError;
-use super::fragment::unfragmentable;
 use crate::fate::DropReason;
 use crate::net::IfIndex;
 use crate::packet::Packet;
@@ -557,15 +556,6 @@ fn whole_v6(queue: Queue) -> Option<Packet> {
     ip.set_payload_len(payload_len);
     let mut whole = queue.assemble(&header)?;
     whole.meta.max_fragment = u16::try_from(ipv6::HEADER_LEN + queue.max_size).unwrap_or(u16::MAX);
-    // Cut again, the fragment header comes behind what every piece must repeat, which need not be where it was.
-    match unfragmentable(whole.ip()) {
-        Some((at, _)) if at <= prefix_len => {
-            if let Some(first) = whole.meta.pieces.first_mut() {
-                *first += (prefix_len - at) as u16;
-            }
-        }
-        _ => whole.meta.pieces.clear(),
-    }
     Some(whole)
 }
 
@@ -904,7 +894,7 @@ mod tests {
             let rng = Rng::new(seed);
             match fit(&packet, mtu, &rng) {
                 Fit::Whole => prop_assert!(packet.length() <= mtu as usize),
-                Fit::TooBig(_) => prop_assert!(false),
+                Fit::TooBig(_) | Fit::Gone => prop_assert!(false),
                 Fit::Pieces(mut pieces) => {
                     prop_assert!(pieces.iter().all(|piece| piece.length() <= mtu as usize));
                     let sizes: Vec<_> = pieces.iter().map(Packet::length).collect();

@@ -95,6 +95,7 @@ impl Path<'_> {
                 self.send_error(p, link::IcmpError::too_big(p.family(), mtu));
                 Break(Fate::Drop(DropReason::TooBig))
             }
+            Fit::Gone => Break(Fate::Drop(DropReason::BadHeader)),
             Fit::Pieces(pieces) => {
                 for mut piece in pieces {
                     self.trace_packet(&piece);
