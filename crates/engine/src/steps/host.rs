@@ -14,7 +14,7 @@ use crate::route::OutputKey;
 use crate::rule::RejectWith;
 use crate::track::{Class, ProtoState, Status, TcpState, Tracked};
 use hairpin_wire::ipv4::Ipv4;
-use hairpin_wire::{Family, icmp4, icmp6, proto};
+use hairpin_wire::{Family, icmp4, icmp6};
 use std::ops::ControlFlow::{Break, Continue};
 
 /// Milliseconds in a day: ICMP and IP time stamps count them from midnight UTC.
@@ -44,7 +44,7 @@ impl Path<'_> {
             }
             // The kernel's UDP forgets the connection before it looks for a socket (`nf_reset_ct`), so that its error is
             // tracked by what it quotes like any other.
-            Answer::Error(error) if matches!(p.protocol(), proto::UDP | proto::UDPLITE) => {
+            Answer::Error(error) if error == IcmpError::port_unreachable(p.family()) => {
                 self.say_icmp(|host| reply::icmp_error(p, error, host));
             }
             Answer::Error(error) => self.send_error(p, error),
