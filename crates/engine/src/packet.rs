@@ -580,6 +580,29 @@ impl Packet {
         checksum::finish(checksum::combine(upper, pseudo)) == 0
     }
 
+    /// A rule changed the packet's first `end` bytes: they are in one piece now, if the packet was put together from fragments
+    /// (`skb_ensure_writable`). What the first lacked is taken from those behind it.
+    pub(crate) fn pull(&mut self, end: usize) {
+        let Some(first) = self.meta.pieces.first() else { return };
+        let first_end = usize::from(*first)
+            + match self.head.family {
+                Family::V4 => self.head.l4,
+                Family::V6 => usize::from(self.meta.cut_at),
+            };
+        let mut missing = end.min(self.length()).saturating_sub(first_end);
+        while missing > 0
+            && let [first, second, ..] = self.meta.pieces.as_mut_slice()
+        {
+            let taken = missing.min(usize::from(*second));
+            *first += taken as u16;
+            *second -= taken as u16;
+            if *second == 0 {
+                self.meta.pieces.remove(1);
+            }
+            missing -= taken;
+        }
+    }
+
     /// Whether this is a fragment other than the first.
     pub fn is_later_fragment(&self) -> bool {
         self.head.fragment_offset != 0

@@ -16,6 +16,10 @@ pub(super) fn packet(packet: &mut Packet, target: &Tuple, side: Manip) -> bool {
     if !edit(packet.ip_mut(), family, l4, protocol, target, side) {
         return false;
     }
+    if let Some(l4) = l4 {
+        let whole_tcp = protocol == proto::TCP && packet.length() >= l4 + 20;
+        packet.pull(l4 + if whole_tcp { 20 } else { 8 });
+    }
     packet.set_head_addr(side, addr_of(target, side));
     true
 }
