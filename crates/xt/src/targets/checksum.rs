@@ -59,3 +59,17 @@ impl Target for Checksum {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{udp, udp6};
+    use crate::testing_targets::changed;
+
+    #[test]
+    fn leaves_the_packet_and_goes_on() {
+        for packet in [udp(1, 2), udp6(1, 2)] {
+            let after = changed("-j CHECKSUM --checksum-fill", packet.clone());
+            assert_eq!((after.ip(), after.meta.mark), (&packet[..], 0));
+        }
+    }
+}

@@ -128,3 +128,21 @@ impl Target for Log {
 
 /// What listing calls the levels.
 const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{probe, udp6};
+    use crate::testing_targets::act_in;
+    use hairpin_engine::Event;
+    use hairpin_engine::rule::Verdict;
+
+    #[test]
+    fn writes_a_line_and_goes_on() {
+        let mut probe = probe(udp6(5, 6));
+        assert_eq!(act_in(&mut probe, "-j LOG --log-prefix six: --log-level 6"), Verdict::Continue);
+        let Some(Event::Log { level: 6, line }) = probe.events.first() else { panic!("{:?}", probe.events) };
+        let src = "SRC=2001:0db8:0000:0000:0000:0000:0000:0001";
+        assert!(line.starts_with("six:IN= OUT= ") && line.contains(src), "{line}");
+        assert!(line.contains("HOPLIMIT=64") && line.contains("PROTO=UDP SPT=5 DPT=6"), "{line}");
+    }
+}

@@ -77,3 +77,28 @@ impl Target for Mark {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{probe, udp, udp6};
+    use crate::testing_targets::act_in;
+    use hairpin_engine::rule::Verdict;
+
+    #[test]
+    fn changes_the_bits_of_the_mask() {
+        for packet in [udp(1, 2), udp6(1, 2)] {
+            let mark = |rule: &str| {
+                let mut probe = probe(packet.clone());
+                probe.packet.meta.mark = 0xf0;
+                assert_eq!(act_in(&mut probe, rule), Verdict::Continue);
+                probe.packet.meta.mark
+            };
+            assert_eq!(mark("-j MARK --set-mark 0x5"), 0x5);
+            assert_eq!(mark("-j MARK --set-mark 0x5/0xf"), 0xf5);
+            assert_eq!(mark("-j MARK --set-xmark 0x5/0xff"), 0x5);
+            assert_eq!(mark("-j MARK --and-mark 0x30"), 0x30);
+            assert_eq!(mark("-j MARK --or-mark 0x3"), 0xf3);
+            assert_eq!(mark("-j MARK --xor-mark 0xff"), 0x0f);
+        }
+    }
+}

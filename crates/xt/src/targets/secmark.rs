@@ -66,3 +66,17 @@ impl Target for SecMark {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{udp, udp6};
+    use crate::testing_targets::changed;
+
+    #[test]
+    fn leaves_the_packet_and_goes_on() {
+        for packet in [udp(1, 2), udp6(1, 2)] {
+            let after = changed("-j SECMARK --selctx system_u:object_r:firewalld_exec_t:s0", packet.clone());
+            assert_eq!((after.ip(), after.meta.mark), (&packet[..], 0));
+        }
+    }
+}

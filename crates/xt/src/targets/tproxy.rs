@@ -92,3 +92,20 @@ impl Target for TProxy {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{probe, udp, udp6};
+    use crate::testing_targets::act_in;
+    use hairpin_engine::DropReason;
+    use hairpin_engine::rule::Verdict;
+
+    #[test]
+    fn drops_what_no_proxy_takes() {
+        for (packet, rule) in
+            [(udp(1, 2), "-p udp -j TPROXY --on-port 80"), (udp6(1, 2), "-p udp -j TPROXY --on-port 80 --on-ip 2001:db8::9")]
+        {
+            assert_eq!(act_in(&mut probe(packet), rule), Verdict::Drop(DropReason::NoSocket));
+        }
+    }
+}

@@ -55,3 +55,16 @@ impl Target for Trace {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{udp, udp6};
+    use crate::testing_targets::changed;
+
+    #[test]
+    fn marks_the_packet_to_be_traced() {
+        for packet in [udp(1, 2), udp6(1, 2)] {
+            assert!(changed("-j TRACE", packet).meta.trace);
+        }
+    }
+}
