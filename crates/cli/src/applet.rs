@@ -22,7 +22,7 @@ pub fn execute(program: Program, name: &OsStr, words: &[OsString]) -> ExitCode {
         Ok(input) => act(program, &name.to_string_lossy(), &words, &input),
         Err(outcome) => outcome,
     };
-    print(program, outcome)
+    print(outcome)
 }
 
 fn read_input(program: Program, words: &[String]) -> Result<Vec<u8>, Outcome> {
@@ -69,11 +69,11 @@ fn date(program: Program) -> String {
     }
 }
 
-fn print(program: Program, mut outcome: Outcome) -> ExitCode {
+fn print(mut outcome: Outcome) -> ExitCode {
     match outcome.file.take() {
         Some(file) => {
             if let Err(why) = std::fs::write(&file, &outcome.stdout) {
-                outcome.complain(format_args!("{}: cannot write {file}: {}", program.name(), reason(&why)));
+                outcome.complain(format_args!("Failed to open file, error: {}", reason(&why)));
                 outcome.code = 1;
             }
         }

@@ -1,7 +1,7 @@
 //! The verbs of the program, and which one was asked for.
 
 use crate::applet;
-use crate::verbs::{demo, gateway, install_links, replay, run};
+use crate::verbs::{demo, gateway, install_links, manual, replay, run};
 use hairpin_commands::NAMES;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -42,7 +42,16 @@ pub struct Verb {
 }
 
 /// Everything the program can do.
-pub const VERBS: &[Verb] = &[demo::VERB, replay::VERB, run::VERB, gateway::STATUS, gateway::SAVE, install_links::VERB];
+pub const VERBS: &[Verb] = &[
+    demo::VERB,
+    replay::VERB,
+    run::VERB,
+    gateway::STATUS,
+    gateway::SAVE,
+    install_links::VERB,
+    manual::MAN,
+    manual::COMPLETION,
+];
 
 /// Runs the program called by this name with these words and says how it ended. The name, or else the first word, may be that of
 /// a command people know.

@@ -1,26 +1,72 @@
 //! `iptables-restore` and `ip6tables-restore`.
 
+use crate::getopt::{self, Flag};
 use crate::iptables::say_error;
 use crate::{Access, Call, Failure, Input, Outcome, RestoreRequest, State, Wait};
 use hairpin_ruleset::error::RuleFileError;
 use hairpin_wire::Family;
 
+/// Its options.
+pub(crate) const FLAGS: &[Flag] = &[
+    Flag { long: "counters", short: 'c', value: "", help: "set the counters too" },
+    Flag { long: "verbose", short: 'v', value: "", help: "say what is done" },
+    Flag { long: "version", short: 'V', value: "", help: "print the version" },
+    Flag { long: "test", short: 't', value: "", help: "only see whether it could be done" },
+    Flag { long: "help", short: 'h', value: "", help: "this text" },
+    Flag { long: "noflush", short: 'n', value: "", help: "change what is there instead of replacing it" },
+    Flag { long: "modprobe", short: 'M', value: "command", help: "has no effect" },
+    Flag { long: "table", short: 'T', value: "table", help: "only this table" },
+    Flag {
+        long: "wait",
+        short: 'w',
+        value: "",
+        help: "wait for the lock, for ever or as many seconds as the next word says",
+    },
+    Flag { long: "wait-interval", short: 'W', value: "", help: "has no effect" },
+    Flag { long: "", short: 'b', value: "", help: "has no effect" },
+];
+
 /// Standard input, or the one word that is no option.
 pub(crate) fn input(words: &[String]) -> Input {
-    match read(words) {
-        Ok(Asked { file: Some(file), .. }) => Input::File(file),
-        Ok(_) => Input::Stdin,
-        Err(_) => Input::Nothing,
+    match read("", words) {
+        Ok(asked) if asked.wants_text() => match asked.file {
+            Some(file) => Input::File(file),
+            None => Input::Stdin,
+        },
+        _ => Input::Nothing,
     }
 }
 
 pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Outcome {
-    let asked = match read(call.words) {
-        Ok(asked) => asked,
-        Err(outcome) => return *outcome,
-    };
     let mut outcome = Outcome::default();
-    if let Err(failure) = carry_out(call, family, &asked, state, &mut outcome) {
+    let name = call.program.name();
+    let asked = match read(call.name, call.words) {
+        Ok(asked) => asked,
+        Err(why) => {
+            outcome.code = 1;
+            outcome.complain(why);
+            outcome.complain(format_args!("Try `{name} -h' for more information."));
+            return outcome;
+        }
+    };
+    if asked.binary {
+        outcome.complain("-b/--binary option is not implemented");
+    }
+    if asked.interval {
+        outcome.complain("Ignoring deprecated --wait-interval option.");
+    }
+    if asked.version {
+        let version = crate::IPTABLES_VERSION;
+        outcome.stdout = format!("{name} v{version} (hairpin {})\n", env!("CARGO_PKG_VERSION")).into_bytes();
+    } else if asked.help {
+        outcome.stdout = crate::help::of_flags(&format!("{name} [options] [file]"), FLAGS).into_bytes();
+    } else if asked.too_many {
+        outcome.code = 1;
+        outcome.complain("Unknown arguments found on commandline");
+    } else if asked.interval && asked.wait.is_none() {
+        outcome.code = 1;
+        outcome.complain("Option --wait-interval requires option --wait");
+    } else if let Err(failure) = carry_out(call, family, &asked, state, &mut outcome) {
         match failure {
             Failure::RuleFile(error) => complain(call, &error, &mut outcome),
             other => {
@@ -35,35 +81,64 @@ pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Out
 #[derive(Default)]
 struct Asked {
     counters: bool,
+    verbose: bool,
     noflush: bool,
     test: bool,
+    binary: bool,
+    version: bool,
+    help: bool,
+    interval: bool,
+    too_many: bool,
     table: Option<String>,
     wait: Option<Option<u32>>,
     file: Option<String>,
 }
 
-fn read(words: &[String]) -> Result<Asked, Box<Outcome>> {
-    let mut asked = Asked::default();
-    let mut words = words.iter().map(String::as_str).peekable();
-    while let Some(word) = words.next() {
-        match word {
-            "-c" | "--counters" => asked.counters = true,
-            "-n" | "--noflush" => asked.noflush = true,
-            "-t" | "--test" => asked.test = true,
-            "-T" | "--table" => asked.table = words.next().map(str::to_owned),
-            "-M" | "--modprobe" => drop(words.next()),
-            "-w" | "--wait" => {
-                let seconds = words.peek().and_then(|w| w.parse().ok());
-                if seconds.is_some() {
-                    words.next();
-                }
-                asked.wait = Some(seconds);
+impl Asked {
+    fn wants_text(&self) -> bool {
+        !(self.version || self.help || self.too_many || self.interval && self.wait.is_none())
+    }
+}
+
+fn read(name: &str, words: &[String]) -> Result<Asked, String> {
+    let (mut words, mut asked) = (words.to_vec(), Asked::default());
+    // The numbers of -w and -W are words of their own: getopt does not know of them.
+    for flag in [["-w", "--wait"], ["-W", "--wait-interval"]] {
+        let is = |w: &String| flag.contains(&w.as_str()) || (flag[0] == "-w" && is_cluster_with_w(w));
+        if let Some(at) = words.iter().position(is) {
+            let number = words.get(at + 1).and_then(|w| w.parse::<u32>().ok());
+            if number.is_some() {
+                words.remove(at + 1);
             }
-            file if !file.starts_with('-') && asked.file.is_none() => asked.file = Some(file.to_owned()),
-            _ => return Err(Box::new(Outcome::failed(1, "Unknown arguments found on commandline\n"))),
+            if flag[0] == "-w" {
+                asked.wait = Some(number);
+            }
         }
     }
+    let (given, rest) = getopt::read(name, FLAGS, &words)?;
+    for (short, value) in given {
+        match short {
+            'c' => asked.counters = true,
+            'v' => asked.verbose = true,
+            'V' => asked.version = true,
+            't' => asked.test = true,
+            'h' => asked.help = true,
+            'n' => asked.noflush = true,
+            'T' => asked.table = Some(value.to_owned()),
+            'W' => asked.interval = true,
+            'b' => asked.binary = true,
+            'w' => asked.wait = Some(asked.wait.flatten()),
+            _ => {}
+        }
+    }
+    asked.too_many = rest.len() > 1;
+    asked.file = rest.first().map(|file| (*file).to_owned());
     Ok(asked)
+}
+
+/// `-nw`, where the number may follow.
+fn is_cluster_with_w(word: &str) -> bool {
+    !word.starts_with("--") && word.starts_with('-') && word.ends_with('w')
 }
 
 fn carry_out(
@@ -80,10 +155,11 @@ fn carry_out(
         noflush: asked.noflush,
         table: asked.table.as_deref(),
         test: asked.test,
+        verbose: asked.verbose,
     };
-    for notice in state.restore(family, call.input, &request)? {
-        outcome.complain(notice);
-    }
+    let restored = state.restore(family, call.input, &request)?;
+    restored.notices.iter().for_each(|notice| outcome.complain(notice));
+    outcome.stdout = restored.report.into_bytes();
     Ok(())
 }
 

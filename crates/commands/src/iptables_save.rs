@@ -1,55 +1,74 @@
 //! `iptables-save` and `ip6tables-save`.
 
+use crate::getopt::{self, Flag};
 use crate::{Access, Call, Failure, Outcome, State};
 use hairpin_engine::rule::TableId;
 use hairpin_ruleset::save::SaveOptions;
 use hairpin_wire::Family;
 
+/// Its options.
+pub(crate) const FLAGS: &[Flag] = &[
+    Flag { long: "counters", short: 'c', value: "", help: "with the counters of rules" },
+    Flag { long: "version", short: 'V', value: "", help: "print the version" },
+    Flag { long: "dump", short: 'd', value: "", help: "has no effect" },
+    Flag { long: "table", short: 't', value: "table", help: "only this table" },
+    Flag { long: "modprobe", short: 'M', value: "command", help: "has no effect" },
+    Flag { long: "file", short: 'f', value: "file", help: "write to this file" },
+    Flag { long: "", short: 'b', value: "", help: "has no effect" },
+];
+
 pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Outcome {
-    let asked = match read(call) {
-        Ok(asked) => asked,
-        Err(outcome) => return *outcome,
+    let mut outcome = Outcome::default();
+    let (given, rest) = match getopt::read(call.name, FLAGS, call.words) {
+        Ok(read) => read,
+        Err(why) => {
+            outcome.code = 1;
+            outcome.complain(why);
+            outcome.complain(format_args!("Look at manual page `{}.8' for more information.", call.program.name()));
+            return outcome;
+        }
     };
-    match text(call, family, &asked, state) {
-        Ok(text) => Outcome { file: asked.file, ..Outcome::done(text) },
-        Err(failure) => Outcome::failed(failure.code(), format!("{failure}\n")),
+    let value = |short: char| given.iter().rev().find(|(s, _)| *s == short).map(|(_, value)| *value);
+    let program = format!("{} v{}", call.program.name(), crate::IPTABLES_VERSION);
+    if value('b').is_some() {
+        outcome.complain("-b/--binary option is not implemented");
     }
-}
-
-#[derive(Default)]
-struct Asked {
-    counters: bool,
-    table: Option<String>,
-    file: Option<String>,
-    version: bool,
-}
-
-fn read(call: &Call<'_>) -> Result<Asked, Box<Outcome>> {
-    let mut asked = Asked::default();
-    let mut words = call.words.iter().map(String::as_str);
-    while let Some(word) = words.next() {
-        match word {
-            "-c" | "--counters" => asked.counters = true,
-            "-t" | "--table" => asked.table = words.next().map(str::to_owned),
-            "-f" | "--file" => asked.file = words.next().map(str::to_owned),
-            "-M" | "--modprobe" => drop(words.next()),
-            "-V" | "--version" => asked.version = true,
-            _ => return Err(Box::new(Outcome::failed(1, "Unknown arguments found on commandline\n"))),
+    if value('V').is_some() {
+        outcome.stdout = format!("{program} (hairpin {})\n", env!("CARGO_PKG_VERSION")).into_bytes();
+        return outcome;
+    }
+    if !rest.is_empty() {
+        outcome.code = 1;
+        outcome.complain("Unknown arguments found on commandline");
+        return outcome;
+    }
+    outcome.file = value('f').map(str::to_owned);
+    let table = match value('t').map(|name| TableId::from_name(name).ok_or(name)).transpose() {
+        Ok(table) => table,
+        Err(_) => {
+            outcome.code = 1;
+            let why = "Table does not exist (do you need to insmod?)";
+            outcome.complain(format_args!("{program} (legacy): Cannot initialize: {why}"));
+            return outcome;
+        }
+    };
+    let comments = Some((program.as_str(), call.date));
+    let options = SaveOptions { counters: value('c').is_some(), table, names: None, comments };
+    match text(family, &options, state) {
+        Ok(text) => outcome.stdout = text.into_bytes(),
+        Err(failure) => {
+            outcome.file = None;
+            outcome.code = failure.code();
+            outcome.complain(failure);
         }
     }
-    Ok(asked)
+    outcome
 }
 
-fn text(call: &Call<'_>, family: Family, asked: &Asked, state: &mut dyn State) -> Result<String, Failure> {
-    let program = format!("{} v{}", call.program.name(), crate::IPTABLES_VERSION);
-    if asked.version {
-        return Ok(format!("{program} (hairpin {})\n", env!("CARGO_PKG_VERSION")));
-    }
+fn text(family: Family, options: &SaveOptions<'_>, state: &mut dyn State) -> Result<String, Failure> {
     state.begin(Access::Read)?;
-    let table = asked.table.as_deref().and_then(TableId::from_name);
-    if let Some(table) = table {
+    if let Some(table) = options.table {
         state.take_into_use(family, table)?;
     }
-    let options = SaveOptions { counters: asked.counters, table, names: None, comments: Some((&program, call.date)) };
-    state.save(family, &options)
+    state.save(family, options)
 }

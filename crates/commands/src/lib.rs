@@ -11,17 +11,21 @@
 
 mod call;
 pub mod conntrack;
+mod getopt;
+pub mod help;
+mod hints;
 mod ipset;
 mod iptables;
 mod iptables_restore;
 mod iptables_save;
+mod json;
 mod program;
 mod state;
 
 pub use call::{Call, Input, Outcome, input_of};
 pub use ipset::{Done, SetsAccess};
 pub use program::{NAMES, Program, find};
-pub use state::{Access, Failure, RestoreRequest, State, Wait};
+pub use state::{Access, Failure, RestoreRequest, State, Told, Wait};
 
 /// The iptables whose words these commands speak.
 pub const IPTABLES_VERSION: &str = "1.8.11";

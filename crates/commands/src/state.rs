@@ -3,11 +3,12 @@
 use crate::conntrack::table::Connections;
 use crate::ipset::{Done, SetsAccess, no_sets};
 use hairpin_engine::rule::{Compiled, LoadError, Ruleset, Table, TableId};
-use hairpin_ruleset::apply::apply;
+use hairpin_ruleset::apply::apply_to;
+use hairpin_ruleset::chains::ValueChains;
 use hairpin_ruleset::command::Command;
 use hairpin_ruleset::error::{Refusal, RuleFileError};
 use hairpin_ruleset::list::{ListOptions, list_rules};
-use hairpin_ruleset::restore::{RestoreOptions, restore};
+use hairpin_ruleset::restore::{RestoreOptions, restore_reporting};
 use hairpin_ruleset::save::{SaveOptions, save};
 use hairpin_ruleset::show::{ShowOptions, show};
 use hairpin_wire::Family;
@@ -82,22 +83,22 @@ pub trait State {
         self.replace(family, vec![Table::new(table)])
     }
 
-    /// Applies one command to its table.
+    /// Applies one command to its table. What `-v` says of it is added to the report, also when it is refused then.
     ///
     /// # Errors
     /// The command's conditions on the table do not hold ([`Failure::Refusal`]), or those of [`replace`](State::replace).
-    fn apply(&mut self, family: Family, command: &Command) -> Result<(), Failure> {
+    fn apply(&mut self, family: Family, command: &Command, report: &mut String) -> Result<(), Failure> {
         let mut ruleset = self.ruleset(family)?;
-        apply(&mut ruleset, command).map_err(|refusal| Failure::Refusal(Box::new(refusal)))?;
-        let changed = ruleset.table(command.table).cloned();
-        self.replace(family, changed.into_iter().collect())
+        let mut chains = ValueChains::new(family, ruleset.table_mut(command.table).clone());
+        apply_to(&mut chains, command.clone(), 0, report).map_err(|refusal| Failure::Refusal(Box::new(refusal)))?;
+        if command.verb.changes() { self.replace(family, vec![chains.finish().0]) } else { Ok(()) }
     }
 
-    /// Reads a rule file onto the rules, all of it or nothing, and gives the notices for stderr.
+    /// Reads a rule file onto the rules, all of it or nothing, and says what there is to tell.
     ///
     /// # Errors
     /// A line is wrong, or the kernel would refuse what came of them ([`Failure::RuleFile`]).
-    fn restore(&mut self, family: Family, text: &[u8], request: &RestoreRequest<'_>) -> Result<Vec<String>, Failure> {
+    fn restore(&mut self, family: Family, text: &[u8], request: &RestoreRequest<'_>) -> Result<Told, Failure> {
         let base = self.ruleset(family)?;
         let options = RestoreOptions {
             file: request.file,
@@ -106,18 +107,20 @@ pub trait State {
             table: request.table,
             names: self.names(),
         };
-        let restored = restore(&base, text, &options).map_err(Failure::RuleFile)?;
+        let mut report = String::new();
+        let noted = request.verbose.then_some(&mut report);
+        let restored = restore_reporting(&base, text, &options, noted).map_err(Failure::RuleFile)?;
         let used = restored.ruleset.tables.iter().filter(|t| restored.tables.contains(&t.id));
         let changed: Vec<Table> = used.cloned().collect();
         if request.test {
             Compiled::new(restored.ruleset.clone())
                 .map_err(|why| Failure::RuleFile(Box::new(restored.refused(&why))))?;
-            return Ok(restored.notices);
+            return Ok(Told { notices: restored.notices, report });
         }
         match self.replace(family, changed) {
             Err(Failure::Refused(why)) => Err(Failure::RuleFile(Box::new(restored.refused(&why)))),
             Err(other) => Err(other),
-            Ok(()) => Ok(restored.notices),
+            Ok(()) => Ok(Told { notices: restored.notices, report }),
         }
     }
 
@@ -160,6 +163,17 @@ pub struct RestoreRequest<'a> {
     pub table: Option<&'a str>,
     /// `-t`: only see whether it could be done.
     pub test: bool,
+    /// `-v`: say what is done.
+    pub verbose: bool,
+}
+
+/// What there is to tell of a rule file that was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Lines for stderr that are no errors.
+    pub notices: Vec<String>,
+    /// What `-v` says.
+    pub report: String,
 }
 
 /// What a command will do with a state.

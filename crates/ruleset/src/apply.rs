@@ -3,9 +3,10 @@
 use crate::chains::{Chains, Origin, ValueChains, callee};
 use crate::command::{Command, Verb};
 use crate::error::Refusal;
+use crate::show::reported;
 use crate::suggest;
 use hairpin_engine::rule::{Counter, Policy, Rule, Ruleset};
-use hairpin_xt::option::SyntaxError;
+use hairpin_xt::option::{NoNames, SyntaxError};
 
 /// Applies one command to a rule set: all of it or nothing. Commands that only look change nothing.
 ///
@@ -16,18 +17,23 @@ pub fn apply(ruleset: &mut Ruleset, command: &Command) -> Result<(), Refusal> {
     let family = ruleset.family;
     let place = ruleset.table_mut(command.table);
     let mut chains = ValueChains::new(family, place.clone());
-    apply_to(&mut chains, command.clone(), 0)?;
+    apply_to(&mut chains, command.clone(), 0, &mut String::new())?;
     *place = chains.finish().0;
     Ok(())
 }
 
-/// Applies one command to a table, however it is kept. `line` is where in a rule file its rules stand. When it is refused the
-/// table may be changed in part and must be thrown away.
+/// Applies one command to a table, however it is kept. `line` is where in a rule file its rules stand; what `-v` says of it is
+/// added to `report`. When it is refused the table may be changed in part and must be thrown away.
 ///
 /// # Errors
 /// As [`apply`].
-pub fn apply_to<C: Chains>(chains: &mut C, command: Command, line: usize) -> Result<(), Refusal> {
-    Editor { chains }.apply(command, line)
+pub fn apply_to<C: Chains>(chains: &mut C, command: Command, line: usize, report: &mut String) -> Result<(), Refusal> {
+    let mut editor = Editor { chains };
+    editor.check_callees(&command)?;
+    if command.verbose > 0 {
+        editor.report(&command, report);
+    }
+    editor.apply(command, line)
 }
 
 /// The rules by which a table is changed.
@@ -36,10 +42,40 @@ pub(crate) struct Editor<'t, C> {
 }
 
 impl<C: Chains> Editor<'_, C> {
-    fn apply(&mut self, command: Command, line: usize) -> Result<(), Refusal> {
+    fn check_callees(&self, command: &Command) -> Result<(), Refusal> {
+        command.rules.iter().try_for_each(|rule| self.check_callee(rule))
+    }
+
+    /// What `-v` says before it is done.
+    fn report(&self, command: &Command, report: &mut String) {
         for rule in &command.rules {
-            self.check_callee(rule)?;
+            report.push_str(&reported(self.chains.family(), rule, &NoNames));
         }
+        let (deed, only) = match &command.verb {
+            Verb::Flush(name) => ("Flushing", name.as_deref()),
+            Verb::Zero(name, None) => ("Zeroing", name.as_deref()),
+            Verb::DeleteChain(name) => ("Deleting", name.as_deref()),
+            _ => return,
+        };
+        self.report_chains(deed, only, report);
+    }
+
+    pub(crate) fn report_chains(&self, deed: &str, only: Option<&str>, report: &mut String) {
+        let mut names = match only {
+            Some(name) => vec![name],
+            None => self.chains.names(),
+        };
+        let built_in = names.iter().take_while(|name| self.is_built_in(name)).count();
+        if let Some(own) = names.get_mut(built_in..) {
+            own.sort_unstable();
+        }
+        let skipped = if deed == "Deleting" { built_in } else { 0 };
+        for name in names.iter().skip(skipped) {
+            report.push_str(&format!("{deed} chain `{name}'\n"));
+        }
+    }
+
+    fn apply(&mut self, command: Command, line: usize) -> Result<(), Refusal> {
         let odd_words = command.odd_words.as_deref();
         let origin = |nth| Origin { line, odd_words: odd_words.map(|words| (words, nth)) };
         match &command.verb {

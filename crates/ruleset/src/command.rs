@@ -4,7 +4,7 @@
 //! 1.8.11. What depends on the rule set (is there such a chain?) is not looked at here but when the command is applied
 //! ([`crate::apply`]).
 
-use crate::getopt::{Extension, Found, Item, Reader};
+use crate::getopt::{Extension, Found, Item, JSON, Reader};
 use crate::suggest;
 use hairpin_engine::rule::{Action, AddrMatch, Counter, Header, IfMatch, Match, Rule, TableId};
 use hairpin_wire::{Addr, Family, proto};
@@ -52,6 +52,8 @@ pub struct Command {
     pub line_numbers: bool,
     /// `-w`: whether, and how many seconds.
     pub wait: Option<Option<u32>>,
+    /// `--json`: a listing for programs.
+    pub json: bool,
     /// The words, when one of them has blanks, quotes or the like: not all that iptables-save prints of such rules can be read
     /// again (`-i "a b"`).
     pub odd_words: Option<Vec<String>>,
@@ -113,6 +115,17 @@ pub enum Verb {
     Version,
     /// A line of a rule file for the other family (`-4`, `-6`): nothing to do.
     OtherFamily,
+}
+
+impl Verb {
+    /// Whether it changes anything.
+    pub fn changes(&self) -> bool {
+        match self {
+            Verb::List { zero, .. } | Verb::ListRules { zero, .. } => *zero,
+            Verb::Check(_) | Verb::Help { .. } | Verb::Version | Verb::OtherFamily => false,
+            _ => true,
+        }
+    }
 }
 
 /// Why words are no command.
@@ -284,6 +297,7 @@ struct Parser<'c, 'w, W> {
     counters: Option<Counter>,
     verbose: u8,
     wait: Option<Option<u32>>,
+    json: bool,
     notices: Vec<String>,
     inverted: bool,
     /// Whether the value of an extension's option is looked at when it is read.
@@ -320,6 +334,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             counters: None,
             verbose: 0,
             wait: None,
+            json: false,
             notices: Vec::new(),
             inverted: false,
             eager: false,
@@ -448,6 +463,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             'n' => self.set(Flag::Numeric)?,
             'x' => self.set(Flag::Exact)?,
             '0' => self.set(Flag::LineNumbers)?,
+            JSON => self.json = true,
             'v' => {
                 if self.inverted {
                     return Err(self.refuse("cannot have ! before --verbose"));
@@ -827,6 +843,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             exact: self.has(Flag::Exact),
             line_numbers: self.has(Flag::LineNumbers),
             wait: self.wait,
+            json: self.json,
             odd_words: None,
         }
     }
@@ -845,6 +862,9 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         let destinations = self.addresses(Flag::Destination, self.destination)?;
         self.check_unique(&verb, &sources, &destinations)?;
         self.check_flags(&verb)?;
+        if self.json && !matches!(verb, Verb::List { .. } | Verb::ListRules { .. }) {
+            return Err(self.refuse("--json belongs to --list and --list-rules"));
+        }
         let table = self.find_table()?;
         let mut command = Command { table, ..self.finished(verb) };
         if !matches!(

@@ -8,53 +8,89 @@ use std::ptr;
 
 /// Whether an option takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Takes {
+pub enum Takes {
+    /// It takes none.
     No,
+    /// It takes one.
     Value,
-    /// Only when attached: `-Lchain`, `--list=chain`.
+    /// Only when attached: `-Lchain`, `--list=chain`. For most of these iptables also looks at the next word.
     Attached,
 }
 
-/// iptables' own options: long name, short name, value.
-const BASE: &[(&str, char, Takes)] = &[
-    ("append", 'A', Takes::Value),
-    ("delete", 'D', Takes::Value),
-    ("check", 'C', Takes::Value),
-    ("insert", 'I', Takes::Value),
-    ("replace", 'R', Takes::Value),
-    ("list", 'L', Takes::Attached),
-    ("list-rules", 'S', Takes::Attached),
-    ("flush", 'F', Takes::Attached),
-    ("zero", 'Z', Takes::Attached),
-    ("new-chain", 'N', Takes::Value),
-    ("delete-chain", 'X', Takes::Attached),
-    ("rename-chain", 'E', Takes::Value),
-    ("policy", 'P', Takes::Value),
-    ("source", 's', Takes::Value),
-    ("destination", 'd', Takes::Value),
-    ("src", 's', Takes::Value),
-    ("dst", 'd', Takes::Value),
-    ("protocol", 'p', Takes::Value),
-    ("in-interface", 'i', Takes::Value),
-    ("jump", 'j', Takes::Value),
-    ("table", 't', Takes::Value),
-    ("match", 'm', Takes::Value),
-    ("numeric", 'n', Takes::No),
-    ("out-interface", 'o', Takes::Value),
-    ("verbose", 'v', Takes::No),
-    ("wait", 'w', Takes::Attached),
-    ("wait-interval", 'W', Takes::Attached),
-    ("exact", 'x', Takes::No),
-    ("fragments", 'f', Takes::No),
-    ("version", 'V', Takes::No),
-    ("help", 'h', Takes::Attached),
-    ("line-numbers", '0', Takes::No),
-    ("modprobe", 'M', Takes::Value),
-    ("set-counters", 'c', Takes::Value),
-    ("goto", 'g', Takes::Value),
-    ("ipv4", '4', Takes::No),
-    ("ipv6", '6', Takes::No),
+/// One of iptables' own options.
+#[derive(Clone, Copy, Debug)]
+pub struct BaseOption {
+    /// Its long name without dashes.
+    pub long: &'static str,
+    /// Its short name; a digit 0 when it has none.
+    pub short: char,
+    /// Whether it takes a value.
+    pub takes: Takes,
+    /// A placeholder for the value.
+    pub value: &'static str,
+    /// One line for people.
+    pub help: &'static str,
+}
+
+const fn option(long: &'static str, short: char, takes: Takes, value: &'static str, help: &'static str) -> BaseOption {
+    BaseOption { long, short, takes, value, help }
+}
+
+/// iptables' own options: the parser, `-h`, manual pages and completion read them here.
+pub const BASE: &[BaseOption] = &[
+    option("append", 'A', Takes::Value, "chain", "append a rule to a chain"),
+    option("delete", 'D', Takes::Value, "chain", "delete a rule: by its words, or by its number"),
+    option("check", 'C', Takes::Value, "chain", "see whether a rule is there"),
+    option("insert", 'I', Takes::Value, "chain", "insert a rule at a number, 1 if none is given"),
+    option("replace", 'R', Takes::Value, "chain", "replace the rule of a number"),
+    option("list", 'L', Takes::Attached, "chain", "list the rules of a chain, or of all, in columns"),
+    option("list-rules", 'S', Takes::Attached, "chain", "print the rules of a chain, or of all, as commands"),
+    option("flush", 'F', Takes::Attached, "chain", "delete all rules of a chain, or of all"),
+    option("zero", 'Z', Takes::Attached, "chain", "set counters to zero: of a rule, a chain, or all"),
+    option("new-chain", 'N', Takes::Value, "chain", "make a chain"),
+    option("delete-chain", 'X', Takes::Attached, "chain", "delete a chain that is empty and not called, or all such"),
+    option("rename-chain", 'E', Takes::Value, "old new", "give a chain another name, also in the rules that call it"),
+    option(
+        "policy",
+        'P',
+        Takes::Value,
+        "chain policy",
+        "what becomes of packets at the end of a built-in chain: ACCEPT or DROP",
+    ),
+    option("source", 's', Takes::Value, "address[/mask][,...]", "packets from these addresses; a rule for each"),
+    option("destination", 'd', Takes::Value, "address[/mask][,...]", "packets to these addresses; a rule for each"),
+    option("src", 's', Takes::Value, "address", "the same as --source"),
+    option("dst", 'd', Takes::Value, "address", "the same as --destination"),
+    option("protocol", 'p', Takes::Value, "protocol", "packets of this protocol, by name or number"),
+    option(
+        "in-interface",
+        'i',
+        Takes::Value,
+        "device",
+        "packets that came by this device; `eth+' is any whose name begins with eth",
+    ),
+    option("jump", 'j', Takes::Value, "target", "what to do: ACCEPT, DROP, RETURN, a chain, or an extension"),
+    option("table", 't', Takes::Value, "table", "filter (if not given), nat, mangle, raw or security"),
+    option("match", 'm', Takes::Value, "match", "use an extension's tests"),
+    option("numeric", 'n', Takes::No, "", "addresses and ports as numbers"),
+    option("out-interface", 'o', Takes::Value, "device", "packets that leave by this device"),
+    option("verbose", 'v', Takes::No, "", "more: counters and devices, or the rule as it was understood"),
+    option("wait", 'w', Takes::Attached, "seconds", "wait for the lock, for ever when no number is given"),
+    option("wait-interval", 'W', Takes::Attached, "microseconds", "has no effect"),
+    option("exact", 'x', Takes::No, "", "counters in full, not in thousands and millions"),
+    option("fragments", 'f', Takes::No, "", "second and later fragments only"),
+    option("version", 'V', Takes::No, "", "print the version"),
+    option("help", 'h', Takes::Attached, "name", "this text; with -m NAME or -j NAME, that extension's options too"),
+    option("line-numbers", '0', Takes::No, "", "number the rules"),
+    option("modprobe", 'M', Takes::Value, "command", "has no effect"),
+    option("set-counters", 'c', Takes::Value, "packets bytes", "the counters that the rule begins with"),
+    option("goto", 'g', Takes::Value, "chain", "go on in a chain and do not come back"),
+    option("ipv4", '4', Takes::No, "", "a rule file's line for iptables only"),
+    option("ipv6", '6', Takes::No, "", "a rule file's line for ip6tables only"),
 ];
+
+/// What stands for `--json` among the short names.
+pub(crate) const JSON: char = '1';
 
 /// Who brought an option.
 #[derive(Clone, Copy, Debug)]
@@ -143,9 +179,9 @@ impl<'w, W: AsRef<str>> Reader<'w, W> {
         Reader { lacks: long, ..self }
     }
 
-    fn base(&self) -> impl Iterator<Item = &'static (&'static str, char, Takes)> {
+    fn base(&self) -> impl Iterator<Item = &'static BaseOption> {
         let lacks = self.lacks;
-        BASE.iter().filter(move |(long, _, _)| *long != lacks)
+        BASE.iter().filter(move |base| base.long != lacks)
     }
 
     /// Adds an extension's options, which go before those of earlier ones.
@@ -251,7 +287,7 @@ impl<'w, W: AsRef<str>> Reader<'w, W> {
         };
         let attached = chars.as_str();
         self.cluster = word.len() - attached.len();
-        let takes = BASE.iter().find(|(_, s, _)| *s == short && short != '0').map(|(_, _, takes)| *takes);
+        let takes = BASE.iter().find(|base| base.short == short && short != '0').map(|base| base.takes);
         match takes {
             None | Some(Takes::No) => {
                 if attached.is_empty() {
@@ -282,17 +318,23 @@ impl<'w, W: AsRef<str>> Reader<'w, W> {
     fn lookup(&self, name: &str) -> Lookup {
         // The first letter decides most comparisons without a call.
         let same = |known: &str| known.as_bytes().first() == name.as_bytes().first() && known == name;
-        if let Some((_, short, takes)) = self.base().find(|(long, _, _)| same(long)) {
-            return Lookup::Base(*short, *takes);
+        if let Some(base) = self.base().find(|base| same(base.long)) {
+            return Lookup::Base(base.short, base.takes);
+        }
+        // An addition of hairpin, under its full name only, so that it makes no abbreviation ambiguous.
+        if name == "json" {
+            return Lookup::Base(JSON, Takes::No);
         }
         let exact = self.candidates().find(|found| same(found.name));
         if let Some(found) = exact {
             return Lookup::Extension(found);
         }
-        let mut base = self.base().filter(|(long, _, _)| long.starts_with(name));
+        let mut base = self.base().filter(|base| base.long.starts_with(name));
         let mut extensions = self.candidates().filter(|found| found.name.starts_with(name));
         match (base.next(), extensions.next()) {
-            (Some((_, short, takes)), None) if base.all(|(_, s, _)| s == short) => Lookup::Base(*short, *takes),
+            (Some(first), None) if base.all(|other| other.short == first.short) => {
+                Lookup::Base(first.short, first.takes)
+            }
             (None, Some(first)) if extensions.all(|other| ptr::eq(other.option, first.option)) => {
                 Lookup::Extension(first)
             }
@@ -314,7 +356,7 @@ impl<'w, W: AsRef<str>> Reader<'w, W> {
 
     /// All long options known now, for suggestions.
     pub(crate) fn long_names(&self) -> impl Iterator<Item = &'static str> {
-        self.base().map(|(long, _, _)| *long).chain(self.candidates().map(|found| found.name))
+        self.base().map(|base| base.long).chain(self.candidates().map(|found| found.name))
     }
 }
 

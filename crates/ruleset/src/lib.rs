@@ -12,7 +12,7 @@ pub mod apply;
 pub mod chains;
 pub mod command;
 pub mod error;
-mod getopt;
+pub mod getopt;
 pub mod ipset;
 pub mod list;
 pub mod names;

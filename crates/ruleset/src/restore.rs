@@ -88,8 +88,21 @@ pub fn refused(family: Family, file: &str, commit: usize, line: Option<usize>, w
 /// The first fault, as iptables-restore finds it. No table is changed then, not even one that was committed on an earlier
 /// line.
 pub fn restore(base: &Ruleset, text: &[u8], options: &RestoreOptions<'_>) -> Result<Restored, Box<RuleFileError>> {
+    restore_reporting(base, text, options, None)
+}
+
+/// As [`restore`]; what `-v` says is added to `report`.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_reporting(
+    base: &Ruleset,
+    text: &[u8],
+    options: &RestoreOptions<'_>,
+    report: Option<&mut String>,
+) -> Result<Restored, Box<RuleFileError>> {
     let mut values = Values { ruleset: base.clone(), lines: Vec::new() };
-    let applied = restore_to(&mut values, base.family, text, options)?;
+    let applied = restore_to(&mut values, base.family, text, options, report)?;
     let Values { ruleset, lines } = values;
     let Applied { tables, notices } = applied;
     Ok(Restored { ruleset, tables, notices, file: options.file.to_owned(), lines })
@@ -100,12 +113,11 @@ pub trait Tables {
     /// One of them.
     type Chains: Chains;
 
-    /// Takes a table out to be changed; one that is not in use comes as it is used first. Without `keep` it comes without rules and
-    /// own chains.
+    /// Takes a table out to be changed; one that is not in use comes as it is used first.
     ///
     /// # Errors
     /// It cannot be read.
-    fn open(&mut self, id: TableId, keep: bool) -> Result<Self::Chains, String>;
+    fn open(&mut self, id: TableId) -> Result<Self::Chains, String>;
 
     /// Puts a changed table back. The number is that of its `COMMIT` line.
     fn commit(&mut self, chains: Self::Chains, line: usize);
@@ -120,7 +132,7 @@ pub struct Applied {
     pub notices: Vec<String>,
 }
 
-/// Reads a rule file onto tables.
+/// Reads a rule file onto tables. What `-v` says is added to `report`.
 ///
 /// # Errors
 /// The first fault, as iptables-restore finds it. The tables may be changed in part then and must be thrown away.
@@ -129,6 +141,7 @@ pub fn restore_to<T: Tables>(
     family: Family,
     text: &[u8],
     options: &RestoreOptions<'_>,
+    report: Option<&mut String>,
 ) -> Result<Applied, Box<RuleFileError>> {
     let mut reader = Reader {
         options,
@@ -138,6 +151,8 @@ pub fn restore_to<T: Tables>(
         skipped_table: String::new(),
         tables: Vec::new(),
         notices: Vec::new(),
+        verbose: report.is_some(),
+        report: String::new(),
     };
     // Bytes that are no UTF-8 can only stand in free texts such as comments; they become replacement characters.
     let text = String::from_utf8_lossy(text);
@@ -153,6 +168,9 @@ pub fn restore_to<T: Tables>(
         fault.hint = Some("each table ends with a line COMMIT".to_owned());
         return Err(Box::new(reader.error(number + 1, "", fault)));
     }
+    if let Some(report) = report {
+        report.push_str(&reader.report);
+    }
     Ok(Applied { tables: reader.tables, notices: reader.notices })
 }
 
@@ -165,13 +183,9 @@ struct Values {
 impl Tables for Values {
     type Chains = ValueChains;
 
-    fn open(&mut self, id: TableId, keep: bool) -> Result<ValueChains, String> {
+    fn open(&mut self, id: TableId) -> Result<ValueChains, String> {
         let table = self.ruleset.table(id).cloned().unwrap_or_else(|| Table::new(id));
-        let mut chains = ValueChains::new(self.ruleset.family, table);
-        if !keep {
-            chains.reset();
-        }
-        Ok(chains)
+        Ok(ValueChains::new(self.ruleset.family, table))
     }
 
     fn commit(&mut self, chains: ValueChains, line: usize) {
@@ -214,11 +228,17 @@ struct Reader<'a, T: Tables> {
     skipped_table: String,
     tables: Vec<TableId>,
     notices: Vec<String>,
+    /// `-v`: what is done is noted.
+    verbose: bool,
+    report: String,
 }
 
 impl<T: Tables> Reader<'_, T> {
     fn line(&mut self, number: usize, line: &str) -> Result<(), Fault> {
         if line == "\n" || line.starts_with('#') {
+            if self.verbose && line != "\n" {
+                self.report.push_str(line);
+            }
             return Ok(());
         }
         let Some((table, chains)) = &mut self.current else { return self.outside(number, line) };
@@ -231,7 +251,8 @@ impl<T: Tables> Reader<'_, T> {
         }
         let table = *table;
         let context = Context { family: self.family, names: self.options.names, table, restore: true };
-        rule_line(chains, &context, self.options.counters, number, line, &mut self.notices)
+        let report = self.verbose.then_some(&mut self.report);
+        rule_line(chains, &context, self.options.counters, number, line, &mut self.notices, report)
     }
 
     fn outside(&mut self, number: usize, line: &str) -> Result<(), Fault> {
@@ -254,7 +275,15 @@ impl<T: Tables> Reader<'_, T> {
                     suggest::nearest(name, known).unwrap_or_else(|| format!("the tables are {}", known.join(", ")));
                 return Err(Fault { error, start: Some(1), hint: Some(hint) });
             };
-            let chains = self.target.open(id, self.options.noflush).map_err(|why| Fault::bare(4, why))?;
+            let mut chains = self.target.open(id).map_err(|why| Fault::bare(4, why))?;
+            if !self.options.noflush {
+                if self.verbose {
+                    let editor = Editor { chains: &mut chains };
+                    editor.report_chains("Flushing", None, &mut self.report);
+                    editor.report_chains("Deleting", None, &mut self.report);
+                }
+                chains.reset();
+            }
             self.current = Some((id, chains));
             return Ok(());
         }
@@ -363,6 +392,7 @@ fn rule_line(
     number: usize,
     line: &str,
     notices: &mut Vec<String>,
+    report: Option<&mut String>,
 ) -> Result<(), Fault> {
     let (counters, rest) = split_counters(number, line)?;
     let offset = line.len() - rest.len();
@@ -377,12 +407,17 @@ fn rule_line(
         let at = at?.checked_sub(added)?;
         words.get(at + added).map(|word| word.start + offset)
     };
-    let command = command::parse_noting(context, &words, notices).map_err(|CommandError { error, word, hint }| {
-        // At a word's end there is nothing to point at but the line's end.
-        let start = start(word).or_else(|| word.map(|_| line.trim_end().len()));
-        Fault { error, start, hint }
-    })?;
-    apply_to(chains, command, number).map_err(|refusal| {
+    let mut command =
+        command::parse_noting(context, &words, notices).map_err(|CommandError { error, word, hint }| {
+            // At a word's end there is nothing to point at but the line's end.
+            let start = start(word).or_else(|| word.map(|_| line.trim_end().len()));
+            Fault { error, start, hint }
+        })?;
+    let mut unseen = String::new();
+    if report.is_some() {
+        command.verbose = 1;
+    }
+    apply_to(chains, command, number, report.unwrap_or(&mut unseen)).map_err(|refusal| {
         let target = || words.iter().position(|w| matches!(w.as_ref(), "-j" | "-g" | "--jump" | "--goto"));
         let at = if refusal.from_table { Some(added + 1) } else { target().map(|at| at + 1) };
         from_refusal(refusal, number, start(at))

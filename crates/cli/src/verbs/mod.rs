@@ -3,5 +3,6 @@
 pub mod demo;
 pub mod gateway;
 pub mod install_links;
+pub mod manual;
 pub mod replay;
 pub mod run;

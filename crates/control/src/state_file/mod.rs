@@ -15,7 +15,7 @@ mod sets;
 mod table;
 
 use container::{Container, Part, Section};
-use hairpin_commands::{Access, Done, Failure, RestoreRequest, SetsAccess, State, Wait};
+use hairpin_commands::{Access, Done, Failure, RestoreRequest, SetsAccess, State, Told, Wait};
 use hairpin_engine::rule::{Chain, Ruleset, Table, TableId};
 use hairpin_engine::set::Sets;
 use hairpin_engine::time::Now;
@@ -175,7 +175,8 @@ impl State for StateFile<'_> {
     fn replace(&mut self, family: Family, tables: Vec<Table>) -> Result<(), Failure> {
         let mut rules = self.rules(family)?;
         for table in tables {
-            let mut stored = rules.open(table.id, false).map_err(Failure::Unavailable)?;
+            let mut stored = rules.open(table.id).map_err(Failure::Unavailable)?;
+            stored.reset();
             fill(&mut stored, table).map_err(Failure::Unavailable)?;
             stored.check(&self.names).map_err(|why| self.unloadable(why))?;
             rules.commit(stored, 0);
@@ -224,15 +225,15 @@ impl State for StateFile<'_> {
         Ok(())
     }
 
-    fn apply(&mut self, family: Family, command: &Command) -> Result<(), Failure> {
+    fn apply(&mut self, family: Family, command: &Command, report: &mut String) -> Result<(), Failure> {
         let mut rules = self.rules(family)?;
         let table = rules.table_mut(command.table);
-        apply_to(table, command.clone(), 0).map_err(|refusal| Failure::Refusal(Box::new(refusal)))?;
+        apply_to(table, command.clone(), 0, report).map_err(|refusal| Failure::Refusal(Box::new(refusal)))?;
         table.check(&self.names).map_err(|why| self.unloadable(why))?;
         self.keep(rules)
     }
 
-    fn restore(&mut self, family: Family, text: &[u8], request: &RestoreRequest<'_>) -> Result<Vec<String>, Failure> {
+    fn restore(&mut self, family: Family, text: &[u8], request: &RestoreRequest<'_>) -> Result<Told, Failure> {
         let mut rules = self.rules(family)?;
         let options = RestoreOptions {
             file: request.file,
@@ -241,7 +242,9 @@ impl State for StateFile<'_> {
             table: request.table,
             names: &self.names,
         };
-        let applied = restore_to(&mut rules, family, text, &options).map_err(Failure::RuleFile)?;
+        let mut report = String::new();
+        let noted = request.verbose.then_some(&mut report);
+        let applied = restore_to(&mut rules, family, text, &options, noted).map_err(Failure::RuleFile)?;
         for id in &applied.tables {
             let Some(table) = rules.table(*id) else { continue };
             table.check(&self.names).map_err(|why| match why {
@@ -255,7 +258,7 @@ impl State for StateFile<'_> {
         if !request.test {
             self.keep(rules)?;
         }
-        Ok(applied.notices)
+        Ok(Told { notices: applied.notices, report })
     }
 
     fn save(&mut self, family: Family, options: &SaveOptions<'_>) -> Result<String, Failure> {

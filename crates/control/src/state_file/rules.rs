@@ -5,7 +5,6 @@ use super::container::{Container, Part, Section};
 use super::operation::{Operation, table_of};
 use super::table::{Run, StoredChain, StoredTable};
 use hairpin_engine::rule::{Counter, Policy, TableId};
-use hairpin_ruleset::chains::Chains;
 use hairpin_ruleset::restore::Tables;
 use hairpin_wire::Family;
 use std::collections::BTreeMap;
@@ -133,14 +132,10 @@ fn read_chain(reader: &mut Reader<'_>) -> io::Result<StoredChain> {
 impl Tables for StoredRules {
     type Chains = StoredTable;
 
-    fn open(&mut self, id: TableId, keep: bool) -> Result<StoredTable, String> {
+    fn open(&mut self, id: TableId) -> Result<StoredTable, String> {
         self.table_mut(id);
         let at = self.tables.iter().position(|t| t.id() == id).unwrap_or_default();
-        let mut table = std::mem::replace(&mut self.tables[at], StoredTable::unused(self.family, id));
-        if !keep {
-            table.reset();
-        }
-        Ok(table)
+        Ok(std::mem::replace(&mut self.tables[at], StoredTable::unused(self.family, id)))
     }
 
     fn commit(&mut self, mut table: StoredTable, line: usize) {
