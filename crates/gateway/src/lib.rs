@@ -7,6 +7,9 @@
 //! | `devices.rs` | opening the devices of a host file |
 //! | `control/` | the control socket: commands on the running gateway |
 //! | `snapshot/` | connections, rules and counters kept over a restart |
+//! | `metrics.rs` | numbers for Prometheus |
+//! | `harden.rs` | what is given up once the devices are open |
+//! | `notify.rs` | the service manager is told |
 //! | `neighbors.rs` | link addresses of next hops: asking, answering, aging |
 //! | `demo.rs` | `hairpin demo`: three networks in one process |
 //! | `host_file.rs` | the host file, for replay too |
@@ -15,9 +18,12 @@
 pub mod control;
 pub mod demo;
 pub mod devices;
+pub mod harden;
 pub mod host_file;
+pub mod metrics;
 pub mod names;
 pub mod neighbors;
+pub mod notify;
 pub mod rules;
 pub mod run;
 pub mod seam;

@@ -2,11 +2,15 @@
 
 use crate::program::{Failure, Verb, say};
 use hairpin_gateway::control::Control;
+use hairpin_gateway::harden::{Needs, harden};
+use hairpin_gateway::host_file::LogTo;
+use hairpin_gateway::metrics::Metrics;
+use hairpin_gateway::notify::Notify;
 use hairpin_gateway::snapshot::{self, Snapshots};
 use hairpin_gateway::{Gateway, GatewayError, run};
 use lexopt::prelude::*;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The verb.
@@ -43,7 +47,7 @@ fn run_verb(words: Vec<OsString>) -> Result<(), Failure> {
         return Ok(());
     }
     let mut gateway = Gateway::open(&file, Vec::new()).map_err(failure)?;
-    attend(&mut gateway);
+    attend(&mut gateway).map_err(|why| failure(GatewayError::System(why)))?;
     let ready = || {
         say("hairpin: ready\n");
         hairpin_gateway::notify_ready();
@@ -51,16 +55,36 @@ fn run_verb(words: Vec<OsString>) -> Result<(), Failure> {
     gateway.run(ready).map_err(failure)
 }
 
-/// Everything that serves beside the packets, as the host file asks.
-fn attend(gateway: &mut Gateway) {
+/// Everything that serves beside the packets, as the host file asks. What needs rights is opened; then they are given up.
+fn attend(gateway: &mut Gateway) -> std::io::Result<()> {
     let live = gateway.file().live.clone();
+    let mut directories = Vec::new();
     // First the state of before, then those who may look at it.
     if let Some(file) = &live.state {
         let interval = live.state_interval.map_or(snapshot::INTERVAL, |secs| Duration::from_secs(secs.into()));
         let has_rule_file = live.rules.clone().map(|file| file.is_some());
         gateway.attend(Box::new(Snapshots::new(file.clone(), interval, has_rule_file)));
+        directories.extend(file.parent().map(Path::to_owned));
     }
-    gateway.attend(Box::new(Control::of(&live)));
+    if let Some(listen) = live.metrics {
+        gateway.attend(Box::new(Metrics::open(listen)?));
+    }
+    if let Some(control) = Control::open(&live)? {
+        directories.extend(control.directory().map(Path::to_owned));
+        gateway.attend(Box::new(control));
+    }
+    gateway.attend(Box::new(Notify));
+    if let LogTo::File(file) = &live.log {
+        directories.extend(file.parent().map(Path::to_owned));
+    }
+    // A file named alone is here.
+    for directory in directories.iter_mut().filter(|directory| directory.as_os_str().is_empty()) {
+        directory.push(".");
+    }
+    for line in harden(&Needs { directories, owners: live.host_device.is_some() }) {
+        eprintln!("hairpin: {line}");
+    }
+    Ok(())
 }
 
 fn failure(error: GatewayError) -> Failure {

@@ -10,9 +10,10 @@ mod live;
 mod status;
 
 pub use events::Hub;
+pub(crate) use status::{Numbers, TableNumbers};
 
 use crate::host_file::Live;
-use crate::names;
+use crate::names::{self, Group};
 use crate::seam::{Attendant, Handle, Moment};
 use clients::Clients;
 use hairpin_control::protocol::DEFAULT_SOCKET;
@@ -45,49 +46,52 @@ pub(crate) struct Context {
 /// Serves the control socket.
 pub struct Control {
     socket: PathBuf,
-    group: Option<String>,
+    group: Option<Group>,
     rule_files: [Option<PathBuf>; 2],
     hub: Arc<Hub>,
-    /// Without it the gateway does not start.
-    wanted: bool,
-    bound: bool,
+    /// Until the thread that accepts has it.
+    listener: Option<UnixListener>,
 }
 
 impl Control {
-    /// What a host file asks for; where it says nothing, at the usual place if that can be had.
-    pub fn of(live: &Live) -> Control {
+    /// Listens where a host file says, or else at the usual place if that can be had: None and a line when it cannot. Members of the
+    /// group (hairpin, if nothing is said) may use it beside root and the gateway's own user.
+    ///
+    /// # Errors
+    /// The place or the group that the file names cannot be had.
+    pub fn open(live: &Live) -> io::Result<Option<Control>> {
         let usual = || std::env::var_os("HAIRPIN_SOCKET").map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from);
-        let control = Control::new(
-            live.control.clone().unwrap_or_else(usual),
-            live.control_group.clone(),
-            live.rule_files.clone(),
-        );
-        Control { wanted: live.control.is_some(), ..control }
+        let socket = live.control.clone().unwrap_or_else(usual);
+        let say = |why: io::Error| io::Error::new(why.kind(), format!("control socket {}: {why}", socket.display()));
+        let group = names::group(live.control_group.as_deref().unwrap_or("hairpin"));
+        if let (Some(name), None) = (&live.control_group, &group) {
+            return Err(say(io::Error::new(io::ErrorKind::NotFound, format!("there is no group {name}"))));
+        }
+        match bind(&socket, group.as_ref().map(|group| group.id)).map_err(say) {
+            Ok(listener) => Ok(Some(Control {
+                group,
+                rule_files: live.rule_files.clone(),
+                hub: Arc::new(Hub::default()),
+                listener: Some(listener),
+                socket,
+            })),
+            Err(why) if live.control.is_none() => {
+                eprintln!("hairpin: {why}; commands cannot act on this gateway");
+                Ok(None)
+            }
+            Err(why) => Err(why),
+        }
     }
 
-    /// To serve at this path. Members of `group` (hairpin, if nothing is said) may use it beside root and the gateway's own user.
-    pub fn new(socket: PathBuf, group: Option<String>, rule_files: [Option<PathBuf>; 2]) -> Control {
-        Control { socket, group, rule_files, hub: Arc::new(Hub::default()), wanted: true, bound: false }
+    /// The directory of the socket, which goes away at the end.
+    pub fn directory(&self) -> Option<&Path> {
+        self.socket.parent()
     }
 }
 
 impl Attendant for Control {
     fn start(&mut self, _moment: &mut Moment<'_>, handle: &Handle) -> io::Result<()> {
-        let say =
-            |why: io::Error| io::Error::new(why.kind(), format!("control socket {}: {why}", self.socket.display()));
-        let group = names::group(self.group.as_deref().unwrap_or("hairpin"));
-        if let (Some(name), None) = (&self.group, &group) {
-            return Err(say(io::Error::new(io::ErrorKind::NotFound, format!("there is no group {name}"))));
-        }
-        let listener = match bind(&self.socket, group.as_ref().map(|group| group.id)).map_err(say) {
-            Ok(listener) => listener,
-            Err(why) if !self.wanted => {
-                eprintln!("hairpin: {why}; commands cannot act on this gateway");
-                return Ok(());
-            }
-            Err(why) => return Err(why),
-        };
-        self.bound = true;
+        let Some(listener) = self.listener.take() else { return Ok(()) };
         let context = Arc::new(Context {
             handle: handle.clone(),
             hub: Arc::clone(&self.hub),
@@ -97,7 +101,7 @@ impl Attendant for Control {
             started: Instant::now(),
             rule_files: self.rule_files.clone(),
         });
-        let clients = Clients::new(context, group);
+        let clients = Clients::new(context, self.group.clone());
         std::thread::Builder::new().name("control".to_owned()).spawn(move || clients.accept(&listener))?;
         Ok(())
     }
@@ -112,9 +116,7 @@ impl Attendant for Control {
     }
 
     fn stop(&mut self, _moment: &mut Moment<'_>) {
-        if self.bound {
-            let _ = std::fs::remove_file(&self.socket);
-        }
+        let _ = std::fs::remove_file(&self.socket);
     }
 }
 

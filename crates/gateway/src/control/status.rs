@@ -2,12 +2,15 @@
 
 use super::Context;
 use super::live::LiveState;
-use crate::seam::{Moment, Stats};
+use crate::seam::{Handle, Moment, Stats};
+use hairpin_commands::conntrack::table::PLACES_AT_ONCE;
 use hairpin_commands::{Outcome, State};
 use hairpin_control::protocol::Request;
 use hairpin_engine::DropReason;
+use hairpin_engine::track::{Record, Status, TrackStats};
 use hairpin_ruleset::save::SaveOptions;
-use hairpin_wire::Family;
+use hairpin_wire::{Family, proto};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Does what a verb asks; None when it is none.
@@ -25,6 +28,9 @@ pub(crate) struct Numbers {
     pub(crate) connections: usize,
     pub(crate) max: u32,
     pub(crate) expectations: usize,
+    pub(crate) expect_max: u32,
+    pub(crate) track: TrackStats,
+    pub(crate) neighbors: [(&'static str, usize); 5],
     pub(crate) drops: Vec<(DropReason, u64)>,
     pub(crate) rules: [usize; 2],
 }
@@ -39,8 +45,68 @@ impl Numbers {
             connections: tracker.conns.count(),
             max: state.net().sysctl.track.max,
             expectations: tracker.expectations.len(),
+            expect_max: state.net().sysctl.track.expect_max,
+            track: tracker.stats,
+            neighbors: moment.neighbors.count(),
             drops: state.drops().collect(),
             rules: [rules(Family::V4), rules(Family::V6)],
+        }
+    }
+}
+
+impl Numbers {
+    /// Limits, and whether they are used by 80 percent or more.
+    pub(crate) fn warnings(&self) -> [(&'static str, bool); 2] {
+        let is_near = |used: usize, max: u32| max != 0 && used as u64 * 100 >= u64::from(max) * 80;
+        [
+            ("nf_conntrack_max", is_near(self.connections, self.max)),
+            ("nf_conntrack_expect_max", is_near(self.expectations, self.expect_max)),
+        ]
+    }
+}
+
+/// Numbers taken over all connections, by pieces.
+#[derive(Default)]
+pub(crate) struct TableNumbers {
+    /// By protocol and state.
+    pub(crate) by_state: BTreeMap<(&'static str, &'static str), u64>,
+    /// Connections whose source is translated, by address and protocol.
+    pub(crate) ports: BTreeMap<(String, &'static str), u64>,
+}
+
+impl TableNumbers {
+    /// None when the gateway has ended.
+    pub(crate) fn take(handle: &Handle) -> Option<TableNumbers> {
+        let mut numbers = TableNumbers::default();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let (found, then) = handle
+                .ask(move |moment| moment.engine.state().tracker().records(moment.now.mono, from, PLACES_AT_ONCE))
+                .ok()?;
+            next = then;
+            for (_, record) in found {
+                numbers.count(&record);
+            }
+        }
+        Some(numbers)
+    }
+
+    fn count(&mut self, record: &Record) {
+        let protocol = match record.protocol() {
+            proto::TCP => "tcp",
+            proto::UDP => "udp",
+            proto::ICMP => "icmp",
+            proto::ICMPV6 => "icmpv6",
+            proto::SCTP => "sctp",
+            proto::GRE => "gre",
+            proto::UDPLITE => "udplite",
+            _ => "other",
+        };
+        let answered = if record.status.has(Status::SEEN_REPLY) { "ANSWERED" } else { "UNREPLIED" };
+        *self.by_state.entry((protocol, record.state_text().unwrap_or(answered))).or_default() += 1;
+        if record.status.has(Status::SRC_NAT) {
+            let reply = &record.tuples[1];
+            *self.ports.entry((reply.dst.display(reply.family).to_string(), protocol)).or_default() += 1;
         }
     }
 }
@@ -72,8 +138,8 @@ fn status(context: &Context) -> Outcome {
     let _ = writeln!(text, "rules: {} IPv4, {} IPv6", n.rules[0], n.rules[1]);
     let share = if n.max == 0 { 0 } else { n.connections as u64 * 100 / u64::from(n.max) };
     let _ = writeln!(text, "connections: {} of {} ({share} %)", n.connections, n.max);
-    if share >= 80 {
-        let _ = writeln!(text, "warning: the connection table is {share} % full (net.netfilter.nf_conntrack_max)");
+    for (limit, _) in n.warnings().into_iter().filter(|(_, is_near)| *is_near) {
+        let _ = writeln!(text, "warning: 80 % or more of net.netfilter.{limit} are used");
     }
     let _ = writeln!(text, "expected connections: {}", n.expectations);
     let per_packet = n.stats.busy_nanos.checked_div(n.stats.packets).unwrap_or(0);
