@@ -22,7 +22,7 @@ impl AddrMatch {
 }
 
 /// A device name or, with a trailing `+`, its beginning (`-i`, `-o`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq)]
 pub struct IfMatch {
     name: u128,
     mask: u128,
@@ -30,6 +30,13 @@ pub struct IfMatch {
     pub inverted: bool,
     /// It was written, as a bare `+`: the same as none but in a listing.
     pub any: bool,
+}
+
+impl PartialEq for IfMatch {
+    /// Whether both mean the same: a bare `+` is no condition.
+    fn eq(&self, other: &IfMatch) -> bool {
+        (self.name, self.mask, self.inverted) == (other.name, other.mask, other.inverted)
+    }
 }
 
 impl IfMatch {
