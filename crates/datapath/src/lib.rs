@@ -6,6 +6,7 @@
 //! | `tap.rs` | TAP and TUN devices, made here |
 //! | `xdp.rs` | AF_XDP, past the kernel's stack |
 //! | `memory.rs` | two ends in memory, for tests |
+//! | `owner.rs` | who owns a local socket |
 //! | `quiet.rs` | keeps the kernel from answering on a device that is ours |
 //! | `netlink.rs` | what the kernel knows of its devices: flags, addresses, routes |
 //! | `bpf.rs` | the few instructions that run in the kernel |
@@ -16,6 +17,7 @@
 mod bpf;
 pub mod memory;
 pub mod netlink;
+pub mod owner;
 pub mod packet;
 pub mod quiet;
 pub mod sys;
@@ -48,6 +50,14 @@ pub enum Bytes<'a> {
 }
 
 impl Bytes<'_> {
+    /// The same bytes for a shorter time.
+    pub fn reborrow(&mut self) -> Bytes<'_> {
+        match self {
+            Bytes::Shared(bytes) => Bytes::Shared(bytes),
+            Bytes::Own(bytes) => Bytes::Own(bytes),
+        }
+    }
+
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         match self {

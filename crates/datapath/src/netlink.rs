@@ -249,6 +249,24 @@ pub fn add_address(index: u32, addr: IpAddr, prefix: u8) -> io::Result<()> {
     Netlink::open(0)?.change(libc::RTM_NEWADDR, NEW, &body).map_err(at(format_args!("address {addr}/{prefix}")))
 }
 
+/// Takes an address from a device.
+pub fn remove_address(index: u32, addr: IpAddr, prefix: u8) -> io::Result<()> {
+    let mut body = vec![family(addr), prefix, 0, 0];
+    body.extend_from_slice(&index.to_ne_bytes());
+    attribute(&mut body, libc::IFA_LOCAL, |body| body.extend_from_slice(&octets(addr)));
+    Netlink::open(0)?.change(libc::RTM_DELADDR, 0, &body).map_err(at(format_args!("address {addr}/{prefix}")))
+}
+
+/// Makes a device the way to everywhere, for senders that have no address yet with this one.
+pub fn add_default_device(index: u32, source: IpAddr) -> io::Result<()> {
+    let mut body =
+        vec![family(source), 0, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, libc::RT_SCOPE_LINK, libc::RTN_UNICAST];
+    body.extend_from_slice(&[0; 4]);
+    attribute(&mut body, libc::RTA_OIF, |body| body.extend_from_slice(&index.to_ne_bytes()));
+    attribute(&mut body, libc::RTA_PREFSRC, |body| body.extend_from_slice(&octets(source)));
+    Netlink::open(0)?.change(libc::RTM_NEWROUTE, NEW, &body)
+}
+
 /// Makes a gateway the way to everywhere.
 pub fn add_default_route(via: IpAddr) -> io::Result<()> {
     // `struct rtmsg`: family, lengths, TOS, table, protocol, scope, type, flags.

@@ -390,6 +390,15 @@ impl Packet {
         }
     }
 
+    /// Puts a VLAN tag into the Ethernet header.
+    pub fn insert_tag(&mut self, tag: u16) {
+        if self.l3 == ethernet::HEADER_LEN {
+            let [high, low] = tag.to_be_bytes();
+            self.buf.splice(12..12, [0x81, 0x00, high, low]);
+            self.l3 += ethernet::VLAN_LEN;
+        }
+    }
+
     /// The neighbor it is sent to: its route's gateway, or its destination itself.
     pub fn next_hop(&self) -> Addr {
         self.meta.route.and_then(|route| route.gateway).unwrap_or(self.head.dst)

@@ -35,6 +35,8 @@
 //! [rules]
 //! v4 = "rules.v4"                         # as iptables-save prints them; v6 likewise. Names count from the host file's directory
 //!
+//! [host]                                  # this machine's own processes send and receive by a TUN device, hairpin0
+//!
 //! [control]
 //! socket = "/run/hairpin/control.sock"
 //!

@@ -10,6 +10,7 @@
 //! | `metrics.rs` | numbers for Prometheus |
 //! | `harden.rs` | what is given up once the devices are open |
 //! | `notify.rs` | the service manager is told |
+//! | `local.rs` | this machine's own traffic |
 //! | `neighbors.rs` | link addresses of next hops: asking, answering, aging |
 //! | `demo.rs` | `hairpin demo`: three networks in one process |
 //! | `host_file.rs` | the host file, for replay too |
@@ -20,6 +21,7 @@ pub mod demo;
 pub mod devices;
 pub mod harden;
 pub mod host_file;
+mod local;
 pub mod metrics;
 pub mod names;
 pub mod neighbors;

@@ -2,6 +2,7 @@
 
 use crate::devices::{self, Device, DeviceError};
 use crate::host_file::{self, HostFile, HostFileError};
+use crate::local::{self, HOST, Senders};
 use crate::neighbors::{Deed, Neighbors};
 use crate::rules::{self, RulesError};
 use crate::seam::{Attendant, DeviceStats, Handle, Inbox, Moment, Stats};
@@ -9,7 +10,7 @@ use hairpin_datapath::netlink::Netlink;
 use hairpin_datapath::sys::{self, Signal, Signals};
 use hairpin_datapath::{Bytes, Caps, Outgoing, Received};
 use hairpin_engine::event::Made;
-use hairpin_engine::link::segment;
+use hairpin_engine::link::{OpenPorts, segment};
 use hairpin_engine::net::{IfIndex, LinkKind, Net};
 use hairpin_engine::packet::{GsoKind, Offload};
 use hairpin_engine::rule::Compiled;
@@ -73,6 +74,13 @@ pub struct Gateway {
     ports: Vec<Port>,
     /// The port of each device of the engine, by number.
     port_of: Vec<Option<usize>>,
+    /// The tag of each device of the engine that is one.
+    tag_of: Vec<Option<u16>>,
+    /// The port of this machine's own traffic.
+    host_port: Option<usize>,
+    senders: Senders,
+    /// The rules that `senders` knows.
+    seen_rules: [Arc<Compiled>; 2],
     neighbors: Neighbors,
     attendants: Vec<Box<dyn Attendant>>,
     signals: Signals,
@@ -93,6 +101,8 @@ struct Port {
     ready: bool,
     /// The last read failed, and it was said.
     failing: bool,
+    /// Tags that it carries for other devices.
+    vlans: Vec<(u16, IfIndex)>,
 }
 
 /// What a batch needs, kept and reused.
@@ -196,7 +206,13 @@ impl Gateway {
         let Plan { file, setup, .. } = plan;
         let signals = Signals::catch()?;
         let news = Netlink::watch()?;
-        let devices = devices::open(&file).map_err(GatewayError::Device)?;
+        let mut devices = devices::open(&file).map_err(GatewayError::Device)?;
+        let mut setup = setup;
+        if let Some(name) = &file.live.host_device {
+            devices.push(local::open(name, &setup.net).map_err(GatewayError::Device)?);
+            setup.open_ports = OpenPorts::all();
+        }
+        let seen_rules = [Arc::clone(&setup.rules4), Arc::clone(&setup.rules6)];
         let (handle, inbox) = Handle::new()?;
         let mut engine = Engine::new(setup, &now(), sys::random()?);
         engine.set_resolving(true);
@@ -208,8 +224,15 @@ impl Gateway {
             path: None,
             file,
             engine,
-            ports: devices.into_iter().map(|device| Port { device, ready: true, failing: false }).collect(),
+            ports: devices
+                .into_iter()
+                .map(|device| Port { device, ready: true, failing: false, vlans: Vec::new() })
+                .collect(),
             port_of: Vec::new(),
+            tag_of: Vec::new(),
+            host_port: None,
+            senders: Senders::new(),
+            seen_rules,
             neighbors: Neighbors::default(),
             attendants,
             signals,
@@ -230,15 +253,30 @@ impl Gateway {
             ignores_interrupt: false,
         };
         gateway.map_ports();
+        gateway.senders.learn_rules(gateway.engine.state());
         Ok(gateway)
     }
 
     fn map_ports(&mut self) {
         let devices = self.engine.state().net().interfaces.len();
         self.port_of = vec![None; devices + 1];
+        self.tag_of = vec![None; devices + 1];
         for (n, port) in self.ports.iter().enumerate() {
-            if let Some(place) = self.port_of.get_mut(port.device.index.0 as usize) {
+            if port.device.index == HOST {
+                self.host_port = Some(n);
+            } else if let Some(place) = self.port_of.get_mut(port.device.index.0 as usize) {
                 *place = Some(n);
+            }
+        }
+        let setup = &self.file.setup;
+        for (n, live) in self.file.live.interfaces.iter().enumerate() {
+            let Some(vlan) = &live.vlan else { continue };
+            let dev = devices::index_of(setup, n).0 as usize;
+            let parent = self.ports.iter_mut().enumerate().find(|(_, port)| port.device.name == vlan.parent);
+            if let Some((parent, port)) = parent {
+                port.vlans.push((vlan.id, IfIndex(dev as u32)));
+                self.port_of[dev] = Some(parent);
+                self.tag_of[dev] = Some(vlan.id);
             }
         }
     }
@@ -375,21 +413,41 @@ impl Gateway {
 
     /// Takes frames from one device and lets the engine handle them. Whether there were any.
     fn take_in(&mut self, n: usize) -> bool {
-        let Gateway { engine, ports, work, stats, .. } = &mut *self;
-        let port = &mut ports[n];
-        let (dev, kind) = (port.device.index, port.device.kind);
+        if self.host_port == Some(n) {
+            self.watch_rules();
+        }
+        let Gateway { engine, ports, work, stats, senders, .. } = &mut *self;
+        let Port { device, vlans, .. } = &mut ports[n];
+        let (own, kind) = (device.index, device.kind);
         let counts = &mut stats.devices[n];
         let Work { packets, arps, .. } = work;
         let mut count = 0;
-        let got = port.device.datapath.recv(BATCH, &mut |received| {
+        let got = device.datapath.recv(BATCH, &mut |mut received| {
             counts.received += 1;
             counts.received_bytes += received.bytes.as_slice().len() as u64;
+            if own == HOST {
+                if let Some(packet) = packets.get_mut(count) {
+                    count += usize::from(load_own(received, packet, senders));
+                }
+                return;
+            }
+            let mut scratch = Vec::new();
+            let Received { bytes, offload, vlan } = &mut received;
+            let mut received = Received { bytes: bytes.reborrow(), offload: *offload, vlan: *vlan };
+            let dev = match tag_of(&mut received, kind, &mut scratch) {
+                None | Some(0) => own,
+                Some(tag) => match vlans.iter().find(|(id, _)| *id == tag) {
+                    Some((_, dev)) => *dev,
+                    None => return,
+                },
+            };
             if kind == LinkKind::Ethernet && is_arp(received.bytes.as_slice()) {
                 arps.push((dev, received.bytes.as_slice().to_vec()));
             } else if let Some(packet) = packets.get_mut(count) {
                 count += usize::from(load(engine, dev, received, packet));
             }
         });
+        let port = &mut ports[n];
         match got {
             Ok(got) => {
                 port.ready = got == BATCH;
@@ -467,7 +525,7 @@ impl Gateway {
 
     /// Packets whose next hop is known get their link header; the others wait. What is for this host is taken.
     fn find_next_hops(&mut self, count: usize, now: &Now) {
-        let Gateway { engine, work, neighbors, stats, ports, port_of, .. } = &mut *self;
+        let Gateway { engine, work, neighbors, stats, ports, port_of, tag_of, host_port, .. } = &mut *self;
         let Work { packets, fates, out, deeds, cuts, .. } = work;
         cuts.clear();
         let net = engine.state().net();
@@ -485,9 +543,21 @@ impl Gateway {
                     stats.delivered += 1;
                     if is_discovery(packet) {
                         neighbors.discovery(net, now.mono, packet, deeds);
+                        *fate = Fate::Held;
+                    } else if let Some(port) = *host_port
+                        && packet.meta.offload != Offload::default()
+                        && !finish(packet, ports[port].device.datapath.caps())
+                    {
+                        cuts.extend(segment(packet).into_iter().map(|packet| Made { packet, fate: *fate, cause }));
+                        *fate = Fate::Held;
                     }
                 }
                 Fate::Transmit { .. } | Fate::Drop(_) | Fate::Held => {}
+            }
+            if let Fate::Transmit { oif, .. } = *fate
+                && let Some(tag) = tag_of.get(oif.0 as usize).copied().flatten()
+            {
+                packet.insert_tag(tag);
             }
             if let Fate::Transmit { oif, .. } = *fate
                 && packet.meta.offload != Offload::default()
@@ -502,15 +572,17 @@ impl Gateway {
 
     /// Hands the devices their frames.
     fn transmit(&mut self, count: usize) {
-        let Gateway { work, ports, port_of, stats, .. } = &mut *self;
+        let Gateway { work, ports, port_of, stats, host_port, .. } = &mut *self;
         let Work { packets, fates, out, cuts, .. } = &mut *work;
         let mut frames: Vec<Vec<Outgoing<'_>>> = ports.iter().map(|_| Vec::new()).collect();
         let mut put = |packet, fate: &Fate| {
-            if let Fate::Transmit { oif, .. } = fate
-                && let Some(port) = port_of.get(oif.0 as usize).copied().flatten()
-                && let Some(frames) = frames.get_mut(port)
-            {
-                frames.push(outgoing(packet));
+            let (port, frame) = match fate {
+                Fate::Transmit { oif, .. } => (port_of.get(oif.0 as usize).copied().flatten(), outgoing(packet)),
+                Fate::Deliver => (*host_port, to_host(packet)),
+                _ => return,
+            };
+            if let Some(frames) = port.and_then(|port| frames.get_mut(port)) {
+                frames.push(frame);
             }
         };
         let mut made = out.made.iter().peekable();
@@ -574,6 +646,17 @@ impl Gateway {
 
     fn send_frame(&mut self, dev: IfIndex, frame: &Outgoing<'_>) {
         let Some(n) = self.port_of.get(dev.0 as usize).copied().flatten() else { return };
+        let mut tagged = Vec::new();
+        let frame = match (self.tag_of.get(dev.0 as usize).copied().flatten(), frame.bytes.split_at_checked(12)) {
+            (Some(tag), Some((macs, rest))) => {
+                tagged.extend_from_slice(macs);
+                tagged.extend_from_slice(&[0x81, 0x00]);
+                tagged.extend_from_slice(&tag.to_be_bytes());
+                tagged.extend_from_slice(rest);
+                &Outgoing::complete(&tagged)
+            }
+            _ => frame,
+        };
         send(&mut self.ports[n], std::slice::from_ref(frame), &mut self.stats.devices[n]);
     }
 
@@ -615,6 +698,25 @@ impl Gateway {
         self.carry_out(&now());
     }
 
+    /// Whether rules ask for owners is looked at when they are others than before.
+    fn watch_rules(&mut self) {
+        let state = self.engine.state();
+        let rules = [state.rules(Family::V4), state.rules(Family::V6)];
+        if !rules.iter().zip(&self.seen_rules).all(|(a, b)| Arc::ptr_eq(a, b)) {
+            self.seen_rules = rules.map(Arc::clone);
+            self.senders.learn_rules(state);
+        }
+    }
+
+    /// This machine's own device has the addresses of the host as it is now.
+    fn settle_host(&self) {
+        if let Some(name) = &self.file.live.host_device
+            && let Err(error) = local::settle(name, self.engine.state().net())
+        {
+            eprintln!("hairpin: {name}: {error}");
+        }
+    }
+
     fn put_net(&mut self, net: Net) {
         // A change of the host cannot be refused.
         let _ = self.engine.apply(&now(), Change::Net(Arc::new(net)));
@@ -648,6 +750,7 @@ impl Gateway {
         }
         let _ = self.engine.apply(&now, Change::Net(setup.net));
         self.file = file;
+        self.settle_host();
         self.neighbors.forget_all();
         self.announce();
         Ok(())
@@ -663,6 +766,48 @@ fn load(engine: &mut Engine, dev: IfIndex, received: Received<'_>, packet: &mut 
             packet.meta.offload = received.offload;
             read.is_ok()
         }
+    }
+}
+
+/// Takes a packet of this machine.
+fn load_own(received: Received<'_>, packet: &mut Packet, senders: &mut Senders) -> bool {
+    let read = match received.bytes {
+        Bytes::Own(bytes) => packet.swap_ip(bytes),
+        Bytes::Shared(bytes) => packet.load_ip(bytes),
+    };
+    packet.meta.offload = received.offload;
+    senders.mark(packet, sys::monotonic_nanos());
+    read.is_ok()
+}
+
+/// The VLAN tag of a frame, which is taken out.
+fn tag_of<'a>(received: &mut Received<'a>, kind: LinkKind, scratch: &'a mut Vec<u8>) -> Option<u16> {
+    if kind != LinkKind::Ethernet || received.vlan.is_some() {
+        return received.vlan.map(|tag| tag & 0xfff);
+    }
+    let &[a, b, high, low] = received.bytes.as_slice().get(12..16)? else { return None };
+    if u16::from_be_bytes([a, b]) != ethernet::VLAN {
+        return None;
+    }
+    match &mut received.bytes {
+        Bytes::Own(bytes) => drop(bytes.drain(12..16)),
+        Bytes::Shared(bytes) => {
+            scratch.extend_from_slice(&bytes[..12]);
+            scratch.extend_from_slice(&bytes[16..]);
+            received.bytes = Bytes::Own(scratch);
+        }
+    }
+    Some(u16::from_be_bytes([high, low]) & 0xfff)
+}
+
+/// A packet for this machine, as its TUN device takes it.
+fn to_host(packet: &Packet) -> Outgoing<'_> {
+    Outgoing {
+        bytes: packet.ip(),
+        offload: packet.meta.offload,
+        network: 0,
+        transport: packet.head().l4,
+        protocol: packet.protocol(),
     }
 }
 

@@ -40,9 +40,14 @@ pub enum Answer {
 
 /// The ports something listens on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OpenPorts(Vec<(u8, u16, Addr)>);
+pub struct OpenPorts(Vec<(u8, u16, Addr)>, bool);
 
 impl OpenPorts {
+    /// Every port: somebody else knows which are, and answers for the others.
+    pub const fn all() -> OpenPorts {
+        OpenPorts(Vec::new(), true)
+    }
+
     /// Opens a port of a protocol at an address of this host; unspecified: at all of them, of both families.
     pub fn open(&mut self, protocol: u8, addr: Addr, port: u16) {
         let entry = (protocol, port, addr);
@@ -60,8 +65,9 @@ impl OpenPorts {
 
     /// Whether somebody listens.
     pub fn is_open(&self, protocol: u8, addr: Addr, port: u16) -> bool {
-        !self.0.is_empty()
-            && [addr, Addr::UNSPECIFIED].iter().any(|addr| self.0.binary_search(&(protocol, port, *addr)).is_ok())
+        self.1
+            || !self.0.is_empty()
+                && [addr, Addr::UNSPECIFIED].iter().any(|addr| self.0.binary_search(&(protocol, port, *addr)).is_ok())
     }
 }
 

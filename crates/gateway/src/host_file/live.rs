@@ -164,8 +164,8 @@ pub(super) fn read(document: &Document<'_>, directory: &Path) -> Result<Live, Fa
             file => LogTo::File(directory.join(file)),
         };
     }
-    if let Some(device) = document.single("host").and_then(|host| host.get("device")) {
-        live.host_device = Some(device.word()?);
+    if let Some(host) = document.single("host") {
+        live.host_device = Some(host.get("device").map_or_else(|| Ok("hairpin0".to_owned()), |device| device.word())?);
     }
     Ok(live)
 }

@@ -1,0 +1,116 @@
+//! This machine's own traffic: a TUN device through which its processes send and receive, so that OUTPUT and INPUT see them.
+
+use crate::devices::{Device, DeviceError};
+use hairpin_datapath::owner::{Owners, SocketKey};
+use hairpin_datapath::tap::{Kind, Tap};
+use hairpin_datapath::{netlink, sys};
+use hairpin_engine::net::{IfIndex, LO, LinkKind, Net};
+use hairpin_engine::packet::{Origin, Owner, Sender};
+use hairpin_engine::route::OutputKey;
+use hairpin_engine::{Packet, State};
+use hairpin_wire::{Addr, Family, proto};
+use std::io;
+use std::sync::Arc;
+
+/// No device of the engine: what comes by it is this host's.
+pub(crate) const HOST: IfIndex = IfIndex(0);
+
+/// Packets on this device are as long as on most others.
+const MTU: u32 = 1500;
+
+/// Makes the device, with the host's addresses and routes.
+pub(crate) fn open(name: &str, net: &Net) -> Result<Device, DeviceError> {
+    let fail = |error| DeviceError { device: name.to_owned(), error };
+    let tun = Tap::create(name, Kind::Tun, None, MTU).map_err(fail)?;
+    // Answers come by this device whatever other routes there are.
+    let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"), "0");
+    // The engine's own words (REJECT in OUTPUT) come from an address that is this machine's.
+    let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/accept_local"), "1");
+    settle(name, net).map_err(fail)?;
+    Ok(Device { index: HOST, name: name.to_owned(), kind: LinkKind::Bare, datapath: Box::new(tun), is_kernels: false })
+}
+
+/// Gives the device the host's addresses, and makes it the way to where the host has a default route. What it had before goes.
+pub(crate) fn settle(name: &str, net: &Net) -> io::Result<()> {
+    let index = sys::index_of(name)?;
+    for old in netlink::addresses()?.iter().filter(|a| a.index == index && !a.is_link_local()) {
+        netlink::remove_address(index, old.addr, old.prefix)?;
+    }
+    for address in net.interfaces.iter().filter(|i| i.index != LO).flat_map(|i| &i.addresses) {
+        if !address.addr.is_link_local(address.family) {
+            netlink::add_address(index, address.addr.to_ip(address.family), address.prefix)?;
+        }
+    }
+    for family in [Family::V4, Family::V6] {
+        // Some address far away: what the host would send to it with.
+        let far = match family {
+            Family::V4 => Addr::v4(0x0808_0808),
+            Family::V6 => Addr(0x2001_4860_4860 << 80 | 0x8888),
+        };
+        let Ok(route) = net.route_output(&OutputKey::to(family, far)) else { continue };
+        let Some(source) = route.prefsrc else { continue };
+        match netlink::add_default_device(index, source.to_ip(family)) {
+            // A default route of the same metric is somebody else's.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Finds out whose packets come by the device.
+pub(crate) struct Senders {
+    owners: Option<Owners>,
+    /// Some rule asks for more than the user.
+    with_process: bool,
+}
+
+impl Senders {
+    pub(crate) fn new() -> Senders {
+        Senders { owners: Owners::open().ok(), with_process: false }
+    }
+
+    /// The rules may have changed.
+    pub(crate) fn learn_rules(&mut self, state: State<'_>) {
+        self.with_process = [Family::V4, Family::V6].into_iter().any(|family| {
+            let tables = state.rules(family).tables();
+            tables.flat_map(|t| &t.chains).flat_map(|c| &c.rules).flat_map(|r| &r.matches).any(|m| m.name() == "owner")
+        });
+    }
+
+    /// Marks a packet as one of this host, with its sender.
+    pub(crate) fn mark(&mut self, packet: &mut Packet, now_nanos: u64) {
+        packet.meta.iif = None;
+        packet.meta.origin = Origin::Local(self.sender(packet, now_nanos));
+    }
+
+    fn sender(&mut self, packet: &Packet, now_nanos: u64) -> Sender {
+        let (proto::TCP | proto::UDP, Some((sport, dport))) = (packet.protocol(), packet.ports()) else {
+            return Sender::None;
+        };
+        let family = packet.family();
+        let key = SocketKey {
+            protocol: packet.protocol(),
+            src: packet.src().to_ip(family),
+            sport,
+            dst: packet.dst().to_ip(family),
+            dport,
+        };
+        let found = self.owners.as_mut().and_then(|owners| owners.find(key, self.with_process, now_nanos));
+        match found {
+            Some(owner) => {
+                let process = owner.process.unwrap_or_default();
+                let known = process.pid != 0;
+                Sender::Process(Arc::new(Owner {
+                    uid: owner.uid,
+                    gid: process.gid,
+                    groups: process.groups,
+                    pid: known.then_some(process.pid),
+                    sid: known.then_some(process.sid),
+                    command: known.then_some(process.command),
+                }))
+            }
+            None => Sender::Kernel,
+        }
+    }
+}
