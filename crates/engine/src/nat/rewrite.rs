@@ -195,12 +195,13 @@ impl Change<'_> {
 
     /// Only PPTP's call id on the destination side is ours to change (`gre_manip_pkt`).
     fn gre(&self, header: &mut [u8]) -> bool {
-        if header.len() < 4 {
+        // The header of version 1 is asked for whatever the version.
+        if header.len() < 8 {
             return false;
         }
         let version = header[1] & 7;
         if version == 1 && self.side == Manip::Dst {
-            return header.len() >= 8 && replace_u16(header, 6, self.target.dst_id).is_some();
+            return replace_u16(header, 6, self.target.dst_id).is_some();
         }
         true
     }

@@ -231,7 +231,8 @@ impl Net {
                 oif: Some(found.hop.dev),
                 by_input_device: match family {
                     Family::V4 => found.route.hops.iter().any(|hop| hop.dev == dev.index),
-                    Family::V6 => found.hop.dev == dev.index,
+                    // This host itself is behind every device.
+                    Family::V6 => found.hop.dev == dev.index || found.route.kind == RouteType::Local,
                 },
             },
             Err(_) => ReversePath::default(),
@@ -702,9 +703,6 @@ impl Net {
     }
 
     fn address_type6(&self, addr: Addr, dev: Option<IfIndex>) -> AddressType {
-        if addr.is_unspecified() {
-            return AddressType::Unspecified;
-        }
         if addr.is_multicast(Family::V6) {
             return AddressType::Multicast;
         }
@@ -716,6 +714,7 @@ impl Net {
         let flow = Flow { oif: dev, strict: dev.is_some() || needs_device(addr), ..plain_flow(Family::V6, addr) };
         match self.lookup(&flow).map(|found| found.route.kind) {
             Err(_) => AddressType::Unreachable,
+            Ok(_) if addr.is_unspecified() => AddressType::Unspecified,
             Ok(RouteType::Local) if dev.is_none() => AddressType::Local,
             Ok(RouteType::Anycast) => AddressType::Anycast,
             Ok(_) => AddressType::Unicast,
