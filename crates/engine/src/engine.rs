@@ -9,12 +9,13 @@ use crate::net::{IfIndex, Net};
 use crate::packet::{Offload, Packet};
 use crate::path::Path;
 use crate::rng::Rng;
+use crate::route::known::KnownRoutes;
 use crate::rule::{Compiled, Counter, Live, LoadError, Needs, Table, TableId};
 use crate::set::Sets;
 use crate::steps::link::{load, take};
 use crate::time::{Instant, Now};
 use crate::track::{Conn, ConnId, Direction, Knobs, Tracked, Tracker, Tuple};
-use hairpin_wire::{Addr, Family};
+use hairpin_wire::{Addr, Family, Mac};
 use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -122,6 +123,10 @@ pub struct Engine {
     /// The steps at each hook that the rules give something to do, by family.
     plans: [Plan; 2],
     pub(crate) tracker: Tracker,
+    /// Routes that connections remember.
+    pub(crate) known_routes: KnownRoutes,
+    /// The router that the last packet was sent to, and its link address.
+    pub(crate) last_hop: Option<((Family, IfIndex, Addr), Mac)>,
     pub(crate) reassembler: Reassembler,
     pub(crate) limiter: IcmpLimiter,
     pub(crate) open_ports: OpenPorts,
@@ -173,6 +178,8 @@ impl Engine {
             needs,
             plans,
             tracker: Tracker::new(rng.key()),
+            known_routes: KnownRoutes::default(),
+            last_hop: None,
             reassembler: Reassembler::default(),
             limiter: IcmpLimiter::default(),
             open_ports: setup.open_ports,
@@ -241,12 +248,15 @@ impl Engine {
         let family = index(rules.family);
         self.needs[family] = rules.needs();
         self.plans[family] = plan(&rules);
+        self.known_routes.forget();
         self.live[family].replace(rules, self.sets.get_mut(), now);
         self.set_knobs();
     }
 
     fn put_net(&mut self, net: Arc<Net>) {
         let old = std::mem::replace(&mut self.net, net);
+        self.known_routes.forget();
+        self.last_hop = None;
         self.set_knobs();
         let new = Arc::clone(&self.net);
         for before in &old.interfaces {

@@ -4,7 +4,7 @@ use crate::nat::Manip;
 use crate::net::IfIndex;
 use crate::route::Route;
 use crate::track::Tracked;
-use hairpin_wire::ipv4::Ipv4;
+use hairpin_wire::ipv4::{self, Ipv4};
 use hairpin_wire::ipv6::Ipv6;
 use hairpin_wire::{Addr, Family, checksum, ethernet, proto};
 use std::sync::Arc;
@@ -647,9 +647,11 @@ impl Headers {
     }
 
     fn find_v4(bytes: &[u8]) -> Result<(Headers, usize), NotAPacket> {
-        let ip = Ipv4::new(bytes).ok_or(NotAPacket::BadHeader)?;
-        let total = usize::from(ip.total_len());
-        if total < ip.header_len() {
+        let fixed = bytes.first_chunk::<{ ipv4::HEADER_LEN }>().ok_or(NotAPacket::BadHeader)?;
+        let word = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
+        let addr = |at: usize| Addr::v4(u32::from(word(at)) << 16 | u32::from(word(at + 2)));
+        let (header_len, total, fragment) = (usize::from(fixed[0] & 0x0f) * 4, usize::from(word(2)), word(6));
+        if header_len < ipv4::HEADER_LEN || header_len > bytes.len() || total < header_len {
             return Err(NotAPacket::BadHeader);
         }
         if total > bytes.len() {
@@ -657,14 +659,14 @@ impl Headers {
         }
         let head = Headers {
             family: Family::V4,
-            protocol: ip.protocol(),
-            l4: ip.header_len(),
-            fragment_offset: ip.fragment_offset(),
-            more_fragments: ip.more_fragments(),
+            protocol: fixed[9],
+            l4: header_len,
+            fragment_offset: fragment & 0x1fff,
+            more_fragments: fragment & 0x2000 != 0,
             fragment_header: None,
             broken: false,
-            src: ip.src(),
-            dst: ip.dst(),
+            src: addr(12),
+            dst: addr(16),
         };
         Ok((head, total))
     }

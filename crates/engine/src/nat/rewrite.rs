@@ -13,7 +13,12 @@ pub(super) fn packet(packet: &mut Packet, target: &Tuple, side: Manip) -> bool {
     let (family, l4) = (packet.family(), packet.head().l4);
     let l4 = (!packet.is_later_fragment() && !packet.head().broken).then_some(l4);
     let protocol = packet.protocol();
-    if !edit(packet.ip_mut(), family, l4, protocol, target, side) {
+    let old = match side {
+        Manip::Src => packet.src(),
+        Manip::Dst => packet.dst(),
+    };
+    let new = addr_of(target, side);
+    if !edit(packet.ip_mut(), l4, protocol, Change { family, old, new, target, side }) {
         return false;
     }
     if let Some(l4) = l4 {
@@ -41,7 +46,15 @@ pub(super) fn quoted(error: &mut [u8], family: Family, target: &Tuple, side: Man
             None => return false,
         },
     };
-    edit(inner, family, l4, protocol, target, side)
+    let old = match (family, side) {
+        (Family::V4, Manip::Src) => Ipv4::new(&*inner).map(|ip| ip.src()),
+        (Family::V4, Manip::Dst) => Ipv4::new(&*inner).map(|ip| ip.dst()),
+        (Family::V6, Manip::Src) => Ipv6::new(&*inner).map(|ip| ip.src()),
+        (Family::V6, Manip::Dst) => Ipv6::new(&*inner).map(|ip| ip.dst()),
+    };
+    let Some(old) = old else { return false };
+    let new = addr_of(target, side);
+    edit(inner, l4, protocol, Change { family, old, new, target, side })
 }
 
 const fn addr_of(target: &Tuple, side: Manip) -> Addr {
@@ -52,37 +65,25 @@ const fn addr_of(target: &Tuple, side: Manip) -> Addr {
 }
 
 /// `ip` starts at a network header; `l4` is the transport header's offset in it, if it may be touched.
-fn edit(ip: &mut [u8], family: Family, l4: Option<usize>, protocol: u8, target: &Tuple, side: Manip) -> bool {
-    let new = addr_of(target, side);
-    let old = match family {
-        Family::V4 => Ipv4::new(&*ip).map(|ip| if side == Manip::Src { ip.src() } else { ip.dst() }),
-        Family::V6 => Ipv6::new(&*ip).map(|ip| if side == Manip::Src { ip.src() } else { ip.dst() }),
-    };
-    let Some(old) = old else { return false };
+#[inline]
+fn edit(ip: &mut [u8], l4: Option<usize>, protocol: u8, change: Change<'_>) -> bool {
     if let Some(l4) = l4 {
-        let change = Change { family, old, new, target, side };
         let Some(header) = ip.get_mut(l4..) else { return false };
         if !change.transport(header, protocol) {
             return false;
         }
     }
-    match (family, side) {
-        (Family::V4, _) => {
-            if let Some(mut ip) = Ipv4::new(ip) {
-                if side == Manip::Src { ip.change_src(new) } else { ip.change_dst(new) }
-            }
-        }
-        (Family::V6, Manip::Src) => {
-            if let Some(mut ip) = Ipv6::new(ip) {
-                ip.set_src(new);
-            }
-        }
-        (Family::V6, Manip::Dst) => {
-            if let Some(mut ip) = Ipv6::new(ip) {
-                ip.set_dst(new);
-            }
-        }
+    let (at, checksum) = match (change.family, change.side) {
+        (Family::V4, Manip::Src) => (12, Some(10)),
+        (Family::V4, Manip::Dst) => (16, Some(10)),
+        (Family::V6, Manip::Src) => (8, None),
+        (Family::V6, Manip::Dst) => (24, None),
+    };
+    if let Some(checksum) = checksum {
+        let sum = update_addr(read_u16(ip, checksum), change.family, change.old, change.new);
+        replace_u16(ip, checksum, sum);
     }
+    change.new.write(change.family, ip.get_mut(at..).unwrap_or_default());
     true
 }
 

@@ -135,13 +135,19 @@ impl Path<'_> {
             return Break(Fate::Drop(DropReason::NoDevice));
         };
         let own = device.mac;
-        let to = match self.engine.net.link_address(p.family(), &route, p.dst()) {
+        let next = route.gateway.map(|gateway| (p.family(), route.oif, gateway));
+        let address = match self.engine.last_hop {
+            Some((hop, mac)) if Some(hop) == next => LinkAddress::Known(mac),
+            _ => self.engine.net.link_address(p.family(), &route, p.dst()),
+        };
+        let to = match address {
             LinkAddress::NotNeeded => {
                 p.clear_link_header();
                 None
             }
             LinkAddress::Known(mac) => {
                 p.set_link_header(mac, own);
+                self.engine.last_hop = next.map(|next| (next, mac));
                 Some(mac)
             }
             LinkAddress::Unknown if self.engine.resolving => return Continue(Fate::Resolve { oif: route.oif }),

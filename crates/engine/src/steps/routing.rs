@@ -1,12 +1,15 @@
 //! Routing decisions on a packet's way, and what forwarding asks before it lets a packet go on.
 
+use crate::engine::Engine;
 use crate::fate::{DropReason, Fate};
 use crate::link::{self, IcmpError};
 use crate::net::{IfIndex, IfName};
 use crate::packet::{LinkType, Origin, Packet, Sender};
 use crate::path::{Onward, Path};
-use crate::route::{InputError, OutputKey, RouteType};
-use hairpin_wire::Family;
+use crate::route::known::Asked;
+use crate::route::{InputError, OutputKey, Route, RouteType};
+use crate::track::{Class, Conn, Conns, Direction, Status, Tracked};
+use hairpin_wire::{Family, proto};
 use std::ops::ControlFlow::{Break, Continue};
 
 impl Path<'_> {
@@ -16,11 +19,13 @@ impl Path<'_> {
         if p.meta.route.is_some() {
             return Continue(Ok(()));
         }
-        match self.engine.net.route_input(p) {
+        match self.find_route(p) {
             Ok(route) => {
                 p.meta.route = Some(route);
-                let dev = self.device_name(route.oif);
-                self.note(|| format!("route: {}", route.describe(p.family(), dev)));
+                if self.engine.is_tracing() {
+                    let dev = self.device_name(route.oif);
+                    self.note(|| format!("route: {}", route.describe(p.family(), dev)));
+                }
                 if p.meta.link_type != LinkType::Host && route.kind == RouteType::Unicast {
                     return Break(Fate::Drop(DropReason::LinkBroadcast));
                 }
@@ -38,6 +43,22 @@ impl Path<'_> {
             self.send_route_error(p, IcmpError::new(kind, code, 0));
         }
         Break(Fate::Drop(error.reason))
+    }
+
+    /// The routing decision for a received packet: the one of the connection's last packet that way, if nothing that it reads has
+    /// changed.
+    fn find_route(&mut self, p: &Packet) -> Result<Route, InputError> {
+        let Engine { net, tracker, known_routes, .. } = &mut *self.engine;
+        let Some((conn, direction)) = lasting(&mut tracker.conns, p) else { return net.route_input(p) };
+        let asked = Asked::by(p);
+        let number = &mut conn.routes[direction.index()];
+        if let Some(known) = known_routes.get(*number, asked) {
+            debug_assert_eq!(Ok(*known), net.route_input(p));
+            return Ok(*known);
+        }
+        let route = net.route_input(p)?;
+        *number = known_routes.keep(asked, &route);
+        Ok(route)
     }
 
     /// Where a local packet goes. One that was made with a route keeps it.
@@ -135,4 +156,19 @@ impl Path<'_> {
     fn device_name(&self, dev: IfIndex) -> IfName {
         self.engine.net.interface(dev).map(|device| device.name).unwrap_or_default()
     }
+}
+
+/// The connection that may remember the packet's route, and the packet's direction: one in the table, whose tuples say everything about
+/// the packet that it was routed by. NAT is settled for it, but may be switched off meanwhile, so the addresses are compared.
+#[inline]
+fn lasting<'a>(conns: &'a mut Conns, p: &Packet) -> Option<(&'a mut Conn, Direction)> {
+    let Tracked::Conn(id, Class::Established(direction)) = p.meta.tracked else { return None };
+    let conn = conns.get_mut(id)?;
+    let is_plain = matches!(p.protocol(), proto::TCP | proto::UDP) && p.meta.link_type == LinkType::Host;
+    let is_lasting = is_plain
+        && conn.status.has(Status::CONFIRMED)
+        && !conn.status.has(Status::DYING)
+        && p.src() == conn.tuple(direction).src
+        && p.dst() == conn.tuple(direction.other()).src;
+    is_lasting.then_some((conn, direction))
 }

@@ -159,6 +159,8 @@ pub struct Conn {
     pub extra: Option<Box<Extra>>,
     /// The device a MASQUERADE bound it to.
     pub masquerade: Option<IfIndex>,
+    /// By direction, the number of the route that its last packet went by (see [`crate::route`]); 0 for none.
+    pub(crate) routes: [u32; 2],
     /// The protocol's own state.
     pub proto: ProtoState,
 }
@@ -188,6 +190,7 @@ impl Conn {
             started: now,
             counters: None,
             masquerade: None,
+            routes: [0; 2],
             proto: ProtoState::for_protocol(original.protocol),
             extra: None,
         }
@@ -244,7 +247,7 @@ impl Conn {
     #[cfg(test)]
     pub(super) const END_OF_SEARCH: usize = std::mem::offset_of!(Conn, ids) + size_of::<[u16; 4]>();
     #[cfg(test)]
-    pub(super) const END_OF_EVERY_PACKET: usize = std::mem::offset_of!(Conn, masquerade) + size_of::<Option<IfIndex>>();
+    pub(super) const END_OF_EVERY_PACKET: usize = std::mem::offset_of!(Conn, routes) + size_of::<[u32; 2]>();
 
     /// A word of what lies aside of the connection and is needed to find it: see [`super::Conns::touch_found`].
     #[inline]
