@@ -465,15 +465,22 @@ impl Packet {
 
     /// Sets TTL or hop limit; mends IPv4's header checksum.
     pub fn set_ttl(&mut self, ttl: u8) {
-        match self.head.family {
+        let family = self.head.family;
+        let ip = self.ip_mut();
+        match family {
             Family::V4 => {
-                if let Some(mut ip) = Ipv4::new(self.ip_mut()) {
-                    ip.change_ttl(ttl);
+                if let Some(fixed) = ip.first_chunk_mut::<{ ipv4::HEADER_LEN }>() {
+                    let word =
+                        |bytes: &[u8; ipv4::HEADER_LEN], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+                    let (sum, old) = (word(fixed, 10), word(fixed, 8));
+                    fixed[8] = ttl;
+                    let sum = checksum::update_u16(sum, old, word(fixed, 8)).to_be_bytes();
+                    fixed[10..12].copy_from_slice(&sum);
                 }
             }
             Family::V6 => {
-                if let Some(mut ip) = Ipv6::new(self.ip_mut()) {
-                    ip.set_hop_limit(ttl);
+                if let Some(hop_limit) = ip.get_mut(7) {
+                    *hop_limit = ttl;
                 }
             }
         }

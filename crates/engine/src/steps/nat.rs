@@ -15,17 +15,28 @@ impl Path<'_> {
     /// Settles and applies the translation of this hook's side.
     pub(crate) fn translate(&mut self, hook: Hook, side: Manip, p: &mut Packet) -> Onward {
         let Tracked::Conn(id, class) = p.meta.tracked else { return Continue(()) };
+        // Nearly every packet: the binding is there, and the packet leaves the way it is bound to.
         if let Class::Established(direction) = class
             && let Some(conn) = self.engine.tracker.conns.get(id)
-            && !nat::is_changed(conn, direction, side)
             && !has_moved(conn, hook, direction, p)
         {
-            return Continue(());
+            if !nat::is_changed(conn, direction, side) {
+                return Continue(());
+            }
+            if hook != Hook::Output && !self.engine.is_tracing() {
+                let before = p.dst();
+                let done = fate(nat::translate(conn, class, side, p));
+                if hook == Hook::Prerouting && before != p.dst() {
+                    p.meta.route = None;
+                }
+                return done;
+            }
         }
-        self.translate_changed(hook, side, p, id, class)
+        self.translate_with_care(hook, side, p, id, class)
     }
 
-    fn translate_changed(&mut self, hook: Hook, side: Manip, p: &mut Packet, id: ConnId, class: Class) -> Onward {
+    #[inline(never)]
+    fn translate_with_care(&mut self, hook: Hook, side: Manip, p: &mut Packet, id: ConnId, class: Class) -> Onward {
         let before = p.dst();
         let told = self.engine.is_tracing().then(|| p.describe());
         let is_icmp = matches!(p.protocol(), proto::ICMP | proto::ICMPV6);

@@ -212,6 +212,27 @@ impl Conn {
         Tuple { src, dst, src_id, dst_id, protocol: self.protocol, family: self.family() }
     }
 
+    /// Whether this is the tuple of a direction.
+    #[inline]
+    pub(crate) fn has_tuple(&self, direction: Direction, tuple: &Tuple) -> bool {
+        let is_reply = direction == Direction::Reply;
+        let [a, b, c, d] = self.ids;
+        let ids = if is_reply { (c, d) } else { (a, b) };
+        let has_addrs = match (&self.addrs, tuple.family) {
+            (Addrs::V4([a, b, c, d]), Family::V4) => {
+                let addrs = if is_reply { (*c, *d) } else { (*a, *b) };
+                addrs == (tuple.src.as_u32(), tuple.dst.as_u32())
+            }
+            (Addrs::V6(addrs), Family::V6) => {
+                let [a, b, c, d] = **addrs;
+                let addrs = if is_reply { (c, d) } else { (a, b) };
+                addrs == (tuple.src, tuple.dst)
+            }
+            _ => false,
+        };
+        ids == (tuple.src_id, tuple.dst_id) && has_addrs && self.protocol == tuple.protocol
+    }
+
     /// Original and reply tuple.
     pub fn tuples(&self) -> [Tuple; 2] {
         [self.tuple(Direction::Original), self.tuple(Direction::Reply)]

@@ -428,7 +428,7 @@ impl<'a> Iterator for WithTuple<'a> {
             let direction = if number & 1 == 0 { Direction::Original } else { Direction::Reply };
             let Some(entry) = self.conns.slab.get(number >> 1) else { continue };
             if let Some(conn) = &entry.conn
-                && conn.tuple(direction) == *self.tuple
+                && conn.has_tuple(direction, self.tuple)
                 && conn.zone.of(direction) == self.zone.of(direction)
             {
                 return Some((ConnId { slot: number >> 1, generation: entry.generation }, direction, conn));

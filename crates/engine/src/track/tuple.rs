@@ -58,6 +58,7 @@ impl Zone {
 impl Tuple {
     /// The tuple of a packet; None when it is a later fragment, its headers cannot be walked, its transport header is cut short,
     /// or its protocol makes no tuple of it (GRE version 1 with another payload than PPP).
+    #[inline]
     pub fn of_packet(packet: &Packet) -> Option<Tuple> {
         let head = packet.head();
         if head.broken || head.fragment_offset != 0 || is_nothing(head.family, head.protocol) {
@@ -129,6 +130,7 @@ fn is_nothing(family: Family, protocol: u8) -> bool {
 }
 
 /// The two ids of a tuple from the transport header.
+#[inline]
 fn ids(protocol: u8, l4: &[u8]) -> Option<(u16, u16)> {
     match protocol {
         proto::TCP | proto::UDP | proto::UDPLITE | proto::SCTP => {
@@ -146,6 +148,7 @@ fn ids(protocol: u8, l4: &[u8]) -> Option<(u16, u16)> {
 
 /// Version 1 with PPP inside (PPTP) has a call id; the peer's, which would be the source part, is known only to a PPTP helper and
 /// stays 0. Other versions are told apart by their addresses alone.
+#[inline(never)]
 fn gre_ids(l4: &[u8]) -> Option<(u16, u16)> {
     const NO_KEYS: Option<(u16, u16)> = Some((0, 0));
     let Some(header) = Gre::new(l4).filter(|header| header.version() == 1) else { return NO_KEYS };

@@ -6,7 +6,7 @@ use crate::packet::Packet;
 use crate::time::HZ;
 use hairpin_wire::checksum;
 use hairpin_wire::proto;
-use hairpin_wire::udp::Udp;
+use hairpin_wire::udp::{self, Udp};
 
 /// Looks at a UDP datagram.
 ///
@@ -46,11 +46,11 @@ fn stream(conn: &mut Conn, is_stream: bool, context: &Observe<'_>) {
 /// with the whole length in the pseudo header: Linux leaves the length field aside there.
 fn check(packet: &Packet, context: &Observe<'_>) -> Result<(), &'static str> {
     let datagram = packet.l4();
-    let udp = Udp::new(datagram).ok_or("short packet")?;
-    if !(8..=datagram.len()).contains(&usize::from(udp.len())) {
+    let [_, _, _, _, high, low, sum @ ..] = datagram.first_chunk::<{ udp::HEADER_LEN }>().ok_or("short packet")?;
+    if !(udp::HEADER_LEN..=datagram.len()).contains(&usize::from(u16::from_be_bytes([*high, *low]))) {
         return Err("truncated/malformed packet");
     }
-    if udp.checksum() == 0 {
+    if *sum == [0, 0] {
         return Ok(());
     }
     check_sum(packet, datagram, context)
