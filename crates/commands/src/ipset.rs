@@ -28,7 +28,8 @@ pub struct SetsAccess<'a> {
 pub struct Done {
     /// The changes in order, each as [`Change::words`] with whether `-exist` was given.
     pub changes: Vec<(String, bool)>,
-    /// Something happened that these words do not say: only the sets themselves do.
+    /// Some of them were refused half-way: where they cannot be repeated on the very same sets, only the sets themselves say what
+    /// happened.
     pub is_partial: bool,
 }
 
@@ -493,8 +494,11 @@ impl Session<'_> {
             _ => {
                 let words = change.words(self.access.sets);
                 if let Err(error) = change.apply(self.access.sets, exist, now) {
-                    // Part of a range may have been added or deleted before.
-                    self.done.is_partial |= matches!(change, Change::Add(..) | Change::Del(..));
+                    if matches!(change, Change::Add(..) | Change::Del(..)) {
+                        // Part of a range may have been added or deleted before.
+                        self.done.is_partial = true;
+                        self.done.changes.extend(words.map(|words| (words, exist)));
+                    }
                     return Err(error);
                 }
                 words

@@ -2,6 +2,7 @@
 
 use crate::names;
 use hairpin_engine::rule::{Chain, Compiled, Counter, Ruleset, Table};
+use hairpin_ruleset::names::SystemNames;
 use hairpin_ruleset::restore::{RestoreOptions, restore};
 use hairpin_ruleset::save::{SaveOptions, save};
 use hairpin_wire::Family;
@@ -38,16 +39,24 @@ pub struct Loaded {
 
 /// Reads a rule file. Counters in it are where counting begins.
 pub fn read(path: &Path, family: Family) -> Result<Loaded, RulesError> {
+    read_with(path, family, &names::of_system())
+}
+
+/// The same with these names, which may know sets.
+pub fn read_with(path: &Path, family: Family, names: &SystemNames) -> Result<Loaded, RulesError> {
     let file = path.display().to_string();
     let text =
         std::fs::read(path).map_err(|e| RulesError { code: 1, message: format!("{file}: cannot be read: {e}") })?;
-    parse(&file, &text, family)
+    parse_with(&file, &text, family, names)
 }
 
 /// The same for the text of a rule file. `file` is the name for messages.
 pub fn parse(file: &str, text: &[u8], family: Family) -> Result<Loaded, RulesError> {
-    let names = names::of_system();
-    let options = RestoreOptions { file, counters: true, noflush: false, table: None, names: &names };
+    parse_with(file, text, family, &names::of_system())
+}
+
+fn parse_with(file: &str, text: &[u8], family: Family, names: &SystemNames) -> Result<Loaded, RulesError> {
+    let options = RestoreOptions { file, counters: true, noflush: false, table: None, names };
     let restored = restore(&Ruleset::new(family), text, &options)
         .map_err(|e| RulesError { code: e.code, message: e.to_string() })?;
     let mut notices: Vec<String> = restored.notices.iter().map(ToString::to_string).collect();

@@ -48,6 +48,8 @@ pub enum Area {
     /// A rule's text, or the chains and tables there are.
     RuleText,
     RuleCounter,
+    /// A line of the saved sets.
+    Sets,
     Conntrack,
     /// A line of the log, by its number (from 0).
     Log(usize),
@@ -90,8 +92,22 @@ pub fn judge(
         rules("rules.v6", want6, got.rules6.as_deref().unwrap_or_default(), true, &mut out);
     }
     conntrack(&want.conntrack, &got.conntrack, &volatile.conntrack, &mut out);
+    sets(want.sets.as_deref(), got.sets.as_deref(), &mut out);
     log(&want.log, &got.log, &volatile.log, &labels, &mut out);
     Ok(out)
+}
+
+/// The sets in the end, line by line.
+fn sets(want: Option<&str>, got: Option<&str>, out: &mut Vec<Difference>) {
+    let (want, got) = (want.unwrap_or_default(), got.unwrap_or_default());
+    let only_in =
+        |a: &str, b: &str| a.lines().filter(|l| !b.lines().any(|m| m == *l)).map(str::to_owned).collect::<Vec<_>>();
+    for line in only_in(want, got) {
+        out.push(Difference { area: Area::Sets, what: format!("sets: kernel only: {line}") });
+    }
+    for line in only_in(got, want) {
+        out.push(Difference { area: Area::Sets, what: format!("sets: program only: {line}") });
+    }
 }
 
 /// Adds to `volatile` the places in which two runs of the kernel differ; an error where no dice may excuse it.
@@ -591,6 +607,7 @@ mod tests {
             rules6: None,
             conntrack: CONNTRACK.into(),
             log: LOG.into(),
+            sets: None,
         }
     }
 
@@ -601,6 +618,7 @@ mod tests {
             host: Default::default(),
             rules4: String::new(),
             rules6: None,
+            sets: None,
             meta: Default::default(),
             inputs: Vec::new(),
         }

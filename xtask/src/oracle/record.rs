@@ -54,7 +54,14 @@ pub fn ask(switch: &Switch, scenario: &Scenario, runs: usize) -> Result<Recorded
     let mut late = Duration::ZERO;
     let mut first: Option<Outcome> = None;
     for _ in 0..runs.max(1) {
-        let played = kernel::play(switch, &scenario.host, &scenario.rules4, scenario.rules6.as_deref(), &arrivals)?;
+        let played = kernel::play(
+            switch,
+            &scenario.host,
+            &scenario.rules4,
+            scenario.rules6.as_deref(),
+            scenario.sets.as_deref(),
+            &arrivals,
+        )?;
         late = late.max(played.late);
         match &first {
             None => first = Some(played.outcome),

@@ -18,6 +18,8 @@ pub struct Scenario {
     pub host: Host,
     pub rules4: String,
     pub rules6: Option<String>,
+    /// The sets that rules name, as `ipset save` prints them.
+    pub sets: Option<String>,
     pub meta: Meta,
     /// Interface and capture file, in the order of the interfaces: also the order of frames with equal times.
     pub inputs: Vec<(String, PathBuf)>,
@@ -127,6 +129,8 @@ pub struct Outcome {
     pub rules6: Option<String>,
     pub conntrack: String,
     pub log: String,
+    /// The sets in the end, where the scenario has some.
+    pub sets: Option<String>,
 }
 
 impl Scenario {
@@ -147,6 +151,7 @@ impl Scenario {
             host,
             rules4: text(&path.join("rules.v4"))?,
             rules6: if six.exists() { Some(text(&six)?) } else { None },
+            sets: text(&path.join("sets")).ok(),
             meta,
             inputs,
         })
@@ -172,6 +177,9 @@ impl Scenario {
         let mut out = vec!["--host".into(), file("host.toml"), "--rules".into(), file("rules.v4")];
         if self.rules6.is_some() {
             out.extend(["--rules6".into(), file("rules.v6")]);
+        }
+        if self.sets.is_some() {
+            out.extend(["--sets".into(), file("sets")]);
         }
         for (iface, path) in &self.inputs {
             out.extend(["--input".into(), format!("{iface}={}", path.display())]);
@@ -201,6 +209,7 @@ impl Outcome {
         out.rules6 = if scenario.rules6.is_some() { Some(must("rules.v6")?) } else { None };
         out.conntrack = must("conntrack")?;
         out.log = text(&dir.join("log")).unwrap_or_default();
+        out.sets = if scenario.sets.is_some() { Some(without_chance(&must("sets")?)) } else { None };
         Ok(out)
     }
 
@@ -215,8 +224,30 @@ impl Outcome {
             put(&dir.join("rules.v6"), rules6)?;
         }
         put(&dir.join("conntrack"), &self.conntrack)?;
+        if let Some(sets) = &self.sets {
+            put(&dir.join("sets"), sets)?;
+        }
         put(&dir.join("log"), &self.log)
     }
+}
+
+/// Saved sets without what no two runs have in common: secrets, and the exact seconds left.
+pub fn without_chance(sets: &str) -> String {
+    let mut out = String::new();
+    for line in sets.lines() {
+        let mut last = "";
+        let words = line.split(' ').filter_map(|word| {
+            let before = std::mem::replace(&mut last, word);
+            match (before, word) {
+                ("initval", _) | (_, "initval") => None,
+                ("timeout", "0") => Some(word),
+                ("timeout", _) if line.starts_with("add") => Some("SOME"),
+                _ => Some(word),
+            }
+        });
+        out += &(words.collect::<Vec<_>>().join(" ") + "\n");
+    }
+    out
 }
 
 /// The scenario directories at or directly below the given paths, by name.

@@ -8,8 +8,11 @@ use crate::trace::RuleTexts;
 use crate::{conntrack, names, trace};
 use hairpin_engine::net::{IfIndex, IfName, Net};
 use hairpin_engine::rule::{Compiled, Ruleset};
+use hairpin_engine::set::Sets;
 use hairpin_engine::{Engine, Now, Output, Setup};
 use hairpin_gateway::rules;
+use hairpin_ruleset::ipset::{Form, Printer, read_saved};
+use hairpin_ruleset::names::SystemNames;
 use hairpin_ruleset::save::{SaveOptions, save};
 use hairpin_wire::Family;
 use lexopt::prelude::*;
@@ -28,7 +31,7 @@ pub const VERB: Verb = Verb {
 
 const HELP: &str = "\
 usage: hairpin replay --host HOST.toml --rules RULES.v4 [--rules6 RULES.v6]
-                      --input DEV=CAPTURE … --output DIR
+                      [--sets SETS] --input DEV=CAPTURE … --output DIR
        hairpin replay DIR [--output DIR]
 
 Gives the engine a host, rules as iptables-save prints them, and captures of what arrived on its devices, and writes what Linux
@@ -37,6 +40,7 @@ would have made of it. No root, no kernel module. The captures' time stamps are 
   --host FILE         devices, addresses, routes, neighbors, sysctls
   --rules FILE        IPv4 rules; with [packets:bytes] the counters begin there
   --rules6 FILE       IPv6 rules
+  --sets FILE         the sets that rules name, as ipset save prints them; DIR/sets has them in the end
   --input DEV=FILE    what arrived on DEV: pcap or pcapng, one for each device
   --output DIR        DIR/DEV.pcap for every device, DIR/rules.v4 (and rules.v6) with counters, DIR/conntrack, DIR/log
                       (LOG's lines), DIR/messages (TRACE's lines and others of the kernel, if any)
@@ -45,13 +49,14 @@ would have made of it. No root, no kernel module. The captures' time stamps are 
   --json              print the summary (and the trace) as JSON, one value a line
   -q, --quiet         print nothing
 
-With a directory: DIR/host.toml, DIR/rules.v4, DIR/rules.v6 and DIR/in/DEV.pcap, as far as they are there.
+With a directory: DIR/host.toml, DIR/rules.v4, DIR/rules.v6, DIR/sets and DIR/in/DEV.pcap, as far as they are there.
 ";
 
 #[derive(Debug, Default)]
 struct Options {
     host: PathBuf,
     rules: [Option<PathBuf>; 2],
+    sets: Option<PathBuf>,
     inputs: Vec<(String, PathBuf)>,
     output: Option<PathBuf>,
     trace: bool,
@@ -63,14 +68,7 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
     let options = parse(words)?;
     let net = host_file::read(&options.host).map_err(Failure::input)?;
     let mut setup = Setup::new(net);
-    if let Some(path) = &options.rules[0] {
-        setup.rules4 = read_rules(path, Family::V4)?;
-    }
-    if let Some(path) = &options.rules[1] {
-        setup.rules6 = read_rules(path, Family::V6)?;
-    }
     let net = Arc::clone(&setup.net);
-    let rules = if options.trace { RuleTexts::new([&setup.rules4, &setup.rules6]) } else { RuleTexts::default() };
     let mut inputs = Vec::new();
     for (name, path) in &options.inputs {
         let dev =
@@ -78,7 +76,19 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
         inputs.push(Input { dev, capture: Capture::open(path).map_err(Failure::input)? });
     }
     let mut merge = Merge::new(inputs);
-    let mut engine = Engine::new(setup, &Now::from_unix_nanos(merge.start()), SEED);
+    let start = Now::from_unix_nanos(merge.start());
+    if let Some(path) = &options.sets {
+        setup.sets = read_sets(path, &start)?;
+    }
+    let system = names::of_system().with_sets(&setup.sets);
+    if let Some(path) = &options.rules[0] {
+        setup.rules4 = read_rules(path, Family::V4, &system)?;
+    }
+    if let Some(path) = &options.rules[1] {
+        setup.rules6 = read_rules(path, Family::V6, &system)?;
+    }
+    let rules = if options.trace { RuleTexts::new([&setup.rules4, &setup.rules6]) } else { RuleTexts::default() };
+    let mut engine = Engine::new(setup, &start, SEED);
     engine.set_tracing(options.trace);
     let mut replay = Replay::new(engine);
     let mut sink = Report {
@@ -121,6 +131,7 @@ fn parse(words: Vec<OsString>) -> Result<Options, Failure> {
             Long("host") => options.host = parser.value().map_err(usage)?.into(),
             Long("rules") => options.rules[0] = Some(parser.value().map_err(usage)?.into()),
             Long("rules6") => options.rules[1] = Some(parser.value().map_err(usage)?.into()),
+            Long("sets") => options.sets = Some(parser.value().map_err(usage)?.into()),
             Long("output") => options.output = Some(parser.value().map_err(usage)?.into()),
             Long("input") => {
                 let value = parser.value().map_err(usage)?.to_string_lossy().into_owned();
@@ -156,6 +167,10 @@ fn fill_in(options: &mut Options, directory: &Path) -> Result<(), Failure> {
             options.rules[n] = Some(path);
         }
     }
+    let sets = directory.join("sets");
+    if options.sets.is_none() && sets.exists() {
+        options.sets = Some(sets);
+    }
     if options.inputs.is_empty() {
         let input = directory.join("in");
         let entries = std::fs::read_dir(&input)
@@ -177,8 +192,17 @@ fn device(net: &Net, name: &str) -> Result<IfIndex, String> {
         .ok_or_else(|| format!("the host file has no device `{name}'"))
 }
 
-fn read_rules(path: &Path, family: Family) -> Result<Arc<Compiled>, Failure> {
-    let loaded = rules::read(path, family).map_err(|e| Failure { code: e.code, message: e.message })?;
+fn read_sets(path: &Path, start: &Now) -> Result<Sets, Failure> {
+    let file = path.display();
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::input(format!("{file}: cannot be read: {e}")))?;
+    let mut sets = Sets::new(SEED);
+    let wrong = |(line, problem)| Failure::input(format!("{file}:{line}: {problem}"));
+    read_saved(&text, &mut sets, &names::of_system(), start.mono).map_err(wrong)?;
+    Ok(sets)
+}
+
+fn read_rules(path: &Path, family: Family, names: &SystemNames) -> Result<Arc<Compiled>, Failure> {
+    let loaded = rules::read_with(path, family, names).map_err(|e| Failure { code: e.code, message: e.message })?;
     loaded.notices.iter().for_each(|notice| eprintln!("{notice}"));
     Ok(loaded.rules)
 }
@@ -283,6 +307,19 @@ fn write_state(replay: &Replay, directory: &Directory, options: &Options) -> Res
             let how = SaveOptions { counters: true, names: Some(&names), ..SaveOptions::default() };
             directory.write(name, &save(&ruleset, &how, |table| Some(state.counters(family, table))))?;
         }
+    }
+    if options.sets.is_some() {
+        let sets = state.sets();
+        let printer = Printer {
+            form: Form::Save,
+            sorted: true,
+            names_only: false,
+            headers_only: false,
+            resolve: false,
+            names: &names,
+            now: replay.now().mono,
+        };
+        directory.write("sets", &printer.print(&sets, sets.iter()))?;
     }
     directory.write("conntrack", &conntrack::listing(state, replay.now().mono))
 }

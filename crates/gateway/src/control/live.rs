@@ -7,12 +7,14 @@ use super::Context;
 use crate::rules;
 use crate::seam::Moment;
 use hairpin_commands::conntrack::table::{Connections, Cursor, EngineConnections, Handle, Piece, Trouble};
-use hairpin_commands::{Access, Failure, State, Wait};
+use hairpin_commands::{Access, Done, Failure, SetsAccess, State, Wait};
 use hairpin_engine::rule::{Action, Compiled, Counter, Rule, Ruleset, Table, TableId};
+use hairpin_engine::set::Sets;
 use hairpin_engine::track::{ConnChange, ConnId, ExpectId, ExpectRecord, Record, TrackStats, Tuple, Wanted, Zone};
-use hairpin_engine::{Change, Wall};
-use hairpin_wire::Family;
-use hairpin_xt::option::Names;
+use hairpin_engine::{Change as EngineChange, Now, Wall};
+use hairpin_ruleset::ipset::Change;
+use hairpin_wire::{Addr, Family};
+use hairpin_xt::option::{KnownSet, NameKind, Names, NumberNames};
 use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,9 @@ pub(super) struct LiveState<'c> {
     /// What was last read of each family, and what its rules had counted then.
     read: [Option<Reading>; 2],
     conns: LiveConnections<'c>,
+    names: LiveNames<'c>,
+    /// A copy of the sets that a command works on.
+    sets: Option<(Sets, Now)>,
 }
 
 struct Reading {
@@ -34,7 +39,14 @@ const GONE: &str = "hairpin: the gateway has ended";
 
 impl<'c> LiveState<'c> {
     pub(super) fn new(context: &'c Context) -> LiveState<'c> {
-        LiveState { context, turn: None, read: [None, None], conns: LiveConnections { context } }
+        LiveState {
+            context,
+            turn: None,
+            read: [None, None],
+            conns: LiveConnections { context },
+            names: LiveNames { context },
+            sets: None,
+        }
     }
 
     fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Moment<'_>) -> T + Send + 'static) -> Result<T, Failure> {
@@ -53,7 +65,7 @@ impl<'c> LiveState<'c> {
 
 impl State for LiveState<'_> {
     fn names(&self) -> &dyn Names {
-        &self.context.names
+        &self.names
     }
 
     fn begin(&mut self, access: Access) -> Result<(), Failure> {
@@ -110,7 +122,7 @@ impl State for LiveState<'_> {
                 return false;
             }
             let after: Vec<Vec<Counter>> = kept.iter().map(|(id, _)| state.counters(family, *id).to_vec()).collect();
-            if moment.engine.apply(&moment.now, Change::Rules(replacement)).is_err() {
+            if moment.engine.apply(&moment.now, EngineChange::Rules(replacement)).is_err() {
                 return false;
             }
             for ((id, pairs), after) in kept.iter().zip(&after) {
@@ -131,8 +143,74 @@ impl State for LiveState<'_> {
         Err(Failure::Unavailable(text.to_owned()))
     }
 
+    fn sets(&mut self) -> Result<SetsAccess<'_>, Failure> {
+        let copy = self.ask(|moment| (moment.engine.state().sets().clone(), moment.now))?;
+        let (sets, now) = self.sets.insert(copy);
+        Ok(SetsAccess { sets, names: &self.names, now: *now })
+    }
+
+    fn keep_sets(&mut self, done: &Done) -> Result<(), Failure> {
+        let changes = done.changes.clone();
+        self.ask(move |moment| {
+            let now = moment.now.mono;
+            let sets = moment.engine.sets();
+            for (words, exist) in &changes {
+                // What packets changed meanwhile may make a change needless; the others still count.
+                let _ = Change::from_words(words, sets).map(|change| change.apply(sets, *exist, now));
+            }
+        })
+    }
+
     fn connections(&mut self) -> Result<(&dyn Names, &mut dyn Connections), Failure> {
         Ok((&self.context.names, &mut self.conns))
+    }
+}
+
+/// The system's names and the gateway's sets.
+struct LiveNames<'c> {
+    context: &'c Context,
+}
+
+impl std::fmt::Debug for LiveNames<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LiveNames")
+    }
+}
+
+impl NumberNames for LiveNames<'_> {
+    fn name(&self, kind: NameKind, number: u32) -> Option<String> {
+        self.context.names.name(kind, number)
+    }
+
+    fn host_name(&self, addr: Addr) -> Option<String> {
+        self.context.names.host_name(addr)
+    }
+}
+
+impl Names for LiveNames<'_> {
+    fn number(&self, kind: NameKind, name: &str) -> Option<u32> {
+        self.context.names.number(kind, name)
+    }
+
+    fn has_list(&self, kind: NameKind) -> bool {
+        self.context.names.has_list(kind)
+    }
+
+    fn hosts(&self, family: Family, name: &str) -> Result<Vec<Addr>, String> {
+        self.context.names.hosts(family, name)
+    }
+
+    fn set(&self, name: &str) -> KnownSet {
+        let name = name.to_owned();
+        let family = self
+            .context
+            .handle
+            .ask(move |moment| moment.engine.state().sets().get(&name).map(|set| set.options().family));
+        family.ok().flatten().map_or(KnownSet::Missing, KnownSet::Of)
+    }
+
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.context.names.file(path)
     }
 }
 

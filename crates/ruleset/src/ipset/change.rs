@@ -137,6 +137,30 @@ impl Change {
     }
 }
 
+/// Carries out a file as `ipset save` prints it.
+///
+/// # Errors
+/// The first line that is wrong, counted from 1, and why.
+pub fn read_saved(text: &str, sets: &mut Sets, names: &dyn Names, now: Instant) -> Result<(), (usize, Problem)> {
+    for (n, line) in text.lines().enumerate() {
+        let words = split_line(line);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let change = match words.as_slice() {
+            [] => continue,
+            [first, ..] if first.starts_with('#') => continue,
+            ["create", name, kind, rest @ ..] => read_create(name, kind, rest, names).map(|typed| typed.value),
+            ["add", name, element, rest @ ..] => {
+                let entry = read_entry(sets, Action::Add, name, element, rest, names);
+                entry.map(|(_, typed)| Change::Add((*name).to_owned(), typed.value))
+            }
+            _ => Err(Problem::usage("a saved set has lines that begin with create and add")),
+        };
+        let done = change.and_then(|c| c.apply(sets, false, now).map_err(|why| Problem::value(why.to_string())));
+        done.map_err(|problem| (n + 1, problem))?;
+    }
+    Ok(())
+}
+
 /// The words of a line: white space parts them, double quotes hold them together. A quote that is not closed ends the words before
 /// it.
 pub fn split_line(line: &str) -> Vec<String> {

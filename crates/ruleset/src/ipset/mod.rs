@@ -24,7 +24,7 @@ mod sort;
 mod store;
 mod syntax;
 
-pub use change::{Change, read_create, read_entry, split_line};
+pub use change::{Change, read_create, read_entry, read_saved, split_line};
 pub use help::{general_help, type_help};
 pub use options::{Target, Typed, create_options, entry};
 pub use print::{Form, Printer, element_text};

@@ -284,7 +284,7 @@ fn make(settings: &Settings, number: u64, path: &Path) -> Result<(), String> {
         "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n".into()
     });
     let arrivals = kernel::in_own_thread(|| {
-        let lab = Lab::new(&host, &rules4, rules6.as_deref())?;
+        let lab = Lab::new(&host, &rules4, rules6.as_deref(), None)?;
         let stage = Stage::new(&mut dice, &worlds, &lab, settings.deep);
         stage.run(|| talks::any(&stage))
     })?;

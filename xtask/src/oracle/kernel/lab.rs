@@ -45,7 +45,7 @@ pub struct Departure {
 impl Lab {
     /// Sets the router up. To be called in a thread of its own, which ends with the lab: the thread's network namespace
     /// is changed for good.
-    pub fn new(host: &Host, rules4: &str, rules6: Option<&str>) -> Result<Self, String> {
+    pub fn new(host: &Host, rules4: &str, rules6: Option<&str>, sets: Option<&str>) -> Result<Self, String> {
         let has_v6 = rules6.is_some() || host.interface.iter().flat_map(|i| &i.addresses).any(|a| a.contains(':'));
         let router = sys::new_network().map_err(|e| format!("unshare: {e}"))?;
         let peers = sys::new_network().map_err(|e| format!("unshare: {e}"))?;
@@ -67,6 +67,9 @@ impl Lab {
         addresses_and_routes(host)?;
         if has_v6 {
             std::thread::sleep(REPORTS);
+        }
+        if let Some(sets) = sets {
+            run(&["ipset", "restore"], Some(sets)).map_err(|e| format!("ipset restore: {e}"))?;
         }
         load_rules("iptables-legacy-restore", rules4)?;
         if let Some(rules6) = rules6 {
@@ -107,6 +110,11 @@ impl Lab {
             }
         }
         Ok(out)
+    }
+
+    /// The sets as they are, in order.
+    pub fn sets(&self) -> Result<String, String> {
+        run(&["ipset", "save", "-sorted"], None)
     }
 
     /// Collects what comes out until `end`.

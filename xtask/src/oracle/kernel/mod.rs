@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub use lab::{Departure, Lab, run};
 pub use log::Switch;
 
-use super::scenario::{Arrival, Host, Outcome};
+use super::scenario::{self, Arrival, Host, Outcome};
 use crate::oracle::pcap::Stamped;
 
 /// How long the router may take to answer the last frame.
@@ -47,14 +47,15 @@ pub fn play(
     host: &Host,
     rules4: &str,
     rules6: Option<&str>,
+    sets: Option<&str>,
     arrivals: &[Arrival],
 ) -> Result<Played, String> {
     for _ in 0..ATTEMPTS {
         switch.keep_on();
         let (played, expects_log) = in_own_thread(|| {
-            let lab = Lab::new(host, rules4, rules6)?;
+            let lab = Lab::new(host, rules4, rules6, sets)?;
             let expects_log = lab.expects_log();
-            Ok((play_in(lab, rules6.is_some(), arrivals)?, expects_log))
+            Ok((play_in(lab, rules6.is_some(), sets.is_some(), arrivals)?, expects_log))
         })?;
         // Another run on this machine may have turned the log off meanwhile: then lines may be missing.
         if switch.keep_on() || !expects_log {
@@ -81,7 +82,7 @@ pub fn facts() -> Result<String, String> {
     Ok(format!("kernel = \"{}\"\niptables = \"{}\"\n", release.trim(), iptables.trim()))
 }
 
-fn play_in(mut lab: Lab, has_rules6: bool, arrivals: &[Arrival]) -> Result<Played, String> {
+fn play_in(mut lab: Lab, has_rules6: bool, has_sets: bool, arrivals: &[Arrival]) -> Result<Played, String> {
     let mut outcome = Outcome::default();
     for iface in lab.ifaces() {
         outcome.frames.insert(iface.to_string(), Vec::new());
@@ -105,6 +106,7 @@ fn play_in(mut lab: Lab, has_rules6: bool, arrivals: &[Arrival]) -> Result<Playe
     outcome.conntrack = lab.conntrack()?;
     outcome.rules4 = lab.rules4()?;
     outcome.rules6 = if has_rules6 { Some(lab.rules6()?) } else { None };
+    outcome.sets = if has_sets { Some(scenario::without_chance(&lab.sets()?)) } else { None };
     outcome.log = lab.into_log()?;
     Ok(Played { outcome, late })
 }
