@@ -622,7 +622,8 @@ fn types_of_addresses() {
         sysctl net.ipv6.conf.all.forwarding=1",
     );
     let of = |addr: &str, dev: Option<u32>| net.address_type(Family::V6, ip(addr), dev.map(IfIndex));
-    assert_eq!(of("::", None), AddressType::Unspecified);
+    // Looked up like any other: here no route leads to it.
+    assert_eq!(of("::", None), AddressType::Unreachable);
     assert_eq!(of("ff02::1", None), AddressType::Multicast);
     assert_eq!(of("2001:db8:1::1", None), AddressType::Local);
     assert_eq!(of("2001:db8:1::1", Some(2)), AddressType::Local);
