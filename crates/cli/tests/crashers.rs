@@ -12,8 +12,14 @@ use support::{Dice, root, scenarios};
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 4] =
-    [("packet", targets::packet), ("rules", targets::rules), ("host", targets::host), ("capture", targets::capture)];
+const TARGETS: [(&str, Target); 6] = [
+    ("packet", targets::packet),
+    ("rules", targets::rules),
+    ("host", targets::host),
+    ("capture", targets::capture),
+    ("control", targets::control),
+    ("snapshot", targets::snapshot),
+];
 
 #[test]
 fn what_once_broke_something_breaks_nothing() {
@@ -109,5 +115,18 @@ fn holds(name: &str, target: Target, input: &[u8], origin: &str) {
         let file = std::env::temp_dir().join(format!("hairpin-{name}-crasher"));
         let kept = std::fs::write(&file, input).map(|()| file.display().to_string());
         panic!("{name}: {origin}; the input: {kept:?}");
+    }
+}
+
+#[test]
+fn noise_at_the_control_socket_and_in_snapshots_breaks_nothing() {
+    for seed in 0..2000 {
+        let dice = &mut Dice(seed);
+        let noise: Vec<u8> =
+            (0..dice.below(400)).map(|_| if dice.one_in(3) { 0 } else { dice.below(256) as u8 }).collect();
+        // A plausible length before it, mostly.
+        let framed = [&(noise.len() as u32).to_be_bytes()[..], &[1, 0, 1], &noise].concat();
+        holds("control", targets::control, if dice.one_in(4) { &noise } else { &framed }, &format!("seed {seed}"));
+        holds("snapshot", targets::snapshot, &noise, &format!("seed {seed}"));
     }
 }

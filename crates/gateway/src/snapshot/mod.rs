@@ -261,6 +261,14 @@ fn take_up(path: &Path, moment: &mut Moment<'_>, has_rule_file: [bool; 2]) -> Re
     Ok(Some(format!("{taken} connections go on, {ended} had ended")))
 }
 
+/// Whether these bytes are a whole snapshot.
+///
+/// # Errors
+/// They are not; what is wrong with them.
+pub fn check(mut bytes: &[u8]) -> Result<(), String> {
+    file::read_from(&mut bytes, &mut sections_make_sense).map_err(|damage| damage.to_string())
+}
+
 fn sections_make_sense(kind: Kind, content: &[u8]) -> Option<()> {
     let mut reader = Reader(content);
     match kind {
