@@ -3,7 +3,7 @@
 mod common;
 
 use common::{restored, restored_onto, run, saved};
-use hairpin_engine::rule::{Ruleset, TableId};
+use hairpin_engine::rule::{Rule, Ruleset, TableId};
 use hairpin_ruleset::save::rule_text;
 use hairpin_wire::Family;
 use hairpin_xt::{Case, MATCHES, TARGETS};
@@ -34,7 +34,9 @@ fn reading_what_was_saved_gives_the_same_rule() {
                 assert_eq!(again.header, rule.header, "{line:?} saved as {text:?}");
                 assert_eq!(rule_text(family, "FORWARD", again), text, "typed {line:?}");
                 if !loses(&line) {
-                    assert_eq!(format!("{again:?}"), format!("{rule:?}"), "typed {line:?}, saved {text:?}");
+                    // Whether a bare + was written is seen in listings only.
+                    let meant = |rule: &Rule| format!("{rule:?}").replace("any: true", "any: false");
+                    assert_eq!(meant(again), meant(rule), "typed {line:?}, saved {text:?}");
                 }
             }
         }
