@@ -85,6 +85,8 @@ impl Line {
                 header.dst(),
                 header.ethertype()
             )),
+            // What the host heard from itself has no such header.
+            None if self.flags.macdecode && iif.kind == LinkKind::Ethernet => {}
             _ => {
                 self.text.push_str("MAC=");
                 for (n, byte) in header.iter().enumerate() {

@@ -96,6 +96,8 @@ pub struct Meta {
     pub checksum_seen: Option<u16>,
     /// Largest L3 size of the fragments it was put together from; 0 when it came whole.
     pub max_fragment: u16,
+    /// It was put together for tracking and not for this host alone, so that DF does not keep it from being cut again.
+    pub may_be_cut: bool,
     /// The largest of its fragments had DF.
     pub fragments_had_df: bool,
     /// IPv6: where the fragment header was that tracking took out; 0 when it took none. This host reads the headers behind it only,
@@ -221,6 +223,8 @@ pub enum NotAPacket {
     Short,
     /// Neither IPv4 nor IPv6.
     NotIp,
+    /// Of a VLAN, which this device has no part in.
+    OtherVlan,
     /// A version or header length that cannot be.
     BadHeader,
     /// Fewer bytes than the header's length field says.
@@ -245,12 +249,10 @@ impl Packet {
     /// Takes an Ethernet frame into this packet's buffer, which is reused. Link padding is cut off; the network header's
     /// checksum is not looked at. All of `meta` is reset.
     pub fn load_frame(&mut self, frame: &[u8]) -> Result<(), NotAPacket> {
-        let header = frame.get(..ethernet::HEADER_LEN).ok_or(NotAPacket::Short)?;
-        match u16::from_be_bytes([header[12], header[13]]) {
-            ethernet::IPV4 | ethernet::IPV6 => {}
-            _ => return Err(NotAPacket::NotIp),
+        match priority_tags(frame)? {
+            0 => self.load(frame, ethernet::HEADER_LEN),
+            tags => self.load(&without_tags(frame, tags), ethernet::HEADER_LEN),
         }
-        self.load(frame, ethernet::HEADER_LEN)
     }
 
     /// Takes a bare IP packet into this packet's buffer, which is reused. All of `meta` is reset.
@@ -260,10 +262,9 @@ impl Packet {
 
     /// As [`load_frame`](Packet::load_frame), but the buffers change places instead of being copied.
     pub fn swap_frame(&mut self, frame: &mut Vec<u8>) -> Result<(), NotAPacket> {
-        let header = frame.get(..ethernet::HEADER_LEN).ok_or(NotAPacket::Short)?;
-        match u16::from_be_bytes([header[12], header[13]]) {
-            ethernet::IPV4 | ethernet::IPV6 => {}
-            _ => return Err(NotAPacket::NotIp),
+        match priority_tags(frame)? {
+            0 => {}
+            tags => *frame = without_tags(frame, tags),
         }
         self.swap(frame, ethernet::HEADER_LEN)
     }
@@ -737,4 +738,52 @@ fn tcp_flags(bits: u8) -> String {
     let set: Vec<&str> =
         names.iter().enumerate().filter(|(n, _)| bits & (1 << n) != 0).map(|(_, name)| *name).collect();
     if set.is_empty() { "without flags".to_owned() } else { set.join(",") }
+}
+
+/// How many bytes of VLAN tags a frame with an IP packet has in front of its type. Tags with the number 0 only give a priority
+/// (IEEE 802.1Q) and are taken off.
+#[inline]
+fn priority_tags(frame: &[u8]) -> Result<usize, NotAPacket> {
+    const NUMBER: u16 = 0xfff;
+    let word = |at: usize| match frame.get(at..at + 2) {
+        Some(&[high, low]) => Ok(u16::from_be_bytes([high, low])),
+        _ => Err(NotAPacket::Short),
+    };
+    let mut tags = 0;
+    loop {
+        match word(12 + tags)? {
+            ethernet::IPV4 | ethernet::IPV6 => return Ok(tags),
+            ethernet::VLAN | ethernet::QINQ if word(14 + tags)? & NUMBER != 0 => return Err(NotAPacket::OtherVlan),
+            ethernet::VLAN | ethernet::QINQ => tags += ethernet::VLAN_LEN,
+            _ => return Err(NotAPacket::NotIp),
+        }
+    }
+}
+
+fn without_tags(frame: &[u8], tags: usize) -> Vec<u8> {
+    let (addresses, rest) = frame.split_at(12);
+    [addresses, rest.get(tags..).unwrap_or_default()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn priority_tags_are_taken_off() {
+        let ip = b"E\0\0\x14\0\0\0\0@\x11\0\0\x0a\0\0\x01\x0a\0\0\x02";
+        let frame = |tags: &[u8]| [&[2; 12][..], tags, &[8, 0], ip].concat();
+        let plain = frame(&[]);
+        let load = |tags: &[u8]| Packet::from_frame(&frame(tags)).map(|p| p.frame().to_vec());
+        for tags in [&[0x81, 0, 0, 0][..], &[0x81, 0, 0xf0, 0], &[0x88, 0xa8, 0, 0, 0x81, 0, 0xe0, 0]] {
+            assert_eq!(load(tags), Ok(plain.clone()));
+            let (mut packet, mut bytes) = (Packet::default(), frame(tags));
+            assert_eq!(packet.swap_frame(&mut bytes), Ok(()));
+            assert_eq!(packet.frame(), plain);
+        }
+        assert_eq!(load(&[0x81, 0, 0, 7]), Err(NotAPacket::OtherVlan));
+        assert_eq!(load(&[0x81, 0, 0, 0, 0x81, 0, 0, 7]), Err(NotAPacket::OtherVlan));
+        assert_eq!(load(&[0x91, 0, 0, 0]), Err(NotAPacket::NotIp));
+        assert_eq!(Packet::from_frame(&frame(&[0x81, 0, 0, 0])[..16]).err(), Some(NotAPacket::Short));
+    }
 }

@@ -53,8 +53,7 @@ fn fit_v4(packet: &Packet, mtu: u32) -> Fit {
     if packet.length() <= mtu as usize && max_fragment == 0 {
         return Fit::Whole;
     }
-    // `max_fragment` also says that the packet was put together here, which lets DF be overridden.
-    if dont_fragment(packet) && (max_fragment == 0 || max_fragment > mtu) {
+    if dont_fragment(packet) && (!packet.meta.may_be_cut || max_fragment > mtu) {
         return Fit::TooBig(mtu);
     }
     let Some(ip) = Ipv4::new(packet.ip()) else { return Fit::Whole };
@@ -277,6 +276,7 @@ mod tests {
         let rng = Rng::new(1);
         let mut packet = v4(1000, &[], true, 0, false);
         packet.meta.max_fragment = 500;
+        packet.meta.may_be_cut = true;
         packet.meta.fragments_had_df = true;
         packet.meta.pieces = vec![480, 8, 512];
         assert!(!exceeds(&packet, 600) && exceeds(&packet, 400));

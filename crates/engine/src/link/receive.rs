@@ -45,6 +45,7 @@ pub fn frame(packet: &mut Packet, frame: &[u8], iif: IfIndex, net: &Net) -> Rece
         Ok(()) => check(packet, iif, net),
         Err(NotAPacket::Short | NotAPacket::BadHeader) => Reception::Drop(DropReason::BadHeader),
         Err(NotAPacket::NotIp) => Reception::Drop(DropReason::NotIp),
+        Err(NotAPacket::OtherVlan) => Reception::Drop(DropReason::OtherHost),
         Err(NotAPacket::Truncated) => Reception::Drop(DropReason::Truncated),
     }
 }

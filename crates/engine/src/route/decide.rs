@@ -7,7 +7,7 @@ use super::source6;
 use super::{AddressType, Flow, ReversePath, Route, RouteType};
 use crate::fate::DropReason;
 use crate::net::{IfAddr, IfIndex, Interface, LO, LinkKind, Net, Scope};
-use crate::packet::{LinkType, Packet};
+use crate::packet::{LinkType, Origin, Packet};
 use hairpin_wire::{Addr, Family, Mac, proto};
 
 /// Why a received packet is not routed, and what Linux answers.
@@ -207,7 +207,9 @@ impl Net {
         let (src, dst) = (packet.src(), packet.dst());
         let dev = packet.meta.iif.and_then(|iif| self.interface(iif));
         let to_all = dst == LIMITED_BROADCAST || is_local_multicast4(dst);
+        // What comes back to this host is not asked where it comes from.
         let exempt = dev.is_some_and(|dev| dev.kind == LinkKind::Loopback)
+            || packet.meta.origin != Origin::Wire
             || src.is_unspecified() && (family == Family::V6 || to_all);
         let Some(dev) = dev.filter(|_| !exempt) else {
             return ReversePath { exempt, ..ReversePath::default() };

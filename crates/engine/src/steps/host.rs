@@ -154,7 +154,8 @@ impl Path<'_> {
         // A device that is not there is no condition: the copy goes by whatever leads to the gateway.
         let oif = oif.and_then(|name| self.engine.net.interface_by_name(name)).map(|device| device.index);
         let family = packet.family();
-        let key = OutputKey { tos: packet.tos(), mark: packet.meta.mark, oif, ..OutputKey::to(family, gateway) };
+        // The mark of the packet does not count.
+        let key = OutputKey { tos: packet.tos(), oif, ..OutputKey::to(family, gateway) };
         let Ok(mut route) = self.engine.net.route_output(&key) else { return };
         route.gateway = route.gateway.or(Some(gateway));
         packet.meta.route = Some(route);

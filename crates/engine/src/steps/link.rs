@@ -51,6 +51,7 @@ impl Path<'_> {
         match engine.reassembler.push(p, user, self.now.mono, &limits) {
             Reassembled::Whole => {
                 p.meta.offload = Offload::default();
+                p.meta.may_be_cut = user != FragUser::Deliver;
                 Continue(())
             }
             Reassembled::Held => Break(Fate::Held),
@@ -229,6 +230,7 @@ fn finish(packet: &mut Packet, device: &Interface, read: Result<(), NotAPacket>)
     packet.meta.iif = Some(device.index);
     read.map_err(|why| match why {
         NotAPacket::NotIp => DropReason::NotIp,
+        NotAPacket::OtherVlan => DropReason::OtherHost,
         NotAPacket::Truncated => DropReason::Truncated,
         NotAPacket::Short | NotAPacket::BadHeader => DropReason::BadHeader,
     })

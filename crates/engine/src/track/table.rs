@@ -22,6 +22,9 @@ pub struct Conns {
     wheel: Wheel,
     /// What rules see of a template, for each family.
     blank: [Box<Conn>; 2],
+    /// There were connections with a zone for each direction. Only then can two have the same tuple in the same zone, and the newest
+    /// is found.
+    is_split: bool,
 }
 
 impl Default for Conns {
@@ -41,6 +44,7 @@ impl Conns {
             sources: Index::default(),
             wheel: Wheel::default(),
             blank: [Family::V4, Family::V6].map(|family| Box::new(blank(family))),
+            is_split: false,
         }
     }
 
@@ -79,8 +83,16 @@ impl Conns {
     #[inline]
     pub fn find_hashed(&self, hash: u32, tuple: &Tuple, zone: Zone, now: Instant) -> Option<(ConnId, Direction)> {
         let jiffies = now.jiffies();
-        self.with_tuple(hash, tuple, zone)
-            .find_map(|(id, direction, conn)| if conn.is_expired_at(jiffies) { None } else { Some((id, direction)) })
+        let mut alive = self.with_tuple(hash, tuple, zone).filter(|(_, _, conn)| !conn.is_expired_at(jiffies));
+        let (mut id, mut direction, mut conn) = alive.next()?;
+        if self.is_split {
+            for other in alive {
+                if other.2.started > conn.started {
+                    (id, direction, conn) = other;
+                }
+            }
+        }
+        Some((id, direction))
     }
 
     /// The hash of a tuple in a zone.
@@ -344,6 +356,7 @@ impl Conns {
         conn.status.set(Status::CONFIRMED);
         conn.expires = Instant::from_jiffies(now.jiffies().saturating_add(conn.expires.jiffies()));
         let (tuples, zone, due) = (conn.tuples(), conn.zone, conn.expires.jiffies());
+        self.is_split |= zone.original != zone.reply;
         // A conversation of a socket with itself has the same tuple in both directions; Linux then finds the reply.
         for direction in [Direction::Reply, Direction::Original] {
             if directions[direction.index()] {
