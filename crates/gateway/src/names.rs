@@ -14,10 +14,10 @@ pub fn of_system() -> SystemNames {
         .with_protocols(&read("/etc/protocols"))
         .with_users(&read("/etc/passwd"))
         .with_groups(&read("/etc/group"))
+        .with_hosts_file(&read("/etc/hosts"))
         .with_numbered(NameKind::Realm, &read("/etc/iproute2/rt_realms"))
         .with_numbered(NameKind::DeviceGroup, &read("/etc/iproute2/group"))
         .with_numbered(NameKind::ConnLabel, &read("/etc/xtables/connlabel.conf"))
-        .with_hosts_file(&read("/etc/hosts"))
         .with_files(Box::new(|path| std::fs::read(path).map_err(|why| reason(&why))))
 }
 
@@ -41,8 +41,8 @@ impl NumberNames for WhenAsked {
         self.names().name(kind, number)
     }
 
-    fn host_name(&self, addr: Addr) -> Option<String> {
-        self.names().host_name(addr)
+    fn host_name(&self, family: Family, addr: Addr) -> Option<String> {
+        self.names().host_name(family, addr)
     }
 }
 

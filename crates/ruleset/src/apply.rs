@@ -198,7 +198,7 @@ impl<C: Chains> Editor<'_, C> {
         let Some(name) = callee(rule).filter(|name| self.chains.find(name).is_none()) else { return Ok(()) };
         let message = match &rule.action {
             hairpin_engine::rule::Action::Goto(_) => format!("goto '{name}' is not a chain"),
-            _ => format!("Couldn't load target `{name}':No such file or directory"),
+            _ => format!("Couldn't load target `{name}':No such file or directory\n"),
         };
         let family = self.chains.family();
         let targets = hairpin_xt::TARGETS.iter().filter(|t| t.families.has(family)).map(|t| t.name);

@@ -11,6 +11,7 @@ use hairpin_wire::{Addr, Family, proto};
 use hairpin_xt::option::{Given, Names, Opt, Parsed, SyntaxError};
 use hairpin_xt::{MatchSpec, find_match, find_target, value};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ptr;
 use std::sync::Arc;
 
@@ -163,31 +164,41 @@ pub fn parse_noting<W: AsRef<str>>(
     notices: &mut Vec<String>,
 ) -> Result<Command, CommandError> {
     let mut parser = Parser::new(context, words);
-    let read = parser.read();
-    let reading = read.is_err();
-    let command = read.and_then(|verb| match verb {
-        Some(verb) => Ok(parser.finished(verb)),
-        None => parser.command(),
-    });
-    notices.append(&mut parser.notices);
-    command.map_err(|error| earlier_fault(context, words, reading, &error).unwrap_or(error))
+    let command = match parser.read() {
+        Ok(Some(verb)) => Ok(parser.finished(verb)),
+        Ok(None) => parser.command(),
+        Err(error) => Err(error),
+    };
+    let said = parser.notices;
+    match command {
+        Ok(command) => {
+            notices.extend(said);
+            Ok(command)
+        }
+        Err(error) => Err(first_error(context, words, error, said, notices)),
+    }
 }
 
-/// iptables reads the value of an extension's option where it stands; here all are read when the rule is made. So when there
-/// are several faults, the first value that is wrong is the one to tell, if it stands before what was found.
-fn earlier_fault<W: AsRef<str>>(
+/// Of several mistakes iptables names the one it comes to first: it looks at the value of an extension's option as soon as it
+/// reads the option. Doing so costs time, so words are read in that way only when something is wrong with them.
+fn first_error<W: AsRef<str>>(
     context: &Context<'_>,
     words: &[W],
-    reading: bool,
-    error: &CommandError,
-) -> Option<CommandError> {
-    let mut parser = Parser::new(context, words);
-    let _ = parser.read();
-    let end = if reading { error.word.unwrap_or(usize::MAX) } else { usize::MAX };
-    let uses = parser.matches.iter().chain(&parser.target);
-    let faults = uses.filter_map(|used| parser.first_wrong_value(used));
-    let (_, fault) = faults.filter(|(at, _)| *at < end).min_by_key(|(at, _)| *at)?;
-    Some(fault)
+    error: CommandError,
+    said: Vec<String>,
+    notices: &mut Vec<String>,
+) -> CommandError {
+    let mut parser = Parser { eager: true, ..Parser::new(context, words) };
+    match parser.read() {
+        Err(first) => {
+            notices.append(&mut parser.notices);
+            first
+        }
+        Ok(_) => {
+            notices.extend(said);
+            error
+        }
+    }
 }
 
 /// Reads the words of one rule, those after `-A CHAIN`.
@@ -732,7 +743,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             return Err(self.refuse_value(format!("Invalid match name \"{name}\" ({MAX_NAME} chars max)"), name));
         }
         let Some(spec) = find_match(name, self.context.family) else {
-            let message = format!("Couldn't load match `{name}':No such file or directory");
+            let message = format!("Couldn't load match `{name}':No such file or directory\n");
             let known = hairpin_xt::MATCHES.iter().filter(|m| m.families.has(self.context.family)).map(|m| m.name);
             return Err(CommandError { hint: suggest::nearest(name, known), ..self.refuse_value(message, name) });
         };
@@ -783,6 +794,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         while !words.is_empty() && words.len() < values {
             match self.reader.argument() {
                 Some(word) => words.push(word.to_owned()),
+                None if !found.option.too_few.is_empty() => return Err(self.refuse(found.option.too_few)),
                 None if values == 2 => return Err(self.refuse(format!("--{} requires two args.", found.name))),
                 None => return Err(self.refuse(format!("--{} requires {values} args.", found.name))),
             }
@@ -801,10 +813,12 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         used.places.push((from, to));
         used.protocol = protocol;
         if again {
-            return Err(self.refuse(format!("{name}: option \"--{}\" can only be used once.\n", found.name)));
+            let usual = format!("{name}: option \"--{}\" can only be used once.\n", option.name);
+            return Err(self.refuse(if option.twice.is_empty() { usual } else { option.twice.to_owned() }));
         }
         if inverted && !option.invertible {
-            return Err(self.refuse(format!("{name}: option \"--{}\" cannot be inverted.\n", found.name)));
+            let usual = format!("{name}: option \"--{}\" cannot be inverted.\n", option.name);
+            return Err(self.refuse(if option.inverted.is_empty() { usual } else { option.inverted.to_owned() }));
         }
         if !option.notice.is_empty() {
             self.notices.push(option.notice.to_owned());
@@ -813,7 +827,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
     }
 
     /// Tries the options of an extension as given so far. What is wrong with a value names the value; the rest may still come.
-    fn check_value(&self, extension: Extension) -> Outcome {
+    fn check_value(&mut self, extension: Extension) -> Outcome {
         let used = match extension {
             Extension::Target(_) => self.target.as_ref(),
             Extension::Match(_) => self.matches.iter().rev().find(|m| m.extension.is(extension)),
@@ -824,10 +838,13 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             Extension::Target(spec) => (spec.build)(&parsed).map(drop),
             Extension::Match(spec) => (spec.build)(&parsed).map(drop),
         };
-        match tried {
-            Err(error) if error.word.is_some() => Err(self.use_error(used, error)),
+        let outcome = match tried {
+            Err(error) if error.word.is_some() && !error.late => Err(self.use_error(used, error)),
             _ => Ok(()),
-        }
+        };
+        let said = parsed.notices.take();
+        self.notices.extend(said.into_iter().filter(|notice| !self.notices.contains(notice)).collect::<Vec<_>>());
+        outcome
     }
 
     // After the last word
@@ -907,7 +924,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         let policy = matches!(&self.verb, Some(Verb::Policy(_, policy)) if policy == "DROP");
         if table == "nat" && (policy || self.jump == Some("DROP")) {
             let message =
-                "\nThe \"nat\" table is not intended for filtering, the use of DROP is therefore inhibited.\n";
+                "\nThe \"nat\" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n";
             let word = self.seen(Flag::Jump).map(|seen| seen.word);
             let hint = Some("drop in the filter table, or in mangle or raw PREROUTING".to_owned());
             return Err(CommandError { error: SyntaxError::parameter(message).at("DROP"), word, hint });
@@ -947,15 +964,18 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Ok((matches, action))
     }
 
-    fn make<T>(&self, mut used: Use, build: fn(&Parsed<'_>) -> Result<T, SyntaxError>) -> Outcome<T> {
+    fn make<T>(&mut self, mut used: Use, build: fn(&Parsed<'_>) -> Result<T, SyntaxError>) -> Outcome<T> {
         // An extension's own conditions come before those of its table; that it misses a required option is the table's.
         let table = check_options(&used);
         let given = std::mem::take(&mut used.given);
-        let made = match build(&self.parsed(&used, given)) {
+        let parsed = self.parsed(&used, given);
+        let made = match build(&parsed) {
             Err(error) if error.missing => table.and(Err(error)),
             Err(error) => Err(error),
             Ok(made) => table.map(|()| made),
         };
+        let said = parsed.notices.take();
+        self.notices.extend(said);
         made.map_err(|error| self.use_error(&used, error))
     }
 
@@ -968,25 +988,9 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             protocol: used.protocol,
             names: self.context.names,
             given,
+            complete: !self.eager,
+            notices: RefCell::default(),
         }
-    }
-
-    /// The first option of an extension whose value it refuses, by what it says of the options up to there.
-    fn first_wrong_value(&self, used: &Use) -> Option<(usize, CommandError)> {
-        let mut parsed = self.parsed(used, Vec::new());
-        for (given, place) in used.given.iter().zip(&used.places) {
-            parsed.given.push(given.clone());
-            let refused = match used.extension {
-                Extension::Match(spec) => (spec.build)(&parsed).err(),
-                Extension::Target(spec) => (spec.build)(&parsed).err(),
-            };
-            if let Some(error) = refused
-                && error.word.as_ref().is_some_and(|word| given.words.contains(word))
-            {
-                return Some((place.0, self.use_error(used, error)));
-            }
-        }
-        None
     }
 
     /// An extension's refusal: at the word it names if that is one of its own, else at its option or its name.

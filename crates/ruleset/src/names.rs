@@ -1,7 +1,7 @@
 //! What names in rules stand for: services, protocols, users, hosts.
 //!
 //! The lists of the system are texts here (`/etc/services` and so on): whoever runs the program reads the files. A name that
-//! they do not have is looked for in a built-in list of well-known services and protocols, so that a rule file means the same
+//! they do not have is looked for in a built-in list of well-known protocols, and services are where there is no list of services, so that a rule file means the same
 //! on a machine without these files.
 
 use hairpin_engine::set::Sets;
@@ -164,8 +164,9 @@ impl NumberNames for SystemNames {
         }
     }
 
-    fn host_name(&self, addr: Addr) -> Option<String> {
-        self.host_list.iter().find(|(_, a, _)| *a == addr).map(|(_, _, name)| name.clone())
+    fn host_name(&self, family: Family, addr: Addr) -> Option<String> {
+        let listed = |(of, a, _): &&(Family, Addr, String)| (*of, *a) == (family, addr);
+        self.host_list.iter().find(listed).map(|(_, _, name)| name.clone())
     }
 }
 
@@ -177,7 +178,8 @@ impl Names for SystemNames {
                 .find_map(|protocol| self.number(NameKind::Service(protocol), name)),
             NameKind::Service(protocol) => {
                 let own = self.services.get(&(name.to_owned(), protocol)).copied();
-                own.or_else(|| well_known_service(name, protocol)).map(u32::from)
+                let known = || if self.services.is_empty() { well_known_service(name, protocol) } else { None };
+                own.or_else(known).map(u32::from)
             }
             _ => {
                 let own = self.numbers.get(&(Kind::of(kind)?, name.to_owned())).copied();
@@ -736,9 +738,11 @@ mod tests {
         let number = |kind, name: &str| names.number(kind, name);
         assert_eq!(number(NameKind::Service(proto::TCP), "http"), Some(8888));
         assert_eq!(number(NameKind::Service(proto::TCP), "www"), Some(8888));
-        assert_eq!(number(NameKind::Service(proto::TCP), "ssh"), Some(22));
-        assert_eq!(number(NameKind::Service(proto::UDP), "domain"), Some(53));
-        assert_eq!(number(NameKind::Service(0), "ntp"), Some(123));
+        assert_eq!(number(NameKind::Service(proto::TCP), "ssh"), None, "not in the list that is there");
+        let built_in = |protocol, name: &str| SystemNames::new().number(NameKind::Service(protocol), name);
+        assert_eq!(built_in(proto::TCP, "ssh"), Some(22));
+        assert_eq!(built_in(proto::UDP, "domain"), Some(53));
+        assert_eq!(built_in(0, "ntp"), Some(123));
         assert_eq!(number(NameKind::Service(0), "odd"), None);
         assert_eq!(number(NameKind::Protocol, "mine"), Some(200));
         assert_eq!(number(NameKind::Protocol, "gre"), Some(47));

@@ -226,7 +226,7 @@ fn address(family: Family, addr: &AddrMatch, style: &Style<'_>) -> String {
     if any && !style.numeric {
         return "anywhere".to_owned();
     }
-    let name = if style.numeric { None } else { style.names.host_name(addr.addr) };
+    let name = if style.numeric { None } else { style.names.host_name(family, addr.addr) };
     let host = name.unwrap_or_else(|| value::show_addr(family, addr.addr).to_string());
     match value::prefix_of(family, addr.mask) {
         Some(prefix) if prefix == family.bits() => host,

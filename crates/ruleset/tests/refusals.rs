@@ -135,7 +135,7 @@ const TABLE: &[(&str, &str)] = &[
     ("-A foo -j foo", "iptables: Too many levels of symbolic links."),
     ("-A INPUT -j MASQUERADE", "iptables: Invalid argument. Run `dmesg' for more information."),
     ("-A INPUT -m tcp --dport 1", "iptables: Invalid argument. Run `dmesg' for more information."),
-    ("-A e -j nofoo", "Couldn't load target `nofoo':No such file or directory"),
+    ("-A e -j nofoo", "Couldn't load target `nofoo':No such file or directory\n"),
     ("-A e -g nofoo", "goto 'nofoo' is not a chain"),
     ("-E foo bar", ""),
     ("-C INPUT -j bar", ""),

@@ -17,6 +17,7 @@ mod testing;
 #[cfg(test)]
 mod testing_targets;
 
+pub mod catalog;
 pub mod option;
 pub mod value;
 
@@ -56,6 +57,19 @@ pub enum Case {
     Fails(&'static str, &'static str),
 }
 
+/// What becomes of a rule with an extension. Whatever the kind, it is read, saved and listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The engine evaluates it.
+    Evaluated,
+    /// The engine evaluates it with what is known here; what is not, for this reason.
+    Partly(&'static str),
+    /// Accepted and without effect, for this reason.
+    NoEffect(&'static str),
+    /// Refused when it is loaded, for this reason.
+    Refused(&'static str),
+}
+
 /// Everything about a match that is not in a rule.
 #[derive(Debug)]
 pub struct MatchSpec {
@@ -67,6 +81,8 @@ pub struct MatchSpec {
     pub families: Families,
     /// One line for people.
     pub about: &'static str,
+    /// What becomes of a rule with it.
+    pub kind: Kind,
     /// Its options.
     pub options: &'static [Opt],
     /// Makes one from options as typed.
@@ -84,6 +100,8 @@ pub struct TargetSpec {
     pub families: Families,
     /// One line for people.
     pub about: &'static str,
+    /// What becomes of a rule with it.
+    pub kind: Kind,
     /// Its options.
     pub options: &'static [Opt],
     /// Makes one from options as typed.
@@ -174,6 +192,7 @@ extensions! { TARGETS: TargetSpec in targets {
     audit,
     checksum,
     classify,
+    clusterip,
     connmark,
     connsecmark,
     ct,
@@ -208,6 +227,7 @@ extensions! { TARGETS: TargetSpec in targets {
     tproxy,
     trace,
     ttl,
+    ulog,
 } }
 
 /// The match of that name (or alias) for a family.

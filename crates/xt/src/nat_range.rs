@@ -63,7 +63,11 @@ pub(crate) fn parse_to(parsed: &Parsed<'_>, text: &str, range: &mut NatRange) ->
             Some((addrs, after)) if parsed.family == Family::V6 => (addrs, after.split_once(':').map(|(_, p)| p)),
             _ => return Err(SyntaxError::parameter("Invalid address format").at(text)),
         },
+        // Two characters before the colon are taken for empty brackets, whatever they are.
         None => match text.split_once(':') {
+            Some((before, ports)) if before.len() == 2 && !ports.contains(':') => {
+                return parse_ports(parsed, ports, range);
+            }
             Some(("", ports)) if !ports.contains(':') => return parse_ports(parsed, ports, range),
             Some((addrs, ports)) if !ports.contains(':') => (addrs, Some(ports)),
             _ => (text, None),

@@ -58,8 +58,13 @@ struct Npt {
 
 /// Makes either direction's.
 pub(crate) fn build(parsed: &Parsed<'_>, side: Side) -> Result<Arc<dyn Target>, SyntaxError> {
-    let get = |name: &str| parsed.required(name).and_then(|given| prefix(parsed, given));
-    Ok(Arc::new(Npt { side, from: get("src-pfx")?, to: get("dst-pfx")? }))
+    let get = |name: &str| match parsed.get(name) {
+        Some(given) => prefix(parsed, given),
+        None => Ok(Prefix { addr: Addr::UNSPECIFIED, length: 0 }),
+    };
+    let (from, to) = (get("src-pfx")?, get("dst-pfx")?);
+    parsed.required("src-pfx").and(parsed.required("dst-pfx"))?;
+    Ok(Arc::new(Npt { side, from, to }))
 }
 
 fn prefix(parsed: &Parsed<'_>, given: &Given) -> Result<Prefix, SyntaxError> {

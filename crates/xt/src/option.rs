@@ -4,6 +4,7 @@ pub use hairpin_engine::rule::{NameKind, NumberNames};
 
 use hairpin_engine::rule::TableId;
 use hairpin_wire::{Addr, Family};
+use std::cell::RefCell;
 use std::fmt;
 
 /// One option of an extension.
@@ -31,6 +32,12 @@ pub struct Opt {
     pub needs: &'static [&'static str],
     /// What is said to whoever gives it.
     pub notice: &'static str,
+    /// The words when it is given twice, if not the usual ones.
+    pub twice: &'static str,
+    /// The words when words of its value are missing, if not the usual ones.
+    pub too_few: &'static str,
+    /// The words when `!` stands before it although it may not, if not the usual ones.
+    pub inverted: &'static str,
 }
 
 impl Opt {
@@ -46,6 +53,9 @@ impl Opt {
         excludes: &[],
         needs: &[],
         notice: "",
+        twice: "",
+        inverted: "",
+        too_few: "",
     };
 
     /// An option with a value of one word per placeholder.
@@ -93,6 +103,21 @@ impl Opt {
         Opt { needs, ..self }
     }
 
+    /// With the extension's own words for giving it twice.
+    pub const fn twice(self, twice: &'static str) -> Opt {
+        Opt { twice, ..self }
+    }
+
+    /// With the extension's own words for a value of too few words.
+    pub const fn too_few(self, too_few: &'static str) -> Opt {
+        Opt { too_few, ..self }
+    }
+
+    /// With the extension's own words for `!` before it.
+    pub const fn not_inverted(self, inverted: &'static str) -> Opt {
+        Opt { inverted, ..self }
+    }
+
     /// Whoever gives it is told this.
     pub const fn notice(self, notice: &'static str) -> Opt {
         Opt { notice, ..self }
@@ -104,8 +129,8 @@ impl Opt {
 pub struct Given {
     /// Which.
     pub option: &'static Opt,
-    /// Its name as declared that was typed (perhaps abbreviated): [`Opt::name`] or one of [`Opt::aliases`]. iptables' messages
-    /// about a value use this one.
+    /// Its name as declared that was typed (perhaps abbreviated): [`Opt::name`] or one of [`Opt::aliases`]. Messages about it
+    /// use [`Opt::name`].
     pub name: &'static str,
     /// `!` stood before it.
     pub inverted: bool,
@@ -137,6 +162,10 @@ pub struct Parsed<'a> {
     pub names: &'a dyn Names,
     /// The options.
     pub given: Vec<Given>,
+    /// Whether these are all: not when values are looked at one by one.
+    pub complete: bool,
+    /// What to say to whoever typed them although nothing is wrong.
+    pub notices: RefCell<Vec<String>>,
 }
 
 /// What names in a rule stand for. This crate opens no file and asks no server, so the caller says; see
@@ -218,6 +247,11 @@ impl Parsed<'_> {
         })
     }
 
+    /// Says something to whoever typed the rule, without refusing it.
+    pub fn notice(&self, text: impl Into<String>) {
+        self.notices.borrow_mut().push(text.into());
+    }
+
     /// The protocol when one was given and not inverted.
     pub fn plain_protocol(&self) -> Option<u8> {
         self.protocol.and_then(|(p, inverted)| (!inverted && p != 0).then_some(p))
@@ -242,17 +276,24 @@ pub struct SyntaxError {
     pub bare: bool,
     /// It says that a required option is missing, which other mistakes go before.
     pub missing: bool,
+    /// It is seen only when all options have been read, although it names a word.
+    pub late: bool,
 }
 
 impl SyntaxError {
     /// Exit code 2.
     pub fn parameter(message: impl Into<String>) -> SyntaxError {
-        SyntaxError { code: 2, message: message.into(), word: None, bare: false, missing: false }
+        SyntaxError { code: 2, message: message.into(), word: None, bare: false, missing: false, late: false }
     }
 
     /// Exit code 1.
     pub fn other(message: impl Into<String>) -> SyntaxError {
-        SyntaxError { code: 1, message: message.into(), word: None, bare: false, missing: false }
+        SyntaxError { code: 1, message: message.into(), word: None, bare: false, missing: false, late: false }
+    }
+
+    /// It shows only when all options are read: mistakes in what is read later go before.
+    pub fn late(self) -> SyntaxError {
+        SyntaxError { late: true, ..self }
     }
 
     /// Names the offending word.

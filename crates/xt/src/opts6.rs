@@ -101,7 +101,7 @@ impl Options {
 
 /// `type[:length]` with commas between; of the numbers only the lowest byte counts.
 fn parse_list(name: &str, text: &str) -> Result<Vec<(u8, u8)>, SyntaxError> {
-    let number = |what: &str, word: &str| match crate::value::split_number(word) {
+    let number = |what: &str, word: &str| match split_signed(word) {
         Some((number, "")) => Ok(number as u8),
         Some(_) => Err(SyntaxError::parameter(format!("{name}: error parsing {what} `{word}'")).at(word)),
         None => Err(SyntaxError::parameter(format!("{name}: no valid digits in {what} `{word}'")).at(word)),
@@ -117,6 +117,16 @@ fn parse_list(name: &str, text: &str) -> Result<Vec<(u8, u8)>, SyntaxError> {
         return Err(SyntaxError::parameter("too many addresses specified").at(text));
     }
     Ok(options)
+}
+
+/// As `strtoul`, which takes `-1` for the largest number.
+fn split_signed(text: &str) -> Option<(u64, &str)> {
+    match text.strip_prefix('-') {
+        Some(text) if text.starts_with(|c: char| c.is_ascii_digit()) => {
+            crate::value::split_number(text).map(|(number, rest)| (number.wrapping_neg(), rest))
+        }
+        _ => crate::value::split_number(text),
+    }
 }
 
 const ANY_LENGTH: u8 = 255;

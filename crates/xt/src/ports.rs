@@ -46,7 +46,11 @@ impl Ports {
 
     /// As [`Ports::option`], but read as the resolver reads ports: by services of any protocol, and in its words.
     pub(crate) fn resolved(parsed: &Parsed<'_>, name: &str) -> Result<Ports, SyntaxError> {
-        let Some(given) = parsed.get(name) else { return Ok(Ports::ALL) };
+        parsed.get(name).map_or(Ok(Ports::ALL), |given| Ports::resolve(parsed, given))
+    }
+
+    /// The value of an option as the resolver reads ports.
+    pub(crate) fn resolve(parsed: &Parsed<'_>, given: &Given) -> Result<Ports, SyntaxError> {
         let (min, max) = value::port_range(parsed, given)?;
         Ok(Ports { min, max, inverted: given.inverted })
     }

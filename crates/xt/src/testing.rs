@@ -175,6 +175,8 @@ pub(crate) fn parse(family: Family, rule: &str) -> Result<Arc<dyn Match>, Syntax
         protocol,
         names: &NoNames,
         given,
+        complete: true,
+        notices: Default::default(),
     };
     // An extension's own conditions come before those of its table, but for a required option that is missing.
     match (spec.build)(&parsed) {

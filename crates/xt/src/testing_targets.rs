@@ -67,6 +67,8 @@ pub(crate) fn target(
         protocol: protocol(before),
         names: &NoNames,
         given,
+        complete: true,
+        notices: Default::default(),
     };
     (spec.build)(&parsed)
 }

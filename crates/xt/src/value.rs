@@ -12,7 +12,9 @@ use std::net::Ipv6Addr;
 
 /// The refusal of a value: `NAME: Bad value for "--OPT" option: "VALUE"`.
 pub fn bad_value(parsed: &Parsed<'_>, given: &Given) -> SyntaxError {
-    parsed.error(format_args!("Bad value for \"--{}\" option: \"{}\"", given.name, given.value())).at(given.value())
+    parsed
+        .error(format_args!("Bad value for \"--{}\" option: \"{}\"", given.option.name, given.value()))
+        .at(given.value())
 }
 
 /// What `strtoul(…, 0)` reads from the beginning of a text: white space, `+`, then a decimal, `0x` hexadecimal or `0` octal
@@ -44,7 +46,8 @@ pub fn number_within(text: &str, min: u64, max: u64) -> Option<u64> {
 /// The option's value as a number within `min..=max` (`XTTYPE_UINT8` to `XTTYPE_UINT64`).
 pub fn number(parsed: &Parsed<'_>, given: &Given, min: u64, max: u64) -> Result<u64, SyntaxError> {
     number_within(given.value(), min, max).ok_or_else(|| {
-        let message = format_args!("bad value for option \"--{}\", or out of range ({min}-{max}).\n", given.name);
+        let message =
+            format_args!("bad value for option \"--{}\", or out of range ({min}-{max}).\n", given.option.name);
         parsed.error(message).at(given.value())
     })
 }
@@ -90,7 +93,7 @@ pub fn number_range(parsed: &Parsed<'_>, given: &Given, min: u64, max: u64) -> R
 
 /// The option's value as up to `count` numbers with `:` between, none below the one before.
 pub fn numbers(parsed: &Parsed<'_>, given: &Given, min: u64, max: u64, count: usize) -> Result<Vec<u64>, SyntaxError> {
-    let (name, mut lowest) = (given.name, min);
+    let (name, mut lowest) = (given.option.name, min);
     let mut fields = Vec::new();
     let mut rest = given.value();
     loop {
@@ -108,7 +111,7 @@ pub fn numbers(parsed: &Parsed<'_>, given: &Given, min: u64, max: u64, count: us
                 return Err(parsed.error(message).at(given.value()));
             };
             if !after.is_empty() && !after.starts_with(':') {
-                let message = format_args!("Argument to \"--{name}\" has unexpected characters near \"{after}\".");
+                let message = format_args!("Argument to \"--{name}\" has unexpected characters near \"{after}\".\n");
                 return Err(parsed.error(message).at(given.value()));
             }
             fields.push(number);
@@ -126,7 +129,8 @@ pub fn numbers(parsed: &Parsed<'_>, given: &Given, min: u64, max: u64, count: us
 pub fn float(parsed: &Parsed<'_>, given: &Given, min: u32, max: u32) -> Result<f64, SyntaxError> {
     let in_range = |v: &f64| min == max || (f64::from(min)..=f64::from(max)).contains(v);
     given.value().trim_start().parse::<f64>().ok().filter(in_range).ok_or_else(|| {
-        let message = format_args!("bad value for option \"--{}\", or out of range ({min}-{max}).\n", given.name);
+        let message =
+            format_args!("bad value for option \"--{}\", or out of range ({min}-{max}).\n", given.option.name);
         parsed.error(message).at(given.value())
     })
 }
@@ -152,27 +156,33 @@ pub fn cut(text: &str, max: usize) -> &str {
 
 /// `VALUE[/MASK]` of 32 bits each (`XTTYPE_MARKMASK32`); without a mask all bits count.
 pub fn mark_mask(parsed: &Parsed<'_>, given: &Given) -> Result<(u32, u32), SyntaxError> {
-    let (name, text) = (given.name, given.value());
+    let (name, text) = (given.option.name, given.value());
     let bad = || parsed.error(format_args!("bad integer value for option \"--{name}\", or out of range.\n")).at(text);
     let narrow = |n: u64| u32::try_from(n).map_err(|_| bad());
     let (value, rest) = split_number(text).ok_or_else(bad)?;
+    let value = narrow(value)?;
     let (mask, rest) = match rest.strip_prefix('/') {
         Some(mask) => split_number(mask).ok_or_else(bad)?,
         None => (u64::from(u32::MAX), rest),
     };
+    let mask = narrow(mask)?;
     if !rest.is_empty() {
         return Err(parsed.error(format_args!("trailing garbage after value for option \"--{name}\".\n")).at(text));
     }
-    Ok((narrow(value)?, narrow(mask)?))
+    Ok((value, mask))
 }
 
 /// `VALUE[/MASK]` of 32 bits each, or a name of this kind, for which all bits count (`xtables_parse_val_mask`).
 pub fn named_mask(parsed: &Parsed<'_>, given: &Given, kind: NameKind) -> Result<(u32, u32), SyntaxError> {
-    let (name, text) = (given.name, given.value());
+    let (name, text) = (given.option.name, given.value());
     let narrow = |n: u64| u32::try_from(n).ok();
     let number = split_number(text).and_then(|(n, rest)| Some((narrow(n)?, rest)));
     match number {
         Some((value, "")) => return Ok((value, u32::MAX)),
+        Some((_, rest)) if !rest.starts_with('/') && !parsed.names.has_list(kind) => {
+            let message = format_args!("trailing garbage after value for option \"--{name}\".\n");
+            return Err(parsed.error(message).at(text));
+        }
         Some((value, rest)) if rest.starts_with('/') => {
             let mask = rest.get(1..).and_then(split_number).and_then(|(n, rest)| Some((narrow(n)?, rest)));
             return match mask {
@@ -231,7 +241,7 @@ pub fn port_range(parsed: &Parsed<'_>, given: &Given) -> Result<(u16, u16), Synt
     let fields: Vec<&str> = text.split(':').collect();
     for (i, field) in fields.iter().enumerate() {
         let Some(place) = range.get_mut(i) else {
-            let message = format_args!("Too many components for option \"--{}\" (max: 2)\n", given.name);
+            let message = format_args!("Too many components for option \"--{}\" (max: 2)\n", given.option.name);
             return Err(parsed.error(message).at(text));
         };
         if field.is_empty() {
@@ -250,6 +260,9 @@ pub fn port_range(parsed: &Parsed<'_>, given: &Given) -> Result<(u16, u16), Synt
 
 /// A port as the resolver reads it: only decimal, and of larger numbers the lowest 16 bits count.
 fn any_port(parsed: &Parsed<'_>, text: &str) -> Result<u16, SyntaxError> {
+    if text.is_empty() {
+        return Ok(0);
+    }
     let digits = text.trim_start().trim_start_matches('+');
     let number = digits.parse::<u64>().ok().filter(|n| *n as i32 >= 0).map(|n| n as u16);
     number
@@ -289,7 +302,7 @@ pub fn protocol(names: &dyn crate::option::Names, text: &str) -> Result<u8, Synt
         return Ok(number);
     }
     // /etc/protocols has each name in capitals too.
-    let is_capitals = text.chars().all(|c| !c.is_ascii_lowercase());
+    let is_capitals = !names.has_list(NameKind::Protocol) && text.chars().all(|c| !c.is_ascii_lowercase());
     let found = |name: &str| *name == *text || is_capitals && name.eq_ignore_ascii_case(text);
     if let Some((_, number)) = PROTOCOLS.iter().find(|(name, _)| found(name)) {
         return Ok(*number);
@@ -401,7 +414,7 @@ fn mask_text(parsed: &Parsed<'_>, given: &Given, text: &str) -> Result<Addr, Syn
     parse_addr(parsed.family, text).ok_or_else(|| {
         let message = format_args!(
             "bad value for option \"--{}\", neither a valid network mask nor valid CIDR (0-{bits}).\n",
-            given.name
+            given.option.name
         );
         parsed.error(message).at(text)
     })
@@ -432,9 +445,25 @@ pub fn parse_network(family: Family, text: &str) -> Option<Addr> {
     Some(Addr::v4(value))
 }
 
-/// Six bytes in hexadecimal with `:` between (`XTTYPE_ETHERMAC`).
+/// Six bytes in hexadecimal with `:` between (`XTTYPE_ETHERMAC`), each of at most two characters: also ` 5`, `-1` and nothing.
 pub fn mac(given: &Given) -> Result<Mac, SyntaxError> {
-    given.value().parse().map_err(|_| SyntaxError::parameter("Invalid MAC address specified.").at(given.value()))
+    let bad = || SyntaxError::parameter("Invalid MAC address specified.").at(given.value());
+    let mut fields = given.value().split(':');
+    let mut bytes = [0; 6];
+    for byte in &mut bytes {
+        *byte = fields.next().and_then(mac_byte).ok_or_else(bad)?;
+    }
+    if fields.next().is_some() { Err(bad()) } else { Ok(Mac(bytes)) }
+}
+
+fn mac_byte(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        [] => Some(0),
+        [b'-', digit] => char::from(*digit).to_digit(16).map(|n| (n as u8).wrapping_neg()),
+        [b'+' | b' ' | b'\t' | b'\n', digit] => char::from(*digit).to_digit(16).map(|n| n as u8),
+        [_] | [_, _] => u8::from_str_radix(text, 16).ok(),
+        _ => None,
+    }
 }
 
 /// `MAC[/MAC]` or one of the words `unicast`, `multicast`, `broadcast`, `bga` (`XTTYPE_ETHERMACMASK`).
@@ -670,15 +699,27 @@ pub fn icmp_type(family: Family, text: &str) -> Result<IcmpType, SyntaxError> {
         };
     }
     let refuse = |what: &str| SyntaxError::parameter(format!("Unknown {label} {what} `{text}'")).at(text);
-    let byte = |text: &str| number_within(text, 0, 255).map(|n| n as u8);
-    match text.split_once('/') {
-        None => byte(text).map(|kind| icmp(kind, 0, 255)).ok_or_else(|| refuse("type")),
-        Some((kind, code)) => {
-            let kind = byte(kind).ok_or_else(|| refuse("type"))?;
-            let code = byte(code).ok_or_else(|| refuse("code"))?;
-            Ok(icmp(kind, code, code))
-        }
+    let byte = |text: &str| split_number(text).and_then(|(n, rest)| Some((u8::try_from(n).ok()?, rest.to_owned())));
+    let range = |text: &str| {
+        let (from, rest) = byte(text)?;
+        let (to, rest) = match rest.strip_prefix(':') {
+            Some(to) => byte(to)?,
+            None => (from, rest),
+        };
+        Some((from, to, rest))
+    };
+    let (kind, last, rest) = range(text).ok_or_else(|| refuse("type"))?;
+    let (from, to, rest) = match rest.strip_prefix('/') {
+        Some(code) => range(code).ok_or_else(|| refuse("code"))?,
+        None => (0, 255, rest),
+    };
+    if let Some(odd) = rest.chars().next() {
+        return Err(SyntaxError::parameter(format!("unknown character {odd}")).at(text));
     }
+    if kind != last {
+        return Err(SyntaxError::parameter(format!("{label} type range not supported")).at(text));
+    }
+    Ok(icmp(kind, from, to))
 }
 
 /// Writes a type as `iptables -L` shows it: by its name in the table, or with `-n` and without a name in numbers.
@@ -767,10 +808,10 @@ pub(crate) fn list_host_mask(
     mask: Addr,
     listing: &Listing<'_>,
 ) -> fmt::Result {
-    if mask.is_unspecified() && !listing.numeric {
+    if addr.is_unspecified() && !listing.numeric {
         return f.write_str("anywhere");
     }
-    match listing.host(addr) {
+    match listing.host(family, addr) {
         Some(name) => f.write_str(&name)?,
         None => write!(f, "{}", show_addr(family, addr))?,
     }
@@ -920,6 +961,8 @@ mod tests {
             protocol: None,
             names: &NoNames,
             given: Vec::new(),
+            complete: true,
+            notices: Default::default(),
         };
         read(&parsed, &given)
     }

@@ -11,5 +11,8 @@ pub(super) fn reason(rule: &Rule) -> Option<&'static str> {
     if has("ipcomp") && !has("--ipcompspi") {
         return Some("ipcomp without an index means any, so that what is saved means the same when it is restored");
     }
+    if has("--connlimit-mask") {
+        return Some("a connlimit mask with holes is deleted by its own words");
+    }
     None
 }

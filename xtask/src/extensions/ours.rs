@@ -5,7 +5,7 @@ use super::rule::Rule;
 use hairpin_commands::{Call, Failure, Outcome, Program, State, run};
 use hairpin_engine::rule::{Compiled, Ruleset, Table};
 use hairpin_ruleset::names::SystemNames;
-use hairpin_wire::{Addr, Family};
+use hairpin_wire::Family;
 use hairpin_xt::option::Names;
 use std::sync::LazyLock;
 
@@ -69,6 +69,14 @@ impl State for Memory {
     }
 }
 
+/// What the resolver does not ask anyone about.
+fn is_host_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('-')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
 static NAMES: LazyLock<SystemNames> = LazyLock::new(|| {
     let tree = real::tree().unwrap_or_default();
     let read = |path: &str| std::fs::read_to_string(tree.join(path)).unwrap_or_default();
@@ -77,10 +85,9 @@ static NAMES: LazyLock<SystemNames> = LazyLock::new(|| {
         .with_protocols(&read("etc/protocols"))
         .with_users(&read("etc/passwd"))
         .with_groups(&read("etc/group"))
-        .with_hosts(Box::new(|family, name| match (family, name) {
-            (_, "") => Err("Name or service not known".to_owned()),
-            (Family::V4, "localhost") => Ok(vec![Addr::v4(0x7f00_0001)]),
-            (Family::V6, "localhost") => Ok(vec![Addr(1)]),
+        .with_hosts_file(&read("etc/hosts"))
+        .with_hosts(Box::new(|_, name| match name {
+            _ if !is_host_name(name) => Err("Name or service not known".to_owned()),
             _ => Err("Temporary failure in name resolution".to_owned()),
         }))
 });

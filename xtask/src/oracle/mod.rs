@@ -13,7 +13,7 @@ macro_rules! say {
 
 mod compare;
 mod frame;
-mod fuzz;
+pub mod fuzz;
 pub(crate) mod kernel;
 mod pcap;
 mod program;

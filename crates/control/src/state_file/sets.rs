@@ -104,8 +104,8 @@ impl NumberNames for FileNames<'_> {
         self.system.name(kind, number)
     }
 
-    fn host_name(&self, addr: Addr) -> Option<String> {
-        self.system.host_name(addr)
+    fn host_name(&self, family: Family, addr: Addr) -> Option<String> {
+        self.system.host_name(family, addr)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What `iptables -L` may ask and know while it prints a rule's extensions.
 
-use hairpin_wire::Addr;
+use hairpin_wire::{Addr, Family};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -28,8 +28,8 @@ impl<'a> Listing<'a> {
     }
 
     /// The name of a host unless numbers are wanted.
-    pub fn host(&self, addr: Addr) -> Option<String> {
-        if self.numeric { None } else { self.names.host_name(addr) }
+    pub fn host(&self, family: Family, addr: Addr) -> Option<String> {
+        if self.numeric { None } else { self.names.host_name(family, addr) }
     }
 }
 
@@ -58,8 +58,8 @@ pub trait NumberNames: fmt::Debug {
     fn name(&self, kind: NameKind, number: u32) -> Option<String>;
 
     /// The name of a host or network (`/etc/hosts`, `/etc/networks`).
-    fn host_name(&self, addr: Addr) -> Option<String> {
-        let _ = addr;
+    fn host_name(&self, family: Family, addr: Addr) -> Option<String> {
+        let _ = (family, addr);
         None
     }
 }

@@ -182,8 +182,8 @@ impl NumberNames for LiveNames<'_> {
         self.context.names.name(kind, number)
     }
 
-    fn host_name(&self, addr: Addr) -> Option<String> {
-        self.context.names.host_name(addr)
+    fn host_name(&self, family: Family, addr: Addr) -> Option<String> {
+        self.context.names.host_name(family, addr)
     }
 }
 

@@ -340,7 +340,7 @@ fn elem_words(
             Part::Ip | Part::Net => {
                 let (ip, cidr) = if addresses == 0 { (elem.ip, elem.cidr) } else { (elem.ip2, elem.cidr2) };
                 addresses += 1;
-                let host = names.filter(|_| resolve).and_then(|names| names.host_name(ip));
+                let host = names.filter(|_| resolve).and_then(|names| names.host_name(family, ip));
                 let ip = host.unwrap_or_else(|| ip.display(family).to_string());
                 words.push(match part {
                     Part::Net if cidr != family.bits() => format!("{quote}{ip}/{cidr}{quote}"),

@@ -1,7 +1,7 @@
 //! `-m addrtype`: what the addresses are to this host.
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::hook::Hook;
 use hairpin_engine::Look;
 use hairpin_engine::net::IfIndex;
@@ -18,6 +18,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "what an address is to this host: its own, a broadcast, ...",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("src-type", &["type[,type...]"], "type of the source address").inverts(),
         Opt::new("dst-type", &["type[,type...]"], "type of the destination address").inverts(),
@@ -71,11 +72,18 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
 }
 
 fn parse_types(given: &Given) -> Result<Types, SyntaxError> {
+    let mut rest = given.value();
     let bits = given.value().split(',').try_fold(0, |bits, word| {
+        let from_here = rest;
+        rest = rest.get(word.len() + 1..).unwrap_or_default();
         let starts = |name: &str| name.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
         match NAMES.iter().position(|name| !word.is_empty() && starts(name)) {
             Some(bit) => Ok(bits | 1 << bit),
-            None => Err(SyntaxError::parameter(format!("addrtype: bad type \"{}\"", given.value())).at(word)),
+            // The front end quotes what is left in two ways.
+            None if from_here.contains(',') => {
+                Err(SyntaxError::parameter(format!("addrtype: bad type `{from_here}'")).at(word))
+            }
+            None => Err(SyntaxError::parameter(format!("addrtype: bad type \"{from_here}\"")).at(word)),
         }
     })?;
     Ok(Types { bits, inverted: given.inverted })

@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::spi::Spis;
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::{ipsec, proto};
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V4,
     about: "the security parameter index of AH",
+    kind: Kind::Evaluated,
     options: &[Opt::new("ahspi", &["spi[:spi]"], "the security parameter index").inverts()],
     build,
     cases: &[

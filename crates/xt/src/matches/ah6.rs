@@ -3,7 +3,7 @@
 use crate::ext6::{Found, Number, find};
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::spi::Spis;
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::proto;
@@ -17,6 +17,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V6,
     about: "an authentication header",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("ahspi", &["spi[:spi]"], "the security parameter index").inverts(),
         Opt::new("ahlen", &["bytes"], "the header's length").inverts(),

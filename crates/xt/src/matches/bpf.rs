@@ -1,7 +1,7 @@
 //! `-m bpf`: a classic BPF program (`bpf(4)` of the BSDs, `struct sock_filter` of Linux) run on the packet.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::net::LinkKind;
 use hairpin_engine::packet::LinkType;
@@ -17,6 +17,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "a BPF program on the packet from the network header on",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("bytecode", &["n,code jt jf k,..."], "the program, as tcpdump -ddd and nfbpf_compile print it")
             .excludes(&["object-pinned"]),
@@ -49,12 +50,10 @@ struct Instruction {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    match (parsed.get("bytecode"), parsed.get("object-pinned")) {
-        (Some(given), _) => Ok(Arc::new(Bpf(parse(parsed, given.value())?))),
-        (None, Some(given)) => {
-            let message = "failed to get bpf object";
-            Err(parsed.error(message).at(given.value()))
-        }
+    let program = parsed.get("bytecode").map(|given| parse(parsed, given.value())).transpose()?;
+    match (program, parsed.get("object-pinned")) {
+        (_, Some(given)) => Err(parsed.error("failed to get bpf object").at(given.value())),
+        (Some(program), None) => Ok(Arc::new(Bpf(program))),
         (None, None) => Err(parsed.error("one of --bytecode or --pinned is required")),
     }
 }

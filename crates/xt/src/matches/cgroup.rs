@@ -1,7 +1,7 @@
 //! `-m cgroup`: the control group of the process whose socket sent or will take the packet.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::packet::Sender;
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the control group of the sending process; only the root group is known here",
+    kind: Kind::Partly("every process is in the root group, of class 0"),
     options: &[
         Opt::new("cgroup", &["classid"], "its class in the net_cls controller; here always 0").inverts(),
         Opt::new("path", &["path"], "its path; only the root is known here").inverts(),

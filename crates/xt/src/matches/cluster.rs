@@ -1,7 +1,7 @@
 //! `-m cluster`: the packet's connection falls to this node of a cluster, by a hash of its original source.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::jhash::jhash2;
 use hairpin_engine::packet::LinkType;
@@ -18,6 +18,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the packet's connection falls to this node of a cluster",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("cluster-total-nodes", &["n"], "how many nodes there are, 1 to 32").required(),
         Opt::new("cluster-local-node", &["n"], "the number of this node, from 1")
@@ -54,27 +55,30 @@ struct Cluster {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let required = |name: &str| {
-        parsed.required(name)
+    let number = |name: &str, min: u64, max: u64| match parsed.get(name) {
+        Some(given) => value::number(parsed, given, min, max).map(|n| n as u32),
+        None => Ok(0),
     };
-    let nodes = value::number(parsed, required("cluster-total-nodes")?, 1, MOST_NODES)? as u32;
+    let nodes = number("cluster-total-nodes", 1, MOST_NODES)?;
+    let seed = number("cluster-hash-seed", 0, u64::from(u32::MAX))?;
+    let node = number("cluster-local-node", 1, MOST_NODES)?;
+    // The front end takes no larger mask.
+    let mask = number("cluster-local-nodemask", 1, MOST_NODES)?;
     let (mask, inverted) = match (parsed.get("cluster-local-node"), parsed.get("cluster-local-nodemask")) {
         (Some(given), _) => {
-            let node = value::number(parsed, given, 1, MOST_NODES)? as u32;
             if node > nodes {
                 let message = "cluster match: `--cluster-local-node' must be <= `--cluster-total-nodes'";
-                return Err(SyntaxError::parameter(message).at(given.value()));
+                return Err(SyntaxError::parameter(message).at(given.value()).late());
             }
             (1 << (node - 1), given.inverted)
         }
-        // The front end takes no larger mask.
-        (None, Some(given)) => (value::number(parsed, given, 1, MOST_NODES)? as u32, given.inverted),
+        (None, Some(given)) => (mask, given.inverted),
         (None, None) => {
             let message = "cluster match: `--cluster-local-node' or`--cluster-local-nodemask' is missing";
             return Err(SyntaxError::parameter(message));
         }
     };
-    let seed = value::number_u32(parsed, required("cluster-hash-seed")?)?;
+    parsed.required("cluster-total-nodes").and(parsed.required("cluster-hash-seed"))?;
     Ok(Arc::new(Cluster { nodes, mask, seed, inverted }))
 }
 

@@ -1,7 +1,7 @@
 //! `-m comment`: words for people, kept with the rule.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "a comment on the rule; always true",
+    kind: Kind::Evaluated,
     options: &[Opt::new("comment", &["text"], "the comment, at most 255 bytes").required()],
     build,
     cases: &[

@@ -1,7 +1,7 @@
 //! `-m connbytes`: how much the packet's connection has carried.
 
-use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::option::{Given, Opt, Parsed, SyntaxError};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Needs};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "how much the packet's connection has carried",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("connbytes", &["from[:to]"], "at least so much, and at most").inverts().required(),
         Opt::new("connbytes-dir", &["original|reply|both"], "which direction is looked at").required(),
@@ -63,26 +64,37 @@ enum Direction {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let required = |name: &str| {
-        parsed.required(name)
-    };
-    let given = required("connbytes")?;
+    let direction = parsed.get("connbytes-dir").map(parse_direction).transpose()?;
+    let what = parsed.get("connbytes-mode").map(parse_what).transpose()?;
+    let given = parsed.required("connbytes")?;
     let range = value::number_range(parsed, given, 0, u64::MAX)?;
     let to = if range.is_range { range.to } else { u64::MAX };
     let (from, to) = if given.inverted { (to, range.from) } else { (range.from, to) };
-    let direction = match required("connbytes-dir")?.value() {
-        "original" => Direction::Original,
-        "reply" => Direction::Reply,
-        "both" => Direction::Both,
-        other => return Err(SyntaxError::parameter(format!("Unknown --connbytes-dir `{other}'")).at(other)),
-    };
-    let what = match required("connbytes-mode")?.value() {
-        "packets" => What::Packets,
-        "bytes" => What::Bytes,
-        "avgpkt" => What::Average,
-        other => return Err(SyntaxError::parameter(format!("Unknown --connbytes-mode `{other}'")).at(other)),
-    };
-    Ok(Arc::new(ConnBytes { from, to, what, direction }))
+    parsed.required("connbytes-dir").and(parsed.required("connbytes-mode"))?;
+    Ok(Arc::new(ConnBytes {
+        from,
+        to,
+        what: what.unwrap_or(What::Packets),
+        direction: direction.unwrap_or(Direction::Both),
+    }))
+}
+
+fn parse_direction(given: &Given) -> Result<Direction, SyntaxError> {
+    match given.value() {
+        "original" => Ok(Direction::Original),
+        "reply" => Ok(Direction::Reply),
+        "both" => Ok(Direction::Both),
+        other => Err(SyntaxError::parameter(format!("Unknown --connbytes-dir `{other}'")).at(other)),
+    }
+}
+
+fn parse_what(given: &Given) -> Result<What, SyntaxError> {
+    match given.value() {
+        "packets" => Ok(What::Packets),
+        "bytes" => Ok(What::Bytes),
+        "avgpkt" => Ok(What::Average),
+        other => Err(SyntaxError::parameter(format!("Unknown --connbytes-mode `{other}'")).at(other)),
+    }
 }
 
 impl Match for ConnBytes {

@@ -1,7 +1,7 @@
 //! `-m connlabel`: a label of the packet's connection, which the match may also set.
 
 use crate::option::{Given, NameKind, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Needs, Place, Refused};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "a label of the packet's connection",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("label", &["name|number"], "the connection has this label").inverts().required(),
         Opt::switch("set", "give it the label; the packet fits when that succeeds"),
@@ -52,7 +53,11 @@ fn parse_label(parsed: &Parsed<'_>, given: &Given) -> Result<u16, SyntaxError> {
     let text = given.value();
     let named = parsed.names.number(NameKind::ConnLabel, text).and_then(|bit| u16::try_from(bit).ok());
     // The number goes through an int, of which -1 stands for none, into 16 bits.
-    let number = || value::parse_number(text).filter(|n| *n as u32 != u32::MAX).map(|bit| bit as u16);
+    let signed = || match text.strip_prefix('-') {
+        Some(number) => value::parse_number(number).map(u64::wrapping_neg),
+        None => value::parse_number(text),
+    };
+    let number = || signed().filter(|n| *n as u32 != u32::MAX).map(|bit| bit as u16);
     named
         .or_else(number)
         .ok_or_else(|| SyntaxError::parameter(format!("label '{text}' not found or invalid value")).at(text))

@@ -1,7 +1,7 @@
 //! `-m connlimit`: how many connections an address or a network has. Counts as `nf_conncount.c` does.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Memory, Needs};
 use hairpin_engine::time::Now;
@@ -18,6 +18,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "how many connections an address or a network has",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("connlimit-upto", &["n"], "at most n").inverts().excludes(&["connlimit-above"]),
         Opt::new("connlimit-above", &["n"], "more than n").inverts().excludes(&["connlimit-upto"]),
@@ -48,6 +49,10 @@ struct ConnLimit {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let mask = match parsed.get("connlimit-mask") {
+        Some(given) => value::prefix_mask(parsed, given)?,
+        None => parsed.family.mask(128),
+    };
     let (given, above) = match (parsed.get("connlimit-above"), parsed.get("connlimit-upto")) {
         (Some(given), _) => (given, !given.inverted),
         (None, Some(given)) => (given, given.inverted),
@@ -55,10 +60,6 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
             let message = "You must specify \"--connlimit-above\" or \"--connlimit-upto\".";
             return Err(SyntaxError::parameter(message));
         }
-    };
-    let mask = match parsed.get("connlimit-mask") {
-        Some(given) => value::prefix_mask(parsed, given)?,
-        None => parsed.family.mask(128),
     };
     Ok(Arc::new(ConnLimit {
         family: parsed.family,

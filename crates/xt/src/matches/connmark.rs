@@ -1,7 +1,7 @@
 //! `-m connmark`: the mark of the packet's connection.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Needs};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the packet's connection carries this mark",
+    kind: Kind::Evaluated,
     options: &[Opt::new("mark", &["value[/mask]"], "the mark under the mask equals the value").inverts().required()],
     build,
     cases: &[

@@ -1,7 +1,7 @@
 //! `-m conntrack`: what connection tracking knows of the packet and its connection.
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Needs};
 use hairpin_engine::track::{Class, Conn, Direction, Status, Tracked};
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "state and other facts of the packet's connection",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("ctstate", &["state[,state...]"], "INVALID, NEW, ESTABLISHED, RELATED, UNTRACKED, SNAT or DNAT").inverts(),
         Opt::new("ctproto", &["proto"], "the transport protocol").inverts(),
@@ -189,7 +190,7 @@ fn condition<T>(
 
 fn protocol(parsed: &Parsed<'_>, given: &Given) -> Result<u8, SyntaxError> {
     match value::protocol(parsed.names, given.value())? {
-        0 if !given.inverted => Err(parsed.error("rule would never match protocol")),
+        0 if !given.inverted => Err(parsed.error("rule would never match protocol").at(given.value())),
         protocol => Ok(protocol),
     }
 }

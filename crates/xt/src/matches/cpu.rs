@@ -1,7 +1,7 @@
 //! `-m cpu`: the processor that handles the packet. The engine is one processor, number 0.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the processor that handles the packet; here it is always 0",
+    kind: Kind::Partly("there is one processor, number 0"),
     options: &[Opt::new("cpu", &["number"], "the processor's number").inverts().required()],
     build,
     cases: &[

@@ -2,7 +2,7 @@
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::ports::{DPORT, Ports, SPORT};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::dccp::{self, kind};
@@ -17,6 +17,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "DCCP ports, packet types and options",
+    kind: Kind::Evaluated,
     options: &[
         SPORT,
         DPORT,
@@ -45,7 +46,7 @@ struct Dccp {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let ports = |name: &str| parsed.get(name).map(|given| Ports::parse(parsed, given, proto::DCCP)).transpose();
+    let ports = |name: &str| parsed.get(name).map(|given| Ports::resolve(parsed, given)).transpose();
     let option = match parsed.get("dccp-option") {
         Some(given) => Some((value::number(parsed, given, 1, 255)? as u8, given.inverted)),
         None => None,

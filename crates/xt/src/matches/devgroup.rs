@@ -1,7 +1,7 @@
 //! `-m devgroup`: the group of a device (`ip link set group`).
 
 use crate::option::{NameKind, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::Look;
 use hairpin_engine::net::Interface;
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the group of a device",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("src-group", &["value[/mask]|name"], "group of the device the packet came by").inverts(),
         Opt::new("dst-group", &["value[/mask]|name"], "group of the device the packet leaves by").inverts(),

@@ -1,7 +1,7 @@
 //! `-m dscp`: the differentiated services code point.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the upper six bits of the TOS byte or traffic class",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("dscp", &["value"], "the code point, 0 to 63").inverts().excludes(&["dscp-class"]),
         Opt::new("dscp-class", &["name"], "EF, AFxy, CSx or BE").inverts().excludes(&["dscp"]),

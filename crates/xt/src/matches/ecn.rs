@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::ports::tcp_header;
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use hairpin_wire::{proto, tcp};
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "ECN field and TCP's ECN flags",
+    kind: Kind::Evaluated,
     options: &[
         Opt::switch("ecn-tcp-cwr", "TCP's CWR is set").inverts(),
         Opt::switch("ecn-tcp-ece", "TCP's ECE is set").inverts(),

@@ -1,7 +1,7 @@
 //! `-m eui64`: the source address was made from the Ethernet address the packet came from (RFC 4291, appendix A).
 
 use crate::option::{Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::rule::{Listing, Match, Scope};
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V6,
     about: "the source address was made from the Ethernet address",
+    kind: Kind::Evaluated,
     options: &[],
     build,
     cases: &[Case::Same("")],

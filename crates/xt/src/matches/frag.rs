@@ -2,7 +2,7 @@
 
 use crate::ext6::{Found, Number, Numbers, find};
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::proto;
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V6,
     about: "a fragment header",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("fragid", &["id[:id]"], "the identification").inverts(),
         Opt::new("fraglen", &["bytes"], "kept with the rule; the kernel does not look at it").inverts(),

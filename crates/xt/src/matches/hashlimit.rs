@@ -1,7 +1,7 @@
 //! `-m hashlimit`: a token bucket for each address, port or network. Counts as `xt_hashlimit.c` does (revision 3).
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Memory, Place, Refused};
 use hairpin_engine::time::{HZ, Now};
@@ -17,6 +17,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "at most so many packets or bytes in a time, for each address or port",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("hashlimit-upto", &["n[/second|minute|hour|day] | n[kb|mb]/s"], "the rate is not exceeded")
             .alias(&["hashlimit"])
@@ -120,12 +121,11 @@ struct Keys {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let (given, above) = match (parsed.get("hashlimit-above"), parsed.get("hashlimit-upto")) {
-        (Some(given), _) => (given, !given.inverted),
-        (None, Some(given)) => (given, given.inverted),
-        (None, None) => return Err(SyntaxError::parameter("You have to specify --hashlimit")),
+        (Some(given), _) => (Some(given), !given.inverted),
+        (None, Some(given)) => (Some(given), given.inverted),
+        (None, None) => (None, false),
     };
-    let name = parsed.required("hashlimit-name")?;
-    let rate = parse_rate(parsed, given)?;
+    let rate = given.map(|given| parse_rate(parsed, given)).transpose()?.unwrap_or_default();
     let number = |name: &str, default: u32| {
         parsed.get(name).map_or(Ok(default), |given| value::number_u32(parsed, given))
     };
@@ -149,6 +149,13 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
         source_length: length("hashlimit-srcmask")?,
         destination_length: length("hashlimit-dstmask")?,
     };
+    if let Some(given) = parsed.get("hashlimit-name") {
+        value::string(given, 1, usize::MAX)?;
+    }
+    if given.is_none() {
+        return Err(SyntaxError::parameter("You have to specify --hashlimit"));
+    }
+    let name = parsed.required("hashlimit-name")?;
     if config.bytes {
         config.burst = refills(parsed, &config)?;
         if config.burst != 0 && !parsed.has("hashlimit-htable-expire") {
@@ -172,6 +179,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     }))
 }
 
+#[derive(Default)]
 struct Rate {
     avg: u64,
     bytes: bool,
@@ -209,8 +217,14 @@ fn parse_rate(parsed: &Parsed<'_>, given: &Given) -> Result<Rate, SyntaxError> {
 /// As `atoll` reads a count: the digits at the beginning.
 fn leading_number(text: &str) -> u64 {
     let text = text.trim_start();
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(text) => (true, text),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    text.get(..end).map_or(0, |digits| if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u64::MAX) })
+    let number =
+        text.get(..end).map_or(0, |digits| if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u64::MAX) });
+    if negative { number.wrapping_neg() } else { number }
 }
 
 fn factor(unit: Option<char>) -> u64 {
@@ -244,7 +258,7 @@ fn parse_burst(given: &Given) -> Result<u64, SyntaxError> {
 }
 
 fn bad_burst() -> SyntaxError {
-    SyntaxError::parameter("bad value for option \"--hashlimit-burst\", or out of range (1-1000000).")
+    SyntaxError::parameter("bad value for option \"--hashlimit-burst\", or out of range (1-1000000).").at("")
 }
 
 fn parse_interval(parsed: &Parsed<'_>, given: &Given) -> Result<u32, SyntaxError> {
@@ -366,7 +380,7 @@ impl HashLimit {
         let usual_expire_ms = if config.bytes {
             save_bytes(f, config, before)?
         } else {
-            let intervals = if words.whole_interval && config.rate_match { config.interval_secs } else { 1 };
+            let intervals = if words.whole_interval { config.interval_secs.max(1) } else { 1 };
             let unit_secs = save_rate(f, config.avg.wrapping_mul(u64::from(intervals)))?;
             write!(f, " {before}burst {}", config.burst)?;
             unit_secs * 1000

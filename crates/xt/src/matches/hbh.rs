@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::opts6::Options;
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::proto;
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V6,
     about: "a hop-by-hop options header",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("hbh-len", &["bytes"], "the header's length").inverts(),
         Opt::new("hbh-opts", &["type[:length][,type[:length]...]"], "the options it begins with, in this order"),

@@ -1,7 +1,7 @@
 //! `-m helper`: the packet's connection was announced by a connection with this helper.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Needs};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the packet's connection was announced by one with this helper",
+    kind: Kind::Evaluated,
     options: &[Opt::new("helper", &["name"], "the helper's name, perhaps with -PORT; empty for any").inverts().required()],
     build,
     cases: &[
@@ -32,7 +33,7 @@ struct Helper {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let given = parsed.required("helper")?;
-    Ok(Arc::new(Helper { name: value::string(given, 0, MAX_BYTES)?.to_owned(), inverted: given.inverted }))
+    Ok(Arc::new(Helper { name: value::cut(given.value(), MAX_BYTES).to_owned(), inverted: given.inverted }))
 }
 
 impl Match for Helper {

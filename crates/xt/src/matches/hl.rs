@@ -1,7 +1,7 @@
 //! `-m hl`: the IPv6 hop limit.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
@@ -16,10 +16,11 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V6,
     about: "the hop limit",
+    kind: Kind::Evaluated,
     options: &[
-        Opt::new("hl-eq", &["value"], "the hop limit is this").alias(&["hl"]).inverts().excludes(TESTS),
         Opt::new("hl-lt", &["value"], "the hop limit is lower").excludes(TESTS),
         Opt::new("hl-gt", &["value"], "the hop limit is higher").excludes(TESTS),
+        Opt::new("hl-eq", &["value"], "the hop limit is this").alias(&["hl"]).inverts().excludes(TESTS),
     ],
     build,
     cases: &[

@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::value::{self, IcmpType};
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::{Family, icmp4, proto};
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V4,
     about: "ICMP type and code",
+    kind: Kind::Evaluated,
     options: &[Opt::new("icmp-type", &["type[/code]|name"], "the message is of this type").inverts().required()],
     build,
     cases: &[

@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::spi::Spis;
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use std::any::Any;
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &["comp"],
     families: Families::Both,
     about: "the parameter index of a compressed packet",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("ipcompspi", &["cpi[:cpi]"], "the compression parameter index").inverts(),
         Opt::switch("compres", "kept with the rule; the kernel does not look at it"),

@@ -1,7 +1,7 @@
 //! `-m iprange`: addresses within a range.
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::{Addr, Family};
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "addresses within a range",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("src-range", &["from[-to]"], "the source is within the range").inverts(),
         Opt::new("dst-range", &["from[-to]"], "the destination is within the range").inverts(),
@@ -44,8 +45,11 @@ struct Range {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let range = |name: &str| parsed.get(name).map(|given| parse_range(parsed, given)).transpose();
-    let (source, destination) = (range("src-range")?, range("dst-range")?);
+    let (mut source, mut destination) = (None, None);
+    for given in &parsed.given {
+        let side = if given.option.name == "src-range" { &mut source } else { &mut destination };
+        *side = Some(parse_range(parsed, given)?);
+    }
     if source.is_none() && destination.is_none() {
         return Err(SyntaxError::parameter("iprange match: You must specify `--src-range' or `--dst-range'"));
     }
@@ -62,6 +66,9 @@ fn parse_range(parsed: &Parsed<'_>, given: &Given) -> Result<Range, SyntaxError>
         Some((from, to)) => (addr(from)?, addr(to)?),
         None => (addr(given.value())?, addr(given.value())?),
     };
+    if from > to {
+        parsed.notice(format!("xt_iprange: range {} is reversed and will never match", given.value()));
+    }
     Ok(Range { from, to, inverted: given.inverted })
 }
 

@@ -1,7 +1,7 @@
 //! `-m ipv6header`: which extension headers a packet has.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::proto;
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V6,
     about: "which extension headers a packet has",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("header", &["header[,header...]"], "hop, dst, route, frag, auth, esp, none, prot, or their numbers")
             .inverts()

@@ -1,7 +1,7 @@
 //! `-m ipvs`: what the IP virtual server knows of the packet. There is none here, so only `! --ipvs` holds.
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::{Addr, Family};
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "what the IP virtual server knows of the packet; here it knows none",
+    kind: Kind::NoEffect("there is no virtual server, so nothing matches but `! --ipvs`"),
     options: &[
         Opt::switch("ipvs", "the packet belongs to a virtual server").inverts(),
         Opt::new("vproto", &["proto"], "the server's protocol").inverts(),

@@ -1,7 +1,7 @@
 //! `-m length`: the length of the packet with its network header.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the length of the packet",
+    kind: Kind::Evaluated,
     options: &[Opt::new("length", &["n[:m]"], "bytes of the packet from the network header on").inverts().required()],
     build,
     cases: &[

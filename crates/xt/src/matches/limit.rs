@@ -1,7 +1,7 @@
 //! `-m limit`: a token bucket for the rule. Counts credits as the kernel does (`xt_limit.c`), jiffy by jiffy.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Memory, Place, Refused};
 use hairpin_engine::time::{HZ, Now};
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "at most so many packets in a time, after a burst",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("limit", &["n[/second|minute|hour|day]"], "the average rate; 3/hour if not given"),
         Opt::new("limit-burst", &["number"], "packets that pass at once; 5 if not given"),
@@ -64,6 +65,9 @@ fn parse_rate(text: &str) -> Result<u32, SyntaxError> {
     };
     match leading_number(text) {
         0 => Err(bad()),
+        _ if text.trim_start().starts_with('-') => {
+            Err(SyntaxError::parameter(format!("Rate too fast \"{text}\"")).at(text))
+        }
         count => match u64::from(SCALE * unit) / count {
             0 => Err(SyntaxError::parameter(format!("Rate too fast \"{text}\"")).at(text)),
             avg => Ok(avg as u32),
@@ -74,7 +78,7 @@ fn parse_rate(text: &str) -> Result<u32, SyntaxError> {
 /// As `atoi` reads a count: the digits at the beginning.
 fn leading_number(text: &str) -> u64 {
     let text = text.trim_start();
-    let text = text.strip_prefix('+').unwrap_or(text);
+    let text = text.strip_prefix(['+', '-']).unwrap_or(text);
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.get(..end).map_or(0, |digits| if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u64::MAX) })
 }

@@ -1,7 +1,7 @@
 //! `-m mac`: the Ethernet address the packet came from.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::Look;
 use hairpin_engine::net::LinkKind;
@@ -17,6 +17,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the Ethernet address the packet came from",
+    kind: Kind::Evaluated,
     options: &[Opt::new("mac-source", &["address"], "the source of the frame").inverts().required()],
     build,
     cases: &[

@@ -1,7 +1,7 @@
 //! `-m mark`: the packet's mark.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the packet carries this mark",
+    kind: Kind::Evaluated,
     options: &[Opt::new("mark", &["value[/mask]"], "the mark under the mask equals the value").inverts().required()],
     build,
     cases: &[

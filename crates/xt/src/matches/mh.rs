@@ -1,7 +1,7 @@
 //! `-m mh`: the type of an IPv6 mobility header (RFC 6275).
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::proto;
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &["mobility-header", "ipv6-mh"],
     families: Families::V6,
     about: "the type of a mobility header",
+    kind: Kind::Evaluated,
     options: &[Opt::new("mh-type", &["type[:type]"], "by number or name").inverts()],
     build,
     cases: &[

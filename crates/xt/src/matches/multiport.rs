@@ -1,7 +1,7 @@
 //! `-m multiport`: a list of ports and ranges of ports.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use hairpin_wire::proto;
@@ -17,6 +17,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "one of a list of ports",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("source-ports", &["port[,port:port...]"], "the source port is in the list")
             .alias(&["sports"])
@@ -63,7 +64,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let Some(given) = parsed.given.first() else {
         return Err(SyntaxError::parameter("no ports specified"));
     };
-    let protocol = protocol(parsed)?;
+    let protocol = protocol(parsed).map_err(|error| error.at(given.value()))?;
     let side = match given.option.name {
         "source-ports" => Side::Source,
         "destination-ports" => Side::Destination,

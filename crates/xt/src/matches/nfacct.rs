@@ -2,7 +2,7 @@
 //! on Linux before `nfacct add` was run.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use std::any::Any;
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "count packets in an accounting object; there are none here",
+    kind: Kind::Refused("no accounting object can be made, so none is found"),
     options: &[Opt::new("nfacct-name", &["name"], "the object's name").required()],
     build,
     cases: &[Case::Fails("", "must be specified")],

@@ -2,7 +2,7 @@
 //! before `nfnl_osf` was run.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
@@ -17,6 +17,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V4,
     about: "the operating system that a SYN looks like; no fingerprints are loaded here",
+    kind: Kind::NoEffect("no fingerprints can be loaded, so it never matches"),
     options: &[
         Opt::new("genre", &["name"], "the operating system").inverts().required(),
         Opt::new("ttl", &["0..2"], "how the TTL is compared"),
@@ -40,16 +41,17 @@ struct Osf {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let genre = parsed.required("genre")?;
     let level = |name: &str| match parsed.get(name) {
         Some(given) => value::number(parsed, given, 0, 2).map(|n| Some(n as u8)),
         None => Ok(None),
     };
+    let (ttl, log) = (level("ttl")?, level("log")?);
+    let genre = parsed.required("genre")?;
     Ok(Arc::new(Osf {
-        genre: value::string(genre, 0, MAX_GENRE)?.to_owned(),
+        genre: value::cut(genre.value(), MAX_GENRE).to_owned(),
         inverted: genre.inverted,
-        ttl: level("ttl")?,
-        log: level("log")?,
+        ttl,
+        log,
     }))
 }
 

@@ -3,7 +3,7 @@
 //! Beside what Linux has today, `--pid-owner`, `--sid-owner` and `--cmd-owner` are understood, which it had until 2.6.14.
 
 use crate::option::{Given, NameKind, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::Look;
 use hairpin_engine::packet::{Owner as Process, Sender};
@@ -18,6 +18,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the process whose socket sent the packet",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("uid-owner", &["user|id[-id]"], "the user that opened the socket").inverts(),
         Opt::new("gid-owner", &["group|id[-id]"], "the group that opened the socket").inverts(),
@@ -76,7 +77,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let supplementary = position("suppl-groups");
     if supplementary.is_some_and(|at| position("gid-owner").is_none_or(|group| group > at)) {
         let message = "Bad value for \"--suppl-groups\" option: \"you need to use --gid-owner first\"";
-        return Err(parsed.error(message));
+        return Err(parsed.error(message).at("--suppl-groups"));
     }
     let range = |name: &str, kind| parsed.get(name).map(|given| parse_range(parsed, given, kind)).transpose();
     let number = |name: &str| parsed.get(name).map(|given| parse_number(parsed, given)).transpose();

@@ -2,7 +2,7 @@
 //! br_netfilter: only what is inverted holds.
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::hook::Hook;
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Place, Refused};
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the ports of a bridge that the packet crosses",
+    kind: Kind::Partly("no packet crosses a bridge, so only what is inverted holds"),
     options: &[
         Opt::new("physdev-in", &["name[+]"], "the port it came by").inverts(),
         Opt::new("physdev-out", &["name[+]"], "the port it leaves by").inverts(),
@@ -53,7 +54,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
         return Err(SyntaxError::parameter("PHYSDEV: no physdev option specified"));
     }
     let is = |name: &str| parsed.get(name).map(|given| !given.inverted);
-    let port = |name: &str| parsed.get(name).map(parse_port).transpose();
+    let port = |name: &str| parsed.get(name).map(|given| parse_port(parsed, given)).transpose();
     Ok(Arc::new(PhysDev {
         is_in: is("physdev-is-in"),
         input: port("physdev-in")?,
@@ -63,11 +64,16 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     }))
 }
 
-fn parse_port(given: &Given) -> Result<Port, SyntaxError> {
+fn parse_port(parsed: &Parsed<'_>, given: &Given) -> Result<Port, SyntaxError> {
     let name = given.value();
     if name.len() > 15 {
         let message = format!("interface name `{name}' must be shorter than IFNAMSIZ (15)");
         return Err(SyntaxError::parameter(message).at(name));
+    }
+    if name.contains(['/', ' ']) {
+        parsed.notice(format!(
+            "Warning: weird character in interface `{name}' ('/' and ' ' are not allowed by the kernel)."
+        ));
     }
     Ok(Port { name: name.to_owned(), inverted: given.inverted })
 }

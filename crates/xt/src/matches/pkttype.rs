@@ -1,7 +1,7 @@
 //! `-m pkttype`: to whom the frame was addressed on its link.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::packet::LinkType;
 use hairpin_engine::rule::{Listing, Match};
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "to whom the frame was addressed",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("pkt-type", &["unicast|broadcast|multicast|otherhost"], "the frame's addressee").inverts().required(),
     ],

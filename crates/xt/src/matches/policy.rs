@@ -1,7 +1,7 @@
 //! `-m policy`: the IPsec policy of the packet. Here nothing is ever encrypted, so only `--pol none` holds.
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::hook::Hook;
 use hairpin_engine::rule::{Listing, Match, Place, Refused};
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the IPsec policy of the packet; here none ever has one",
+    kind: Kind::Partly("nothing is ever encrypted, so only `--pol none` holds"),
     options: &[
         Opt::new("dir", &["in|out"], "how it was decrypted, or will be encrypted"),
         Opt::new("pol", &["none|ipsec"], "without or with IPsec"),
@@ -91,18 +92,21 @@ impl<T> If<T> {
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let refuse = |message: String| Err(SyntaxError::parameter(message));
     let incoming = match parsed.get("dir").map(Given::value) {
-        Some("in") => true,
-        Some("out") => false,
-        Some(other) => return refuse(format!("policy_match: invalid dir \"{other}\"")),
-        None => return refuse("policy match: neither --dir in nor --dir out specified".to_owned()),
+        Some("in") => Some(true),
+        Some("out") => Some(false),
+        Some(other) => return refuse(format!("policy_match: invalid dir \"{other}\"")).map_err(|e| e.at(other)),
+        None => None,
     };
     let none = match parsed.get("pol").map(Given::value) {
         Some("none") => true,
         Some("ipsec") | None => false,
-        Some(other) => return refuse(format!("policy match: invalid policy \"{other}\"")),
+        Some(other) => return refuse(format!("policy match: invalid policy \"{other}\"")).map_err(|e| e.at(other)),
     };
     let strict = parsed.has("strict");
     let mut elements = parse_elements(parsed)?;
+    let Some(incoming) = incoming else {
+        return refuse("policy match: neither --dir in nor --dir out specified".to_owned());
+    };
     if none {
         if strict {
             return refuse("policy match: policy none but --strict given".to_owned());
@@ -138,7 +142,7 @@ fn parse_elements(parsed: &Parsed<'_>) -> Result<Vec<Element>, SyntaxError> {
             "next" => {
                 elements.push(std::mem::take(&mut element));
                 if elements.len() == MOST_ELEMENTS {
-                    return Err(SyntaxError::parameter("policy match: maximum policy depth reached"));
+                    return Err(SyntaxError::parameter("policy match: maximum policy depth reached").at("--next"));
                 }
             }
             _ => {}
@@ -150,7 +154,8 @@ fn parse_elements(parsed: &Parsed<'_>) -> Result<Vec<Element>, SyntaxError> {
 
 fn put<T>(place: &mut Option<If<T>>, given: &Given, value: T) -> Result<(), SyntaxError> {
     if place.is_some() {
-        return Err(SyntaxError::parameter(format!("policy match: double --{} option", given.option.name)));
+        let name = given.option.name;
+        return Err(SyntaxError::parameter(format!("policy match: double --{name} option")).at(format!("--{name}")));
     }
     *place = Some(If { value, inverted: given.inverted });
     Ok(())

@@ -1,7 +1,7 @@
 //! `-m quota`: so many bytes and no more.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Memory};
 use hairpin_engine::time::Now;
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "so many bytes and no more",
+    kind: Kind::Evaluated,
     options: &[Opt::new("quota", &["bytes"], "bytes that may pass").inverts().required()],
     build,
     cases: &[

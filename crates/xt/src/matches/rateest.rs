@@ -2,7 +2,7 @@
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::rateest::{Estimators, NAME_MAX, Rate};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::rule::{Listing, Match, Memory, Place, Refused};
 use hairpin_engine::{Look, Now};
 use std::any::Any;
@@ -10,23 +10,48 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
+const NOT_INVERTED: &str = "rateest: rateest can't be inverted";
+const MODE_TWICE: &str = "rateest: can't specify lt/gt/eq twice";
+
 /// What the list knows of it.
 pub static SPEC: MatchSpec = MatchSpec {
     name: "rateest",
     aliases: &[],
     families: Families::Both,
     about: "how fast packets come to a RATEEST target",
+    kind: Kind::Evaluated,
     options: &[
-        Opt::new("rateest1", &["name"], "the estimator").alias(&["rateest"]),
-        Opt::new("rateest-bps1", &["rate"], "subtract its bytes from this").optional(),
-        Opt::new("rateest-pps1", &["packets"], "subtract its packets from this").optional(),
-        Opt::new("rateest2", &["name"], "compare with this estimator"),
-        Opt::new("rateest-bps2", &["rate"], "compare bytes, with this rate").alias(&["rateest-bps"]).optional(),
-        Opt::new("rateest-pps2", &["packets"], "compare packets, with this rate").alias(&["rateest-pps"]).optional(),
-        Opt::switch("rateest-delta", "compare what is left of rates"),
-        Opt::switch("rateest-lt", "it is slower").inverts(),
-        Opt::switch("rateest-gt", "it is faster").inverts(),
-        Opt::switch("rateest-eq", "it is as fast").inverts(),
+        Opt::new("rateest1", &["name"], "the estimator")
+            .alias(&["rateest"])
+            .twice("rateest: can't specify --rateest1 twice")
+            .not_inverted(NOT_INVERTED),
+        Opt::new("rateest-bps1", &["rate"], "subtract its bytes from this")
+            .optional()
+            .twice("rateest: can't specify --rateest-bps1 twice")
+            .not_inverted(NOT_INVERTED),
+        Opt::new("rateest-pps1", &["packets"], "subtract its packets from this")
+            .optional()
+            .twice("rateest: can't specify --rateest-pps1 twice")
+            .not_inverted(NOT_INVERTED),
+        Opt::new("rateest2", &["name"], "compare with this estimator")
+            .twice("rateest: can't specify --rateest2 twice")
+            .not_inverted(NOT_INVERTED),
+        Opt::new("rateest-bps2", &["rate"], "compare bytes, with this rate")
+            .alias(&["rateest-bps"])
+            .optional()
+            .twice("rateest: can't specify --rateest-bps2 twice")
+            .not_inverted(NOT_INVERTED),
+        Opt::new("rateest-pps2", &["packets"], "compare packets, with this rate")
+            .alias(&["rateest-pps"])
+            .optional()
+            .twice("rateest: can't specify --rateest-pps2 twice")
+            .not_inverted(NOT_INVERTED),
+        Opt::switch("rateest-delta", "compare what is left of rates")
+            .twice("rateest: can't specify --rateest-delta twice")
+            .not_inverted(NOT_INVERTED),
+        Opt::switch("rateest-lt", "it is slower").inverts().twice(MODE_TWICE),
+        Opt::switch("rateest-gt", "it is faster").inverts().twice(MODE_TWICE),
+        Opt::switch("rateest-eq", "it is as fast").inverts().twice(MODE_TWICE),
     ],
     build,
     cases: &[

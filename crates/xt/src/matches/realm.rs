@@ -1,7 +1,7 @@
 //! `-m realm`: the routing realm of the packet's route.
 
 use crate::option::{NameKind, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Scope};
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V4,
     about: "the routing realm of the packet's route",
+    kind: Kind::Evaluated,
     options: &[Opt::new("realm", &["value[/mask]|name"], "the realm under the mask equals the value").inverts().required()],
     build,
     cases: &[

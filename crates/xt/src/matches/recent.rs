@@ -1,7 +1,7 @@
 //! `-m recent`: addresses seen lately, kept in lists that rules share by name. Follows `xt_recent.c`.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Memory, Place, Refused};
 use hairpin_engine::time::{HZ, Now};
@@ -18,6 +18,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "addresses seen lately, kept in a list",
+    kind: Kind::Evaluated,
     options: &[
         Opt::switch("set", "put the address into the list; always true").inverts().excludes(ACTIONS),
         Opt::switch("rcheck", "the address is in the list").inverts().excludes(ACTIONS),
@@ -74,6 +75,16 @@ enum Action {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let seconds = match parsed.get("seconds") {
+        Some(given) => value::number(parsed, given, 1, u64::from(u32::MAX))? as u32,
+        None => 0,
+    };
+    let name = match parsed.get("name") {
+        Some(given) => value::string(given, 0, MAX_NAME)?,
+        None => "DEFAULT",
+    };
+    let hits = parsed.get("hitcount").map_or(Ok(0), |given| value::number_u32(parsed, given))?;
+    let mask = parsed.get("mask").map_or(Ok(parsed.family.mask(128)), |given| value::host(parsed, given))?;
     let Some(given) = parsed.given.iter().find(|given| ACTIONS.contains(&given.option.name)) else {
         return Err(parsed.error("you must specify one of `--set', `--rcheck' `--update' or `--remove'"));
     };
@@ -83,14 +94,6 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
         "update" => Action::Update,
         _ => Action::Remove,
     };
-    let seconds = match parsed.get("seconds") {
-        Some(given) => value::number(parsed, given, 1, u64::from(u32::MAX))? as u32,
-        None => 0,
-    };
-    let name = match parsed.get("name") {
-        Some(given) => value::string(given, 0, MAX_NAME)?,
-        None => "DEFAULT",
-    };
     let side = parsed.given.iter().rev().find(|given| matches!(given.option.name, "rsource" | "rdest"));
     Ok(Arc::new(Recent {
         family: parsed.family,
@@ -98,10 +101,10 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
         inverted: given.inverted,
         seconds,
         reap: parsed.has("reap"),
-        hits: parsed.get("hitcount").map_or(Ok(0), |given| value::number_u32(parsed, given))?,
+        hits,
         ttl: parsed.has("rttl"),
         name: name.to_owned(),
-        mask: parsed.get("mask").map_or(Ok(parsed.family.mask(128)), |given| value::host(parsed, given))?,
+        mask,
         destination: side.is_some_and(|given| given.option.name == "rdest"),
     }))
 }

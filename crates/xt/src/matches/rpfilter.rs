@@ -1,7 +1,7 @@
 //! `-m rpfilter`: whether an answer would go back the way the packet came.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::Look;
 use hairpin_engine::route::RouteType;
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "an answer would go back the way the packet came",
+    kind: Kind::Evaluated,
     options: &[
         Opt::switch("loose", "by any device"),
         Opt::switch("validmark", "use the packet's mark for the route back"),

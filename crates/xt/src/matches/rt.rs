@@ -2,7 +2,7 @@
 
 use crate::ext6::{Found, Number, Numbers, find, length};
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::{Addr, Family, proto};
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V6,
     about: "a routing header",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("rt-type", &["type"], "its type").inverts(),
         Opt::new("rt-segsleft", &["n[:n]"], "segments left").inverts(),
@@ -54,7 +55,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let place = |name: &str| parsed.given.iter().position(|given| given.option.name == name);
     let needs = |name: &str, before: &str, message: &str, holds: bool| match place(name) {
         Some(at) if !holds || place(before).is_none_or(|before| before > at) => {
-            Err(SyntaxError::parameter(format!("`{message}' required before `--{name}'")))
+            Err(SyntaxError::parameter(format!("`{message}' required before `--{name}'")).at(format!("--{name}")))
         }
         _ => Ok(()),
     };

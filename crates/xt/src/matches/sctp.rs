@@ -2,7 +2,7 @@
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::ports::{DPORT, Ports, SPORT};
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::sctp::{self, chunk};
@@ -17,11 +17,14 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "SCTP ports and chunks",
+    kind: Kind::Evaluated,
     options: &[
-        SPORT,
-        DPORT,
+        SPORT.twice("Only one `--source-port' allowed"),
+        DPORT.twice("Only one `--destination-port' allowed"),
         Opt::new("chunk-types", &["all|any|only", "type[:flags][,type[:flags]...]"], "which chunks are in the packet")
-            .inverts(),
+            .inverts()
+            .twice("Only one `--chunk-types' allowed")
+            .too_few("--chunk-types requires two args"),
     ],
     build,
     cases: &[
@@ -161,8 +164,14 @@ fn parse_chunk(chunks: &mut Chunks, word: &str) -> Result<(), SyntaxError> {
 
 /// The bit of a letter; the last letter of `valid` is the lowest bit.
 fn flag_bit(valid: &str, letter: char) -> Option<u8> {
-    let at = valid.rfind(letter.to_ascii_uppercase())?;
-    Some(1 << (valid.len() - 1 - at))
+    match letter {
+        // Bits without a name have this one, of which the front end takes the highest.
+        '-' => Some(0x80),
+        _ => {
+            let at = valid.rfind(letter.to_ascii_uppercase())?;
+            Some(1 << (valid.len() - 1 - at))
+        }
+    }
 }
 
 impl Match for Sctp {
@@ -268,7 +277,7 @@ impl Chunks {
             if numeric { write!(f, "0x{kind:04X}")? } else { f.write_str(name)? }
             separator = ",";
             let Some(flags) = self.flags.iter().find(|flags| flags.kind == *kind) else { continue };
-            f.write_str(":")?;
+            f.write_str(if flags.mask & 0x80 != 0 { ":-" } else { ":" })?;
             for letter in valid.chars() {
                 match flag_bit(valid, letter) {
                     Some(bit) if flags.value & bit != 0 => write!(f, "{letter}")?,

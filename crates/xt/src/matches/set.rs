@@ -2,7 +2,7 @@
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::set_use::SetUse;
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use hairpin_engine::set::{Ask, Compare, SetId, SkbInfo};
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the packet is in a set",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("match-set", &["name", "flags"], "the set, and for each component of its elements src or dst")
             .alias(&["set"])

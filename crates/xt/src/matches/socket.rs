@@ -1,7 +1,7 @@
 //! `-m socket`: a socket of this host would take the packet. No sockets are known here, so it never fits.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::rule::{Listing, Match, Needs, Scope};
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "a socket of this host would take the packet; none is known here",
+    kind: Kind::Partly("no socket of this host is known, so it never matches"),
     options: &[
         Opt::switch("transparent", "only sockets that are transparent"),
         Opt::switch("nowildcard", "also sockets that are bound to no address"),

@@ -2,7 +2,7 @@
 
 use crate::ext6::{Found, find, length};
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use hairpin_wire::{Addr, Family, proto};
@@ -17,6 +17,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V6,
     about: "a segment routing header",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("srh-next-hdr", &["protocol"], "what follows the header").inverts(),
         Opt::new("srh-hdr-len-eq", &["n"], "its length field is n").inverts(),

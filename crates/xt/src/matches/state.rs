@@ -2,7 +2,7 @@
 
 use super::conntrack::{STATES, parse_list, save_list, state_of};
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Needs};
 use std::any::Any;
@@ -15,6 +15,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "state of the packet's connection",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("state", &["state[,state...]"], "INVALID, NEW, ESTABLISHED, RELATED or UNTRACKED").inverts().required(),
     ],

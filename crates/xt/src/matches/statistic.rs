@@ -1,7 +1,7 @@
 //! `-m statistic`: every nth packet, or packets by chance.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Memory};
 use hairpin_engine::time::Now;
@@ -15,11 +15,12 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "some of the packets, by chance or by count",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("mode", &["random|nth"], "by chance or by count").required(),
-        Opt::new("probability", &["p"], "how likely, 0 to 1 (random)").inverts(),
-        Opt::new("every", &["n"], "one of n packets (nth)").inverts().needs(&["packet"]),
-        Opt::new("packet", &["p"], "which of the n, from 0 (nth)").needs(&["every"]),
+        Opt::new("probability", &["p"], "how likely, 0 to 1 (random)").inverts().excludes(&["every", "packet"]),
+        Opt::new("every", &["n"], "one of n packets (nth)").inverts().needs(&["packet"]).excludes(&["probability"]),
+        Opt::new("packet", &["p"], "which of the n, from 0 (nth)").needs(&["every"]).excludes(&["probability"]),
     ],
     build,
     cases: &[
@@ -82,8 +83,11 @@ fn parse_nth(parsed: &Parsed<'_>) -> Result<Mode, SyntaxError> {
     if !parsed.has("every") && !parsed.has("packet") {
         return Err(SyntaxError::parameter("--every and --packet must be specified when using nth mode"));
     }
-    let every = value::number(parsed, parsed.required("every")?, 1, u64::from(u32::MAX))? as u32;
-    let packet = value::number_u32(parsed, parsed.required("packet")?)?;
+    let number = |name: &str, min: u64, default: u32| match parsed.get(name) {
+        Some(given) => value::number(parsed, given, min, u64::from(u32::MAX)).map(|n| n as u32),
+        None => Ok(default),
+    };
+    let (every, packet) = (number("every", 1, 1)?, number("packet", 0, 0)?);
     if packet >= every {
         return Err(SyntaxError::parameter("the --packet p must be 0 <= p <= n-1"));
     }

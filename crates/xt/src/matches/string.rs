@@ -1,7 +1,7 @@
 //! `-m string`: bytes anywhere in the packet.
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "bytes anywhere in the packet",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("from", &["offset"], "search from this byte on; the network header begins at 0"),
         Opt::new("to", &["offset"], "search up to this byte"),
@@ -53,6 +54,12 @@ struct Text {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
+    let algorithm = match parsed.get("algo") {
+        Some(given) => value::string(given, 0, MAX_ALGORITHM)?,
+        None => "",
+    };
+    let from = parsed.get("from").map_or(Ok(0), |given| value::number_u16(parsed, given))?;
+    let to = parsed.get("to").map_or(Ok(u16::MAX), |given| value::number_u16(parsed, given))?;
     let (typed, inverted) = match (parsed.get("string"), parsed.get("hex-string")) {
         (Some(given), _) => (parse_text(given)?, given.inverted),
         (None, Some(given)) => (parse_hex(given.value())?, given.inverted),
@@ -61,14 +68,14 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
             return Err(SyntaxError::parameter(message));
         }
     };
-    let algorithm = parsed.required("algo")?;
+    parsed.required("algo")?;
     let ignore_case = parsed.has("icase");
     Ok(Arc::new(Text {
         pattern: if ignore_case { typed.iter().map(|b| upper(*b)).collect() } else { typed.clone() },
         typed,
-        algorithm: value::string(algorithm, 0, MAX_ALGORITHM)?.to_owned(),
-        from: parsed.get("from").map_or(Ok(0), |given| value::number_u16(parsed, given))?,
-        to: parsed.get("to").map_or(Ok(u16::MAX), |given| value::number_u16(parsed, given))?,
+        algorithm: algorithm.to_owned(),
+        from,
+        to,
         ignore_case,
         inverted,
     }))

@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::ports::{DPORT, Ports, SPORT};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::{Family, proto, tcp};
@@ -16,12 +16,15 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "TCP ports, flags and options",
+    kind: Kind::Evaluated,
     options: &[
-        SPORT,
-        DPORT,
-        Opt::switch("syn", "of FIN, SYN, RST and ACK only SYN is set").inverts(),
-        Opt::new("tcp-flags", &["mask", "comp"], "of the flags in mask exactly those in comp are set").inverts(),
-        Opt::new("tcp-option", &["number"], "this option is present").inverts(),
+        SPORT.twice("Only one `--source-port' allowed"),
+        DPORT.twice("Only one `--destination-port' allowed"),
+        Opt::switch("syn", "of FIN, SYN, RST and ACK only SYN is set").inverts().twice(FLAGS_TWICE),
+        Opt::new("tcp-flags", &["mask", "comp"], "of the flags in mask exactly those in comp are set")
+            .inverts()
+            .twice(FLAGS_TWICE),
+        Opt::new("tcp-option", &["number"], "this option is present").inverts().twice("Only one `--tcp-option' allowed"),
     ],
     build,
     cases: &[
@@ -59,7 +62,7 @@ struct Flags {
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let flags = match (parsed.get("syn"), parsed.get("tcp-flags")) {
         (Some(_), Some(_)) => {
-            return Err(SyntaxError::parameter("Only one of `--syn' or `--tcp-flags'  allowed"));
+            return Err(SyntaxError::parameter(FLAGS_TWICE).at("--"));
         }
         (Some(syn), None) => Some(Flags { mask: SYN_MASK, comp: tcp::SYN, inverted: syn.inverted }),
         (None, Some(given)) => Some(Flags {
@@ -206,6 +209,7 @@ fn save_flags(f: &mut fmt::Formatter<'_>, flags: u8) -> fmt::Result {
     if first { f.write_str("NONE") } else { Ok(()) }
 }
 
+const FLAGS_TWICE: &str = "Only one of `--syn' or `--tcp-flags'  allowed";
 const SYN_MASK: u8 = tcp::FIN | tcp::SYN | tcp::RST | tcp::ACK;
 
 const FLAGS: &[(&str, u8)] = &[

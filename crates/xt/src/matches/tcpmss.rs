@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::ports::tcp_header;
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::{proto, tcp};
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the TCP option with the maximum segment size",
+    kind: Kind::Evaluated,
     options: &[Opt::new("mss", &["size[:size]"], "the option's value").inverts().required()],
     build,
     cases: &[

@@ -1,7 +1,7 @@
 //! `-m time`: dates, times of day and weekdays. Times are UTC, as in a kernel whose time zone was never set.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "dates, times of day and weekdays",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("datestart", &["YYYY[-MM[-DD[Thh[:mm[:ss]]]]]"], "from this date on"),
         Opt::new("datestop", &["YYYY[-MM[-DD[Thh[:mm[:ss]]]]]"], "up to this date"),
@@ -22,7 +23,10 @@ pub static SPEC: MatchSpec = MatchSpec {
         Opt::switch("contiguous", "what lies after midnight belongs to the day before"),
         Opt::new("weekdays", &["day[,day...]"], "Mon, Tue, Wed, Thu, Fri, Sat, Sun or 1 to 7").inverts(),
         Opt::new("monthdays", &["day[,day...]"], "1 to 31").inverts(),
-        Opt::switch("localtz", "the old name of --kerneltz").excludes(&["utc"]),
+        Opt::switch("localtz", "the old name of --kerneltz").excludes(&["utc"]).notice(
+            "WARNING: --localtz is being replaced by --kerneltz, since \"local\" is ambiguous. Note the kernel timezone has \
+             caveats - see manpage for details.",
+        ),
         Opt::switch("utc", "times are UTC; they always are").excludes(&["localtz", "kerneltz"]),
         Opt::switch("kerneltz", "times are in the kernel's time zone, which is UTC here").excludes(&["utc"]),
     ],
@@ -176,6 +180,8 @@ fn leading_number(text: &str) -> (Option<u32>, &str) {
 }
 
 fn parse_weekdays(text: &str) -> Result<u8, SyntaxError> {
+    // Of the number the lowest five bits count, as the processor has it.
+    let bit = |day: u64| (1u32 << (day & 31)) as u8;
     let mut days = 0;
     for word in list(text) {
         // Only the first three characters of a word are looked at, and two of a name.
@@ -184,7 +190,11 @@ fn parse_weekdays(text: &str) -> Result<u8, SyntaxError> {
             (Some(0), _) | (_, "") => {
                 return Err(SyntaxError::parameter("No, the week does NOT begin with Sunday.").at(word));
             }
-            (Some(day), _) => days |= u8::try_from(day).ok().and_then(|day| 1u8.checked_shl(day.into())).unwrap_or(0),
+            (Some(day), _) => days |= bit(day),
+            // A negative number is one of those that end with its lowest bits.
+            (None, name) if name.strip_prefix('-').is_some_and(|n| value::parse_number(n).is_some()) => {
+                days |= bit(name.strip_prefix('-').and_then(value::parse_number).unwrap_or(0).wrapping_neg());
+            }
             (None, name) => {
                 let same = |day: &&str| day.get(..2) == name.get(..2) && name.len() >= 2;
                 match WEEKDAYS.iter().position(same) {
@@ -310,12 +320,12 @@ impl Time {
     }
 }
 
-/// The ending of an ordinal number.
+/// The ending of an ordinal number, as the front end has it: 11st, 12nd, 13rd.
 fn ordinal(day: u32) -> &'static str {
-    match day {
-        1 | 21 | 31 => "st",
-        2 | 22 => "nd",
-        3 | 23 => "rd",
+    match day % 10 {
+        1 => "st",
+        2 => "nd",
+        3 => "rd",
         _ => "th",
     }
 }

@@ -1,7 +1,7 @@
 //! `-m tos`: the TOS byte or traffic class.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "the TOS byte or traffic class",
+    kind: Kind::Evaluated,
     options: &[Opt::new("tos", &["value[/mask]|name"], "the byte under the mask equals the value").inverts().required()],
     build,
     cases: &[

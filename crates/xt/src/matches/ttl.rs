@@ -1,7 +1,7 @@
 //! `-m ttl`: the IPv4 time to live.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
 use std::any::Any;
@@ -16,10 +16,11 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::V4,
     about: "the time to live",
+    kind: Kind::Evaluated,
     options: &[
-        Opt::new("ttl-eq", &["value"], "the time to live is this").alias(&["ttl"]).inverts().excludes(TESTS),
         Opt::new("ttl-lt", &["value"], "the time to live is lower").excludes(TESTS),
         Opt::new("ttl-gt", &["value"], "the time to live is higher").excludes(TESTS),
+        Opt::new("ttl-eq", &["value"], "the time to live is this").alias(&["ttl"]).inverts().excludes(TESTS),
     ],
     build,
     cases: &[

@@ -1,7 +1,7 @@
 //! `-m u32`: numbers read from the packet, computed with and compared.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, MatchSpec, value};
+use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Place, Refused};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "numbers read from the packet",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("u32", &["tests"], "location=values[&&...]; a location is a number, then & << >> or @ and a number")
             .inverts()
@@ -121,6 +122,10 @@ impl Parser<'_> {
     /// Stops at the end and before `&&`.
     fn values(&mut self) -> Result<Vec<(u32, u32)>, SyntaxError> {
         let mut values = Vec::new();
+        self.skip_blanks();
+        if self.rest.is_empty() {
+            return Err(SyntaxError::parameter("u32: test ended with no value specified").at(self.text));
+        }
         loop {
             let from = self.number()?;
             self.skip_blanks();

@@ -2,7 +2,7 @@
 
 use crate::option::{Parsed, SyntaxError};
 use crate::ports::{DPORT, Ports, SPORT};
-use crate::{Case, Families, MatchSpec};
+use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
 use hairpin_wire::{proto, udp};
@@ -16,6 +16,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "UDP ports",
+    kind: Kind::Evaluated,
     options: &[SPORT, DPORT],
     build,
     cases: &[

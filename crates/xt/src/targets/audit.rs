@@ -1,7 +1,7 @@
 //! `-j AUDIT`: write an audit record.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec};
+use crate::{Case, Families, Kind, TargetSpec};
 use hairpin_engine::rule::{Listing, Target, Verdict};
 use hairpin_engine::{Edit};
 use std::any::Any;
@@ -13,6 +13,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "AUDIT",
     families: Families::Both,
     about: "write an audit record",
+    kind: Kind::NoEffect("there is no audit log"),
     options: &[
         Opt::new("type", &["accept|drop|reject"], "what the record says is done with the packet").required(),
     ],

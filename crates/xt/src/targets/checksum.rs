@@ -1,7 +1,7 @@
 //! `-j CHECKSUM`: complete a checksum that was left to the device.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec};
+use crate::{Case, Families, Kind, TargetSpec};
 use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
@@ -13,6 +13,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "CHECKSUM",
     families: Families::Both,
     about: "complete a checksum that was left to the device",
+    kind: Kind::NoEffect("checksums are always complete here"),
     options: &[
         Opt::switch("checksum-fill", "complete it").required(),
     ],

@@ -1,7 +1,7 @@
 //! `-j CLASSIFY`: choose the class of the queueing discipline.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec};
+use crate::{Case, Families, Kind, TargetSpec};
 use hairpin_engine::rule::{Listing, Scope, Target, Verdict};
 use hairpin_engine::{Edit, Hook, Hooks};
 use std::any::Any;
@@ -13,6 +13,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "CLASSIFY",
     families: Families::Both,
     about: "set the queueing class",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("set-class", &["major:minor"], "the class, both parts in hexadecimal").required(),
     ],

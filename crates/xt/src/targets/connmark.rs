@@ -1,7 +1,7 @@
 //! `-j CONNMARK`: change the connection's mark, or carry it to the packet and back.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::Edit;
 use hairpin_engine::rule::{Listing, Needs, Place, Refused, Target, Verdict};
 use std::any::Any;
@@ -16,6 +16,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "CONNMARK",
     families: Families::Both,
     about: "change the connection's mark, or carry it to the packet and back",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("set-xmark", &["value[/mask]"], "clear the bits of the mask, then XOR the value").excludes(OPERATIONS),
         Opt::new("set-mark", &["value[/mask]"], "clear the bits of the mask, then OR the value").excludes(OPERATIONS),
@@ -88,7 +89,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
             "ctmask" => this.ctmask = bits()?,
             "nfmask" => this.nfmask = bits()?,
             "mask" => (this.ctmask, this.nfmask) = (bits()?, bits()?),
-            name => (this.right, this.shift) = (name == "right-shift-mark", value::number_u8(parsed, given)?),
+            name => (this.right, this.shift) = (name == "right-shift-mark", value::number(parsed, given, 0, 32)? as u8),
         }
     }
     if !operation {

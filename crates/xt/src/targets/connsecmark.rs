@@ -1,7 +1,7 @@
 //! `-j CONNSECMARK`: carry a security label between packet and connection.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec};
+use crate::{Case, Families, Kind, TargetSpec};
 use hairpin_engine::rule::{Listing, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
@@ -13,6 +13,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "CONNSECMARK",
     families: Families::Both,
     about: "carry a security label between packet and connection (no effect here)",
+    kind: Kind::NoEffect("there is no security module"),
     options: &[
         Opt::switch("save", "from the packet to the connection").excludes(&["restore"]),
         Opt::switch("restore", "from the connection to the packet").excludes(&["save"]),

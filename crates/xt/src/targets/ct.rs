@@ -1,7 +1,7 @@
 //! `-j CT`: say how a packet is to be tracked, before it is.
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::packet::Template;
 use hairpin_engine::rule::{Listing, Needs, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::track::helper;
@@ -27,6 +27,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "CT",
     families: Families::Both,
     about: "say how the packet is to be tracked",
+    kind: Kind::Partly("policies of time-outs are kept and not used"),
     options: &[
         Opt::switch("notrack", "not at all"),
         Opt::new("helper", &["name"], "by this helper"),

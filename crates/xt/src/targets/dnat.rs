@@ -1,7 +1,7 @@
 //! `-j DNAT`: change the destination address.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, nat_range};
+use crate::{Case, Families, Kind, TargetSpec, nat_range};
 use hairpin_engine::nat::Manip;
 use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hook, Hooks};
@@ -15,6 +15,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "DNAT",
     families: Families::Both,
     about: "change the destination address",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new(
             "to-destination",

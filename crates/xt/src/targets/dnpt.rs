@@ -3,7 +3,7 @@
 use super::snpt::OPTIONS;
 use crate::npt::{self, Side};
 use crate::option::{Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec};
+use crate::{Case, Families, Kind, TargetSpec};
 use hairpin_engine::rule::Target;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "DNPT",
     families: Families::V6,
     about: "translate the prefix of the destination address, statelessly",
+    kind: Kind::Evaluated,
     options: OPTIONS,
     build,
     cases: &[

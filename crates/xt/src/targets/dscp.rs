@@ -1,7 +1,7 @@
 //! `-j DSCP`: change the differentiated services code point.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
@@ -13,6 +13,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "DSCP",
     families: Families::Both,
     about: "change the DSCP field, keeping the ECN bits",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("set-dscp", &["value"], "to this, 0 to 63").excludes(&["set-dscp-class"]),
         Opt::new("set-dscp-class", &["class"], "to the code point of this class (EF, AF41, CS3)").excludes(&["set-dscp"]),

@@ -1,7 +1,7 @@
 //! `-j ECN`: change the bits of explicit congestion notification.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Hooks};
 use hairpin_wire::tcp::Tcp;
@@ -15,6 +15,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "ECN",
     families: Families::V4,
     about: "change the ECN bits of TCP or IPv4",
+    kind: Kind::Evaluated,
     options: &[
         Opt::switch("ecn-tcp-remove", "clear ECE and CWR in the TCP header").excludes(&["ecn-tcp-ece", "ecn-tcp-cwr"]),
         Opt::new("ecn-tcp-cwr", &["0|1"], "set CWR in the TCP header").excludes(&["ecn-tcp-remove"]),
@@ -52,12 +53,18 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
         return Err(SyntaxError::parameter("ECN target: An operation is required"));
     }
     let number = |name: &str, max: u64| parsed.get(name).map(|g| value::number(parsed, g, 0, max)).transpose();
-    let removed = parsed.has("ecn-tcp-remove").then_some(0);
-    Ok(Arc::new(Ecn {
-        ece: number("ecn-tcp-ece", 1)?.or(removed).map(|n| n == 1),
-        cwr: number("ecn-tcp-cwr", 1)?.or(removed).map(|n| n == 1),
+    let mut ecn = Ecn {
+        ece: number("ecn-tcp-ece", 1)?.map(|n| n == 1),
+        cwr: number("ecn-tcp-cwr", 1)?.map(|n| n == 1),
         ect: number("ecn-ip-ect", 3)?.map(|n| n as u8),
-    }))
+    };
+    let at = |name: &str| parsed.given.iter().position(|given| given.option.name == name);
+    if let Some(removed) = at("ecn-tcp-remove") {
+        // It stands for both flags, and undoes what was said about IP before it.
+        ecn.ect = ecn.ect.filter(|_| at("ecn-ip-ect") > Some(removed));
+        (ecn.ece, ecn.cwr) = (Some(false), Some(false));
+    }
+    Ok(Arc::new(ecn))
 }
 
 impl Ecn {

@@ -1,7 +1,7 @@
 //! `-j HMARK`: mark the packet by a hash of its addresses and ports, the same for both directions of a flow.
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Target, Verdict};
 use hairpin_engine::{Edit, Look, jhash};
 use hairpin_wire::ipv4::Ipv4;
@@ -16,6 +16,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "HMARK",
     families: Families::Both,
     about: "mark the packet by a hash of its addresses and ports",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("hmark-tuple", &["part[,part...]"], "what counts: src, dst, sport, dport, spi, proto; ct for the connection's"),
         Opt::new("hmark-mod", &["modulus"], "how many marks"),
@@ -132,7 +133,7 @@ impl HMark {
         let full = parsed.family.mask(parsed.family.bits());
         if given.value().is_empty() {
             let message = "\"--hmark-tuple\" requires a list of types with no spaces, e.g. src,dst,sport,dport,proto";
-            return Err(SyntaxError::parameter(message));
+            return Err(SyntaxError::parameter(message).at(""));
         }
         for word in given.value().split(',') {
             let part = word.to_ascii_lowercase();

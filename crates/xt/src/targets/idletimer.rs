@@ -1,7 +1,7 @@
 //! `-j IDLETIMER`: note that there is traffic, for somebody who waits until there is none.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::Edit;
 use hairpin_engine::rule::{Listing, Place, Refused, Target, Verdict};
 use std::any::Any;
@@ -13,6 +13,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "IDLETIMER",
     families: Families::Both,
     about: "note that there is traffic (nobody is told when there is none)",
+    kind: Kind::NoEffect("its timer shows only in files of sysfs, which are not here"),
     options: &[
         Opt::new("timeout", &["seconds"], "how long there must be none").required(),
         Opt::new("label", &["name"], "the timer's name").required(),
@@ -43,12 +44,10 @@ struct IdleTimer {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let (Some(timeout), Some(label)) = (parsed.get("timeout"), parsed.get("label")) else {
-        let missing = if parsed.has("timeout") { "label" } else { "timeout" };
-        return Err(parsed.error(format_args!("option \"--{missing}\" must be specified\n")));
-    };
+    let timeout = value::number_u32(parsed, parsed.required("timeout")?)?;
+    let label = parsed.required("label")?;
     Ok(Arc::new(IdleTimer {
-        timeout: value::number_u32(parsed, timeout)?,
+        timeout,
         label: value::cut(label.value(), LABEL_MAX).to_owned(),
         alarm: parsed.has("alarm"),
     }))
@@ -83,6 +82,9 @@ impl Target for IdleTimer {
         }
         if self.label.is_empty() {
             return refuse("label is empty or not nul-terminated");
+        }
+        if self.label.contains('/') || matches!(self.label.as_str(), "." | "..") {
+            return refuse("the label cannot be a file's name");
         }
         // The files that every device has in sysfs.
         if ["power", "subsystem", "uevent"].contains(&self.label.as_str()) {

@@ -1,7 +1,7 @@
 //! `-j LED`: blink a light for each packet.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::Edit;
 use hairpin_engine::rule::{Listing, Target, Verdict};
 use std::any::Any;
@@ -13,6 +13,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "LED",
     families: Families::Both,
     about: "blink a light (there is none here)",
+    kind: Kind::NoEffect("there is no light"),
     options: &[
         Opt::new("led-trigger-id", &["name"], "the trigger's name, up to 16 bytes").required(),
         Opt::new("led-delay", &["ms|inf"], "how long the light stays on after a packet"),
@@ -40,17 +41,18 @@ struct Led {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
+    let delay = match parsed.get("led-delay").map(|given| given.value()) {
+        None => 0,
+        Some(text) if text.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("inf")) => -1,
+        Some(text) => value::number_within(text, 0, u64::from(u32::MAX)).map(|n| n as i32).ok_or_else(|| {
+            SyntaxError::parameter("Delay value must be within range 0..4294967295").at(text)
+        })?,
+    };
     let given = parsed.required("led-trigger-id")?;
     let trigger = value::string(given, 0, 16)?;
     if trigger.is_empty() {
         return Err(SyntaxError::parameter("--led-trigger-id cannot be blank").at(trigger));
     }
-    let delay = match parsed.get("led-delay").map(|given| given.value()) {
-        None => 0,
-        Some(text) if text.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("inf")) => -1,
-        // What `strtol` makes of it: the number it begins with, or 0.
-        Some(text) => value::split_number(text).map_or(0, |(n, _)| i32::try_from(n).unwrap_or(i32::MAX)),
-    };
     Ok(Arc::new(Led { trigger: trigger.to_owned(), delay, always_blink: parsed.has("led-always-blink") }))
 }
 

@@ -1,7 +1,7 @@
 //! `-j LOG`: write a line about the packet to the kernel log.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::log_line::{LogFlags, log_line};
 use hairpin_engine::rule::{Listing, Target, Verdict};
 use hairpin_engine::{Edit, Event};
@@ -19,6 +19,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "LOG",
     families: Families::Both,
     about: "write a line about the packet to the kernel log",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("log-level", &["level"], "syslog level, 0 to 7 or its name; warning when not given"),
         Opt::new("log-prefix", &["prefix"], "what the line begins with, up to 29 bytes"),
@@ -127,7 +128,7 @@ impl Target for Log {
 }
 
 /// What listing calls the levels.
-const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"];
+const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warn", "notice", "info", "debug"];
 
 #[cfg(test)]
 mod tests {

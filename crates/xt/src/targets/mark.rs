@@ -1,7 +1,7 @@
 //! `-j MARK`: change the packet's mark.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::Edit;
 use hairpin_engine::rule::{Listing, Target, Verdict};
 use std::any::Any;
@@ -15,6 +15,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "MARK",
     families: Families::Both,
     about: "change the packet's mark",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("set-xmark", &["value[/mask]"], "clear the bits of the mask, then XOR the value").excludes(OPERATIONS),
         Opt::new("set-mark", &["value[/mask]"], "clear the bits of the mask, then OR the value").excludes(OPERATIONS),

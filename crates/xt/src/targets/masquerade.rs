@@ -1,7 +1,7 @@
 //! `-j MASQUERADE`: change the source to an address of the device the packet leaves by.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, nat_range};
+use crate::{Case, Families, Kind, TargetSpec, nat_range};
 use hairpin_engine::track::Direction;
 use hairpin_engine::nat::Manip;
 use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
@@ -16,6 +16,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "MASQUERADE",
     families: Families::Both,
     about: "change the source to the address of the device the packet leaves by",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("to-ports", &["port[-port]"], "map the port to this, or into this range"),
         Opt::switch("random", "choose the port at random"),

@@ -1,7 +1,7 @@
 //! `-j NETMAP`: map a whole network onto another, address by address.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::nat::Manip;
 use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hook, Hooks};
@@ -15,6 +15,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "NETMAP",
     families: Families::Both,
     about: "map a network onto another, keeping the host part of each address",
+    kind: Kind::Evaluated,
     options: &[Opt::new("to", &["network[/mask]"], "the network to map to").required()],
     build,
     cases: &[

@@ -1,7 +1,7 @@
 //! `-j NFLOG`: hand the packet to a logger in user space.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Target, Verdict};
 use hairpin_engine::{Edit, Event};
 use std::any::Any;
@@ -13,12 +13,11 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "NFLOG",
     families: Families::Both,
     about: "hand the packet to a logger in user space",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("nflog-group", &["group"], "the group of loggers, 0 when not given"),
         Opt::new("nflog-prefix", &["prefix"], "what goes with it, up to 63 bytes"),
-        Opt::new("nflog-range", &["bytes"], "has never had an effect").excludes(&["nflog-size"]).notice(
-            "warn: --nflog-range has never worked and is no longer supported, please use --nflog-size instead",
-        ),
+        Opt::new("nflog-range", &["bytes"], "has never had an effect").excludes(&["nflog-size"]),
         Opt::new("nflog-size", &["bytes"], "so much of the packet").excludes(&["nflog-range"]),
         Opt::new("nflog-threshold", &["packets"], "so many packets at a time"),
     ],
@@ -60,13 +59,19 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     };
     let number = |name: &str| parsed.get(name).map(|given| value::number_u32(parsed, given)).transpose();
     let short = |name: &str| parsed.get(name).map_or(Ok(0), |given| value::number_u16(parsed, given));
-    Ok(Arc::new(NfLog {
+    let log = NfLog {
         group: short("nflog-group")?,
         prefix: Arc::from(prefix),
         range: number("nflog-range")?.unwrap_or(0),
         size: number("nflog-size")?,
         threshold: short("nflog-threshold")?,
-    }))
+    };
+    if parsed.has("nflog-range") && parsed.complete {
+        parsed.notice(
+            "warn: --nflog-range has never worked and is no longer supported, please use --nflog-size instead",
+        );
+    }
+    Ok(Arc::new(log))
 }
 
 impl Target for NfLog {

@@ -1,7 +1,7 @@
 //! `-j NFQUEUE`: hand the packet to a program in user space, which decides.
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Place, Refused, Target, Verdict};
 use hairpin_engine::{Edit};
 use hairpin_engine::jhash;
@@ -15,6 +15,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "NFQUEUE",
     families: Families::Both,
     about: "hand the packet to a program in user space",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("queue-num", &["number"], "to this queue; 0 when not given").excludes(&["queue-balance"]),
         Opt::new("queue-balance", &["first:last"], "to one of these queues, by the addresses").excludes(&["queue-num"]),

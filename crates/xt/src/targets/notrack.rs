@@ -1,7 +1,7 @@
 //! `-j NOTRACK`: keep the packet out of connection tracking.
 
 use crate::option::{Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec};
+use crate::{Case, Families, Kind, TargetSpec};
 use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
@@ -13,6 +13,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "NOTRACK",
     families: Families::Both,
     about: "keep the packet out of connection tracking",
+    kind: Kind::Evaluated,
     options: &[],
     build,
     cases: &[Case::Same("@raw PREROUTING|"), Case::Same("@raw OUTPUT|")],

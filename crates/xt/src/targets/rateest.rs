@@ -2,7 +2,7 @@
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::rateest::{Estimators, NAME_MAX, Pace};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Memory, Target, Verdict};
 use hairpin_engine::{Edit, Now};
 use std::any::Any;
@@ -14,6 +14,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "RATEEST",
     families: Families::Both,
     about: "measure the rate of the packets that come here",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("rateest-name", &["name"], "the estimator's name"),
         Opt::new("rateest-interval", &["time"], "how often to look: 250ms to 8s"),
@@ -78,15 +79,21 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
 /// A time with its unit in microseconds; without a unit it is in microseconds.
 fn time(given: &Given) -> Option<u32> {
     let text = given.value().trim_start();
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
+    let (number, unit) = match value::split_number(text).filter(|_| text.starts_with("0x")) {
+        Some((number, unit)) => (number as f64, unit),
+        None => {
+            let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+            let (number, unit) = text.split_at(end);
+            (number.parse().ok()?, unit)
+        }
+    };
     let scale = match unit.to_ascii_lowercase().as_str() {
         "s" | "sec" | "secs" => 1e6,
         "ms" | "msec" | "msecs" => 1e3,
         "" | "us" | "usec" | "usecs" => 1.0,
         _ => return None,
     };
-    Some((number.parse::<f64>().ok()? * scale) as u32)
+    Some((number * scale) as u32)
 }
 
 fn save_time(f: &mut fmt::Formatter<'_>, micros: u64) -> fmt::Result {

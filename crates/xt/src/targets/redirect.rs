@@ -1,7 +1,7 @@
 //! `-j REDIRECT`: change the destination to this host.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, nat_range};
+use crate::{Case, Families, Kind, TargetSpec, nat_range};
 use hairpin_engine::nat::Manip;
 use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Hook, Hooks};
@@ -16,6 +16,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "REDIRECT",
     families: Families::Both,
     about: "send the packet to this host itself",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("to-ports", &["port[-port]"], "map the port to this, or into this range"),
         Opt::switch("random", "choose the port at random"),

@@ -1,7 +1,7 @@
 //! `-j REJECT` of iptables: answer with an error, then drop. The form of ip6tables is in [`super::reject6`].
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec};
+use crate::{Case, Families, Kind, TargetSpec};
 use hairpin_engine::rule::{Listing, Place, Protocols, Refused, RejectWith, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hook, Hooks};
 use hairpin_wire::{Family, proto};
@@ -14,6 +14,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "REJECT",
     families: Families::V4,
     about: "answer with an error, then drop",
+    kind: Kind::Evaluated,
     options: &[Opt::new("reject-with", &["type"], "which error; icmp-port-unreachable when not given")],
     build,
     cases: &[
@@ -33,9 +34,9 @@ pub static SPEC: TargetSpec = TargetSpec {
 };
 
 /// Name, short name, what it means; the first is what saving prints.
-type Kind = (&'static str, &'static str, RejectWith);
+type Answer = (&'static str, &'static str, RejectWith);
 
-const KINDS: &[Kind] = &[
+const KINDS: &[Answer] = &[
     ("icmp-net-unreachable", "net-unreach", RejectWith::Unreachable(0)),
     ("icmp-host-unreachable", "host-unreach", RejectWith::Unreachable(1)),
     ("icmp-proto-unreachable", "proto-unreach", RejectWith::Unreachable(2)),
@@ -47,7 +48,7 @@ const KINDS: &[Kind] = &[
 ];
 
 /// ICMPv6 destination unreachable, RFC 4443 section 3.1.
-const KINDS6: &[Kind] = &[
+const KINDS6: &[Answer] = &[
     ("icmp6-no-route", "no-route", RejectWith::Unreachable(0)),
     ("icmp6-adm-prohibited", "adm-prohibited", RejectWith::Unreachable(1)),
     ("icmp6-addr-unreachable", "addr-unreach", RejectWith::Unreachable(3)),

@@ -2,13 +2,14 @@
 
 use super::reject::build;
 use crate::option::Opt;
-use crate::{Case, Families, TargetSpec};
+use crate::{Case, Families, Kind, TargetSpec};
 
 /// What the list knows of it.
 pub static SPEC: TargetSpec = TargetSpec {
     name: "REJECT",
     families: Families::V6,
     about: "answer with an error, then drop",
+    kind: Kind::Evaluated,
     options: &[Opt::new("reject-with", &["type"], "which error; icmp6-port-unreachable when not given")],
     build,
     cases: &[

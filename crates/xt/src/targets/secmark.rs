@@ -1,7 +1,7 @@
 //! `-j SECMARK`: label the packet for a security module.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
@@ -13,6 +13,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "SECMARK",
     families: Families::Both,
     about: "label the packet for a security module (no effect here)",
+    kind: Kind::NoEffect("there is no security module"),
     options: &[
         Opt::new("selctx", &["context"], "the security context").required(),
     ],

@@ -2,7 +2,7 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::set_use::SetUse;
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::Edit;
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::rule::{Listing, Place, Refused, TableId, Target, Verdict};
@@ -19,6 +19,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "SET",
     families: Families::Both,
     about: "add the packet to a set or delete it, or map it by one",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("add-set", &["name", "flags"], "add what the packet is to this set").inverts().repeats(),
         Opt::new("timeout", &["value"], "for so many seconds").inverts().repeats(),

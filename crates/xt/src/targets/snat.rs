@@ -1,7 +1,7 @@
 //! `-j SNAT`: change the source address.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, nat_range};
+use crate::{Case, Families, Kind, TargetSpec, nat_range};
 use hairpin_engine::nat::Manip;
 use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hook, Hooks};
@@ -15,6 +15,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "SNAT",
     families: Families::Both,
     about: "change the source address",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("to-source", &["addr[-addr][:port[-port]]"], "map the source to this, or into this range").required(),
         Opt::switch("random", "choose the port at random"),

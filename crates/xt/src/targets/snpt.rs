@@ -2,7 +2,7 @@
 
 use crate::npt::{self, Side};
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec};
+use crate::{Case, Families, Kind, TargetSpec};
 use hairpin_engine::rule::Target;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "SNPT",
     families: Families::V6,
     about: "translate the prefix of the source address, statelessly",
+    kind: Kind::Evaluated,
     options: OPTIONS,
     build,
     cases: &[

@@ -1,7 +1,7 @@
 //! `-j SYNPROXY`: let clients prove that they exist before the server hears of them.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Needs, Place, Protocols, Refused, Scope, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Event, Hook, Hooks};
 use hairpin_wire::proto;
@@ -15,6 +15,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "SYNPROXY",
     families: Families::Both,
     about: "let clients prove that they exist first (rules are kept, but nothing is answered: they are dropped)",
+    kind: Kind::Partly("clients are not answered for a server: their packets are dropped"),
     options: &[
         Opt::switch("sack-perm", "offer selective acknowledgements"),
         Opt::switch("timestamp", "offer time stamps"),

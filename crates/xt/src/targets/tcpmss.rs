@@ -1,7 +1,7 @@
 //! `-j TCPMSS`: lower the maximum segment size that a TCP connection opens with.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::route::OutputKey;
 use hairpin_engine::rule::{Listing, Match, Place, Protocols, Refused, Scope, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Event, Hook, Hooks, Look};
@@ -16,6 +16,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "TCPMSS",
     families: Families::Both,
     about: "lower the maximum segment size of new TCP connections",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("set-mss", &["bytes"], "to this"),
         Opt::switch("clamp-mss-to-pmtu", "to what fits the way there and the way back"),

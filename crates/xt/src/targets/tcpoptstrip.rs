@@ -1,7 +1,7 @@
 //! `-j TCPOPTSTRIP`: blank out TCP options.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Hooks};
 use hairpin_wire::tcp::{HEADER_LEN, Tcp, option};
@@ -15,6 +15,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "TCPOPTSTRIP",
     families: Families::Both,
     about: "blank out TCP options",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("strip-options", &["option[,option...]"], "these, by number or name"),
     ],

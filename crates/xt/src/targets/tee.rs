@@ -1,7 +1,7 @@
 //! `-j TEE`: send a copy of the packet to another machine on the link.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Place, Refused, Target, Verdict};
 use hairpin_engine::{Edit};
 use hairpin_engine::net::IfName;
@@ -15,6 +15,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "TEE",
     families: Families::Both,
     about: "send a copy of the packet to a gateway",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("gateway", &["address"], "where the copy is sent").required(),
         Opt::new("oif", &["device"], "by which device"),
@@ -63,8 +64,11 @@ impl Target for Tee {
         }
     }
 
-    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        write!(f, " TEE gw:{}", value::show_addr(self.family, self.gateway))?;
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        match listing.host(self.family, self.gateway) {
+            Some(name) => write!(f, " TEE gw:{name}")?,
+            None => write!(f, " TEE gw:{}", value::show_addr(self.family, self.gateway))?,
+        }
         match self.oif {
             Some(oif) => write!(f, " oif={oif}"),
             None => Ok(()),

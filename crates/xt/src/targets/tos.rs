@@ -1,7 +1,7 @@
 //! `-j TOS`: change the type-of-service byte or the traffic class.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
@@ -13,6 +13,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "TOS",
     families: Families::Both,
     about: "change the TOS byte or traffic class",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("set-tos", &["value[/mask]|name"], "clear the bits of the mask, then XOR the value").excludes(OPERATIONS),
         Opt::new("and-tos", &["bits"], "AND").excludes(OPERATIONS),
@@ -46,17 +47,18 @@ struct Tos {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let Some(given) = parsed.given.first() else {
-        return Err(parsed.error("An action is required"));
-    };
-    let bits = || value::number_u8(parsed, given);
-    let (value, mask) = match given.option.name {
-        "set-tos" => value::tos_mask(given, NAME_MASK)?,
-        "and-tos" => (0, !bits()?),
-        "or-tos" => (bits()?, bits()?),
-        _ => (bits()?, 0),
-    };
-    Ok(Arc::new(Tos { value, mask }))
+    let mut tos = Err(parsed.error("An action is required"));
+    for given in &parsed.given {
+        let bits = || value::number_u8(parsed, given);
+        let (value, mask) = match given.option.name {
+            "set-tos" => value::tos_mask(given, NAME_MASK)?,
+            "and-tos" => (0, !bits()?),
+            "or-tos" => (bits()?, bits()?),
+            _ => (bits()?, 0),
+        };
+        tos = Ok(Tos { value, mask });
+    }
+    Ok(Arc::new(tos?))
 }
 
 impl Target for Tos {

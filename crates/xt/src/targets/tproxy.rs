@@ -1,7 +1,7 @@
 //! `-j TPROXY`: hand the packet to a transparent proxy's socket on this host, without changing it.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Needs, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{DropReason, Edit, Hook, Hooks};
 use hairpin_wire::{Addr, Family, proto};
@@ -14,6 +14,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "TPROXY",
     families: Families::Both,
     about: "hand the packet to a transparent proxy on this host",
+    kind: Kind::Partly("no socket here is transparent, so packets are dropped, as by Linux while the proxy does not run"),
     options: &[
         Opt::new("on-port", &["port"], "the proxy's port; 0 for the packet's own").required(),
         Opt::new("on-ip", &["address"], "the proxy's address; the device's own when not given"),
@@ -39,13 +40,13 @@ struct TProxy {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let port = parsed.required("on-port")?;
-    let port = value::port(parsed, port)?;
+    let addr = parsed.get("on-ip").map_or(Ok(Addr::UNSPECIFIED), |given| value::host(parsed, given))?;
+    let mark = parsed.get("tproxy-mark").map_or(Ok((0, 0)), |given| value::mark_mask(parsed, given))?;
     Ok(Arc::new(TProxy {
         family: parsed.family,
-        port,
-        addr: parsed.get("on-ip").map_or(Ok(Addr::UNSPECIFIED), |given| value::host(parsed, given))?,
-        mark: parsed.get("tproxy-mark").map_or(Ok((0, 0)), |given| value::mark_mask(parsed, given))?,
+        port: value::port(parsed, parsed.required("on-port")?)?,
+        addr,
+        mark,
     }))
 }
 

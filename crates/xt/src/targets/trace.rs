@@ -1,7 +1,7 @@
 //! `-j TRACE`: log every rule that the packet visits from here on.
 
 use crate::option::{Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec};
+use crate::{Case, Families, Kind, TargetSpec};
 use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
@@ -13,6 +13,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "TRACE",
     families: Families::Both,
     about: "log every rule the packet visits",
+    kind: Kind::Evaluated,
     options: &[
     ],
     build,

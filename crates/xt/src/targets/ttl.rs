@@ -1,7 +1,7 @@
 //! `-j TTL`: change the time to live of IPv4.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, TargetSpec, value};
+use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
@@ -13,6 +13,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "TTL",
     families: Families::V4,
     about: "change the time to live",
+    kind: Kind::Evaluated,
     options: &[
         Opt::new("ttl-set", &["value"], "to this, 0 to 255").excludes(OPERATIONS),
         Opt::new("ttl-dec", &["value"], "lower it by this, not below 0").excludes(OPERATIONS),

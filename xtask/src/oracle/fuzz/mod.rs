@@ -5,7 +5,7 @@
 //! scenario as long as the kernel behaves the same; what it chooses at random may come back in an answer.
 
 mod build;
-mod dice;
+pub mod dice;
 mod matches;
 mod odd;
 mod rules;
