@@ -25,13 +25,8 @@ pub static SPEC: TargetSpec = TargetSpec {
     ],
     build,
     cases: &[
-        Case::Fails("", "target CLUSTERIP"),
         Case::Fails("--new", "Invalid parameter combination"),
         Case::Fails("--new --clustermac 00:aa:7b:47:f7:d7", "MAC has to be a multicast ethernet address"),
-        Case::Fails(
-            "--new --hashmode sourceip --clustermac 01:aa:7b:47:f7:d7 --total-nodes 2 --local-node 0 --hash-init 1",
-            "target CLUSTERIP",
-        ),
         Case::Fails("--new --hashmode foo", "Unknown hashmode \"foo\""),
     ],
 };

@@ -22,8 +22,6 @@ pub static SPEC: TargetSpec = TargetSpec {
     ],
     build,
     cases: &[
-        Case::Fails("", "target ULOG"),
-        Case::Fails("--ulog-prefix a --ulog-nlgroup 2", "target ULOG"),
         Case::Fails("--ulog-nlgroup 33", "out of range (1-32)"),
         Case::Fails("--ulog-qthreshold 51", "out of range (1-50)"),
     ],
