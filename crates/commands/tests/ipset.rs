@@ -130,6 +130,8 @@ fn what_a_list_holds_cannot_be_removed() {
     host.now.mono.0 += 6_000_000_000;
     // Its time in the list is over.
     host.ok("destroy b");
+    host.fails("destroy", 1, "ipset v7.22: Set cannot be destroyed: it is in use by a kernel component");
+    host.ok("flush l");
     host.ok("destroy");
     assert_eq!(host.ok("list"), "");
 }

@@ -38,7 +38,7 @@ pub(super) fn run(tree: PathBuf, options: &Options) -> Result<bool, String> {
     }
     let reference = Reference::new(tree);
     let names = names_of(&reference);
-    let state = state_path();
+    let state = state_path("diff");
     let mut pair = Pair {
         reference,
         names,
@@ -94,10 +94,11 @@ fn show(differences: &[String]) {
 }
 
 /// Memory where there is some: the disk's part is not what is compared.
-fn state_path() -> PathBuf {
+/// A state file in memory, where there is such a place.
+pub(super) fn state_path(name: &str) -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
     let dir = if memory.is_dir() { memory } else { std::env::temp_dir() };
-    dir.join(format!("hairpin-diff-{}", std::process::id()))
+    dir.join(format!("hairpin-{name}-{}", std::process::id()))
 }
 
 /// The names that the real program finds in its tree.

@@ -3,6 +3,7 @@
 mod diff;
 mod generate;
 mod reference;
+mod sets;
 
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
@@ -16,6 +17,10 @@ Usage: cargo xtask commands COMMAND
       random commands from the extension tables, given to hairpin and to iptables 1.8.11 in a namespace: the same acceptance, exit
       codes, words, -S, -L and save texts; --only tries one extension;
       --words shows also what both refuse, but in other words
+
+  sets [--seed N] [--count M]
+      random ipset commands, given to hairpin and to the real ipset on the running kernel: the same exit codes and words, and
+      afterwards the same sets, headers, XML and JSON
 
 The real iptables is that of a Debian 13 tree: HAIRPIN_TRIXIE names it, else trixie beside the repository, else target/trixie, which
 debootstrap makes on first use. Needs root; without it the command says so and does nothing (with CI=true that is a failure).
@@ -36,6 +41,17 @@ pub(crate) fn main(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
                 }
             }
             with_reference(|tree| diff::run(tree, &options))
+        }
+        Some(Value(command)) if command == "sets" => {
+            let mut options = sets::Options::default();
+            while let Some(arg) = args.next()? {
+                match arg {
+                    Long("seed") => options.seed = args.value()?.parse()?,
+                    Long("count") => options.count = args.value()?.parse()?,
+                    other => return Err(other.unexpected()),
+                }
+            }
+            with_reference(|tree| sets::run(tree, &options))
         }
         Some(Long("help") | Short('h')) => {
             print!("{USAGE}");

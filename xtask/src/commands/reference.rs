@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// The packages of the tree beside the base.
-const PACKAGES: &str = "iptables,netbase";
+const PACKAGES: &str = "iptables,ipset,netbase";
 
 /// The tree: the one that `HAIRPIN_TRIXIE` names, `trixie` beside the repository, or else `target/trixie`, made when it is not there.
 pub(super) fn find() -> Result<PathBuf, String> {

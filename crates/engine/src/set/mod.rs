@@ -477,9 +477,16 @@ impl Sets {
         plain.chain(all().filter(|s| s.set.kind == Kind::ListSet)).map(|s| (s.name.as_str(), &s.set))
     }
 
-    /// All, by place.
-    pub fn in_places(&self) -> impl Iterator<Item = (&str, &Set)> {
-        self.slots.iter().flatten().map(|s| (s.name.as_str(), &s.set))
+    /// All, by place; None for a place that the next set to be made may take.
+    pub fn in_places(&self) -> impl Iterator<Item = Option<(&str, &Set)>> {
+        self.slots.iter().map(|slot| slot.as_ref().map(|s| (s.name.as_str(), &s.set)))
+    }
+
+    /// Leaves a place free behind the last set.
+    pub fn leave_place(&mut self) {
+        if self.slots.len() < MOST_SETS {
+            self.slots.push(None);
+        }
     }
 
     /// Whether there is none.
@@ -508,6 +515,19 @@ impl Sets {
             return if exist && there.is_same(&set) { Ok(()) } else { Err(SetError::SetExists) };
         }
         let place = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        self.create_at(place, name, set)
+    }
+
+    /// Makes a set behind all others, whatever places are free.
+    pub fn create_last(&mut self, name: &str, kind: Kind, options: &Options) -> Result<(), SetError> {
+        let set = Set::new(kind, options, 0)?;
+        if self.names.contains_key(name) {
+            return Err(SetError::SetExists);
+        }
+        self.create_at(self.slots.len(), name, set)
+    }
+
+    fn create_at(&mut self, place: usize, name: &str, set: Set) -> Result<(), SetError> {
         let id = u16::try_from(place).ok().filter(|_| place < MOST_SETS).map(SetId).ok_or(SetError::TooManySets)?;
         let slot = Some(Slot { name: name.to_owned(), references: 0, set });
         match self.slots.get_mut(place) {
@@ -529,16 +549,11 @@ impl Sets {
         Ok(())
     }
 
-    /// Removes all sets, if no rule refers to any. Lists go first.
+    /// Removes all sets, if no rule and no list refers to any.
     pub fn destroy_all(&mut self, now: Instant) -> Result<(), SetError> {
         self.forget_members(now);
-        let by_lists: Vec<SetId> = self.slots.iter().flatten().flat_map(|s| members_of(&s.set)).collect();
-        for (place, slot) in self.slots.iter().enumerate() {
-            let Some(slot) = slot else { continue };
-            let in_lists = by_lists.iter().filter(|id| usize::from(id.0) == place).count();
-            if slot.references as usize > in_lists {
-                return Err(SetError::InUse);
-            }
+        if self.slots.iter().flatten().any(|slot| slot.references > 0) {
+            return Err(SetError::InUse);
         }
         self.slots.clear();
         self.names.clear();

@@ -100,6 +100,12 @@ impl Reader<'_> {
 
     /// What `test` does not take, and what no action takes.
     fn check_ranges(&self, entry: &Entry) -> Result<(), Problem> {
+        if self.kind == Kind::HashIpPortIp && entry.cidr2.is_some() {
+            // A prefix length of all bits passes for one address, but not here.
+            let text =
+                "There are not allowed options (28) but can't resolve them. It's a bug, please report the problem.";
+            return Err(Problem::value(text));
+        }
         if self.action != Action::Test || self.kind == Kind::HashIp {
             return Ok(());
         }
@@ -212,6 +218,11 @@ impl Reader<'_> {
             proto::TCP | proto::SCTP | proto::UDP | proto::UDPLITE => return self.ports(port, word, protocol, entry),
             proto::ICMP if family == Family::V4 => entry.port = Some(icmp(port, ICMP, "ICMP")?),
             proto::ICMPV6 if family == Family::V6 => entry.port = Some(icmp(port, ICMPV6, "ICMPv6")?),
+            proto::ICMP | proto::ICMPV6 if self.action == Action::Del => {
+                let text =
+                    "There are missing mandatory flags but can't check them. It's a bug, please report the problem.";
+                return Err(Problem::value(text));
+            }
             proto::ICMP | proto::ICMPV6 => {
                 let (name, only) = if protocol == proto::ICMP { ("ICMP", "inet") } else { ("ICMPv6", "inet6") };
                 let text = format_args!("Protocol {name} can be used with family {only} only");

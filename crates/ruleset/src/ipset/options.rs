@@ -40,6 +40,8 @@ pub fn create_options(kind: Kind, words: &[&str], names: &dyn Names) -> Result<T
     let mut options = Options::default();
     // The family decides how masks are read, wherever it stands.
     let (given, wrong_word) = given(&opts, words);
+    // All words are looked at for the family before any value is.
+    wrong_word?;
     let is_family = |opt: &Opt| matches!(opt, Opt::Family | Opt::Inet | Opt::Inet6);
     let mut families = given.iter().filter(|(opt, _)| is_family(opt));
     if let Some((opt, value)) = families.next() {
@@ -132,7 +134,6 @@ pub fn create_options(kind: Kind, words: &[&str], names: &dyn Names) -> Result<T
             _ => {}
         }
     }
-    wrong_word?;
     if kind.method() == Method::Bitmap {
         complete_range(kind, &mut options, ports)?;
     }

@@ -431,8 +431,8 @@ pub fn element_text(kind: Kind, family: Option<Family>, entry: &Entry, names: &d
             Part::Mac => words.extend(entry.mac.map(|mac| mac.to_string())),
             Part::Mark => words.push(format!("0x{:08x}", entry.mark.unwrap_or(0))),
             Part::Iface => {
-                let name = entry.iface.unwrap_or_default();
-                words.push(format!("{}{name}", if entry.physdev { "physdev:" } else { "" }));
+                // Whether it is a bridge's port is not said.
+                words.push(entry.iface.unwrap_or_default().to_string());
             }
             Part::Set => {
                 let mut text = entry.name.clone().unwrap_or_default();

@@ -9,8 +9,10 @@ pub(super) fn compare(a: &str, b: &str) -> Ordering {
         return a.cmp(b);
     }
     let (mut a, mut b) = (a, b);
+    // Behind a comma stands a name, which ends with the line; within an address a piece ends with the address.
+    let mut is_name = false;
     loop {
-        let (left, right) = (piece(a), piece(b));
+        let (left, right) = (piece(a, is_name), piece(b, is_name));
         let by_piece = left.len().cmp(&right.len()).then_with(|| left.cmp(right));
         if by_piece != Ordering::Equal {
             return by_piece;
@@ -27,7 +29,10 @@ pub(super) fn compare(a: &str, b: &str) -> Ordering {
             _ => {}
         }
         match (a.chars().next(), b.chars().next()) {
-            (Some(x), Some(y)) if x == y => (a, b) = (&a[x.len_utf8()..], &b[y.len_utf8()..]),
+            (Some(x), Some(y)) if x == y => {
+                is_name = x == ',';
+                (a, b) = (&a[x.len_utf8()..], &b[y.len_utf8()..]);
+            }
             (x, y) => return x.cmp(&y),
         }
     }
@@ -35,11 +40,11 @@ pub(super) fn compare(a: &str, b: &str) -> Ordering {
 
 /// Up to the next separator: a number, or a word with all that follows it. Where nothing stands between a separator and a `/`, the
 /// prefix length is a piece.
-fn piece(text: &str) -> &str {
+fn piece(text: &str, is_name: bool) -> &str {
     let is_end = |c: char| matches!(c, '.' | ':' | ',' | '-' | '/');
     let end = match text.chars().next() {
         Some('/') => text.find(|c: char| c != '/' && !c.is_ascii_digit()),
-        Some(c) if c.is_ascii_digit() => text.find(|c: char| is_end(c) || c == ' '),
+        Some(c) if c.is_ascii_digit() || !is_name => text.find(|c: char| is_end(c) || c == ' '),
         _ => text.find(is_end),
     };
     &text[..end.unwrap_or(text.len())]
@@ -82,6 +87,7 @@ mod tests {
         sorted(&["::", "::/1", "::/100", "::/16", "::1", "1::", "1::2:0", "1:0:0:1::", "2000::/8", "2001::/16"]);
         sorted(&["2001:db8::", "2001:db8::1", "2001:db8::1:0:0/127", "2001:db8::1:0:0/99", "2001:db8::/29"]);
         sorted(&["2001:db8::/29", "2001:db8::/32", "2001:db8::/99", "2001:db8::/100", "2001:db8:0:1::1"]);
+        sorted(&["2001:db8::e packets 0 bytes 70", "2001:db8::12 packets 0 bytes 0"]);
         sorted(&["10.0.0.3 nomatch", "10.0.0.4/30", "10.0.0.8/29"]);
         sorted(&[
             "9.0.0.0/8,lo",

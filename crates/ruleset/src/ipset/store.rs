@@ -10,10 +10,14 @@ use std::fmt::Write;
 /// Writes all sets down.
 pub fn dump(sets: &Sets, now: Now) -> String {
     let mut out = String::new();
-    for (name, set) in sets.in_places() {
+    for place in sets.in_places() {
+        let Some((name, set)) = place else {
+            out.push_str("free\n");
+            continue;
+        };
         let _ = writeln!(out, "create \"{name}\" {}{}", set.kind(), create_words(set.kind(), set.options()));
     }
-    for (name, set) in sets.in_places() {
+    for (name, set) in sets.in_places().flatten() {
         dump_entries(&mut out, sets, name, set, now);
     }
     out
@@ -66,6 +70,10 @@ pub fn load(text: &str, seed: u64, now: Now) -> Result<Sets, String> {
 }
 
 fn load_line(sets: &mut Sets, line: &str, now: Now) -> Result<(), String> {
+    if line == "free" {
+        sets.leave_place();
+        return Ok(());
+    }
     let (line, until) = without_until(line);
     let until = until.map(|nanos| Instant(now.mono.0.saturating_add(nanos.saturating_sub(now.wall.0))));
     if until.is_some_and(|until| until <= now.mono) {
@@ -78,8 +86,12 @@ fn load_line(sets: &mut Sets, line: &str, now: Now) -> Result<(), String> {
         return sets.add(&name, &entry, true, now.mono).map_err(|e| e.to_string());
     }
     let mut change = Change::from_words(&line, sets).map_err(|e| e.to_string())?;
-    if let Change::Add(_, entry) = &mut change {
-        entry.ext.until = until;
+    match &mut change {
+        Change::Add(_, entry) => entry.ext.until = until,
+        Change::Create(name, kind, options) => {
+            return sets.create_last(name, *kind, options).map_err(|e| e.to_string());
+        }
+        _ => {}
     }
     change.apply(sets, true, now.mono).map_err(|e| e.to_string())
 }

@@ -1,0 +1,134 @@
+//! `cargo bench -p hairpin --bench sets`: what a large set costs: to load, to ask, to keep.
+//!
+//! A million addresses as `ipset save` prints them are read; then packets from addresses in the set and from others are asked about
+//! with `-m set`, in an order that no cache foresees. Time is the thread's own CPU time, the best of a few rounds. `--count N` makes
+//! the set another size.
+
+use hairpin_engine::Packet;
+use hairpin_engine::probe::{Answer, Probe};
+use hairpin_engine::rule::TableId;
+use hairpin_engine::set::{Kind, Sets};
+use hairpin_engine::time::Instant;
+use hairpin_ruleset::ipset::read_saved;
+use hairpin_ruleset::names::SystemNames;
+use hairpin_wire::build::Udp;
+use hairpin_wire::{Addr, Family};
+use hairpin_xt::option::{Given, NoNames, Parsed};
+use rustix::time::{ClockId, clock_gettime};
+use std::fmt::Write;
+
+const ROUNDS: usize = 5;
+
+fn main() {
+    let options: Vec<String> = std::env::args().collect();
+    let at = options.iter().position(|o| o == "--count");
+    let count = at.and_then(|n| options.get(n + 1)?.parse().ok()).unwrap_or(1_000_000);
+    println!("{:<32} {:>10} {:>12} {:>14} {:>14}", "", "load", "bytes/entry", "found", "not found");
+    for (title, kind, family, more) in [
+        ("hash:ip", Kind::HashIp, Family::V4, ""),
+        ("hash:ip inet6", Kind::HashIp, Family::V6, ""),
+        ("hash:ip timeout counters", Kind::HashIp, Family::V4, "timeout 0 counters"),
+        ("hash:net (three lengths)", Kind::HashNet, Family::V4, ""),
+        ("hash:ip,port", Kind::HashIpPort, Family::V4, ""),
+    ] {
+        let text = saved(kind, family, more, count);
+        let (mut sets, mut best) = (Sets::new(1), f64::MAX);
+        for _ in 0..3 {
+            sets = Sets::new(1);
+            let start = cpu();
+            read_saved(&text, &mut sets, &SystemNames::new(), Instant::default()).expect("a saved set");
+            best = best.min(cpu() - start);
+        }
+        let set = sets.get("s").expect("it was made");
+        let entries = set.len(Instant::default());
+        assert_eq!(entries, count);
+        let bytes = set.memory() as f64 / entries as f64;
+        let mut probe = Probe::new(packet(family, 0));
+        *probe.sets.get_mut() = sets;
+        let found = asked(&mut probe, family, count, Answer::Yes, 0);
+        let missed = asked(&mut probe, family, count, Answer::No, 1 << 31);
+        println!("{title:<32} {best:>8.3} s {bytes:>12.1} {found:>11.1} ns {missed:>11.1} ns");
+    }
+}
+
+/// The set, as `ipset save` prints it. Addresses lie scattered: the count times an odd number.
+fn saved(kind: Kind, family: Family, more: &str, count: usize) -> String {
+    let family_word = if family == Family::V4 { "inet" } else { "inet6" };
+    let mut text = format!("create s {kind} family {family_word} maxelem {count} {more} initval 7\n");
+    for n in 0..count {
+        let addr = address(family, n as u32).display(family);
+        let _ = match kind {
+            Kind::HashNet => writeln!(text, "add s {addr}/{}", [32, 31, 30][n % 3]),
+            Kind::HashIpPort => writeln!(text, "add s {addr},udp:80"),
+            _ => writeln!(text, "add s {addr}"),
+        };
+    }
+    text
+}
+
+/// The nth address: all differ, also without their last two bits.
+fn address(family: Family, n: u32) -> Addr {
+    let scattered = n.wrapping_mul(0x9e37_79b1 << 2) | 1 << 2;
+    match family {
+        Family::V4 => Addr::v4(scattered & 0x7fff_ffff),
+        Family::V6 => Addr(0x2001_0db8 << 96 | u128::from(scattered) << 32 | 1),
+    }
+}
+
+fn packet(family: Family, n: u32) -> Packet {
+    let dst = if family == Family::V4 { Addr::v4(1) } else { Addr(1) };
+    let bytes = Udp { src_port: 1, dst_port: 80, payload: b"" }.packet(family, address(family, n), dst);
+    Packet::from_ip(&bytes).expect("a packet")
+}
+
+/// Nanoseconds for a packet.
+fn asked(probe: &mut Probe, family: Family, count: usize, expected: Answer, beyond: u32) -> f64 {
+    const PACKETS: usize = 200_000;
+    let packets: Vec<Packet> = (0..PACKETS as u32)
+        .map(|n| {
+            let n = n.wrapping_mul(0x85eb_ca6b) % count as u32;
+            let mut bytes = packet(family, n).ip().to_vec();
+            if beyond != 0 {
+                // The same address with its highest bit turned.
+                bytes[if family == Family::V4 { 12 } else { 8 }] ^= 0x80;
+            }
+            Packet::from_ip(&bytes).expect("a packet")
+        })
+        .collect();
+    let spec = hairpin_xt::find_match("set", family).expect("there is -m set");
+    let words = vec!["s".to_owned(), "src,dst".to_owned()];
+    let option = &spec.options[0];
+    let given = vec![Given { option, name: option.name, inverted: false, words }];
+    let parsed = Parsed {
+        extension: "set",
+        family,
+        table: TableId::Filter,
+        chain: "FORWARD",
+        protocol: None,
+        names: &NoNames,
+        given,
+    };
+    let loaded = probe.load((spec.build)(&parsed).expect("a match"));
+    let mut best = f64::MAX;
+    for _ in 0..ROUNDS {
+        let (mut hits, start) = (0, cpu());
+        for packet in &packets {
+            probe.packet.clone_from(packet);
+            hits += usize::from(probe.ask(&loaded) == expected);
+        }
+        let with = cpu() - start;
+        let start = cpu();
+        for packet in &packets {
+            probe.packet.clone_from(packet);
+            std::hint::black_box(&probe.packet);
+        }
+        best = best.min(with - (cpu() - start));
+        assert_eq!(hits, PACKETS);
+    }
+    best * 1e9 / PACKETS as f64
+}
+
+fn cpu() -> f64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+}
