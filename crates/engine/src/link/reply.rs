@@ -138,20 +138,24 @@ pub fn tcp_reset(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
             // ECN is not copied.
             let tos = segment.tos() & !3;
             let payload = reset.to_vec(Family::V6, src, dst);
-            finish_v6(
-                Header { src, dst, tos, flow_label, ..Header::default() },
-                proto::TCP,
-                &payload,
-                route,
-                mark,
-                host,
-            )
+            let header = Header { src, dst, tos, flow_label, ..Header::default() };
+            // The socket that sends it is known to IPv4 only.
+            finish_v6(header, proto::TCP, &payload, route, mark, host).map(without_socket)
         }
     }
 }
 
-/// The RST of REJECT (`nf_send_reset`, `nf_send_reset6`): from the address that was dialled, whoever's it is.
+/// The RST of REJECT (`nf_send_reset`, `nf_send_reset6`): from the address that was dialled, whoever's it is, and from no socket.
 pub fn reject_reset(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
+    reset_by_rule(segment, host).map(without_socket)
+}
+
+fn without_socket(mut packet: Packet) -> Packet {
+    packet.meta.origin = Origin::Local(Sender::None);
+    packet
+}
+
+fn reset_by_rule(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
     let family = segment.family();
     if segment.protocol() != proto::TCP || segment.is_later_fragment() || segment.head().broken {
         return None;
