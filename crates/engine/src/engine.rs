@@ -3,6 +3,7 @@
 use crate::event::{Event, Made, Output, TraceStep, TraceWhat};
 use crate::fate::{DropReason, Fate};
 use crate::hook::{Plan, Step};
+use crate::link::solicit::{self, Solicitor};
 use crate::link::{IcmpLimiter, OpenPorts, Reassembler};
 use crate::look::Effects;
 use crate::net::{IfIndex, Net};
@@ -152,6 +153,8 @@ pub struct Engine {
     tracing: bool,
     /// The caller finds out link addresses that are not known.
     pub(crate) resolving: bool,
+    /// IPv6 neighbors that are being asked for where nobody else does it.
+    pub(crate) solicitor: Solicitor,
     drops: Vec<u64>,
 }
 
@@ -195,6 +198,7 @@ impl Engine {
             late_events: Vec::new(),
             tracing: false,
             resolving: false,
+            solicitor: Solicitor::default(),
             drops: vec![0; DropReason::ALL.len()],
         };
         engine.set_knobs();
@@ -392,6 +396,18 @@ impl Engine {
         out.events.append(&mut self.late_events);
         self.tracker.expire(now.mono, &self.knobs, &mut out.events);
         self.expire_fragments(now, out);
+        self.ask_for_neighbors(now, out);
+    }
+
+    /// Asks again for IPv6 neighbors that do not answer, and gives them up.
+    fn ask_for_neighbors(&mut self, now: &Now, out: &mut Output) {
+        while let Some(step) = self.solicitor.step(now.mono, &self.net) {
+            let mut path = Path { engine: self, now, out };
+            match step {
+                solicit::Step::Ask(question) => path.say_unseen(*question),
+                solicit::Step::GiveUp(packets) => packets.iter().for_each(|packet| path.neighbor_failed(packet)),
+            }
+        }
     }
 
     /// Fragments that waited too long: the sender is told if the packet was for this host and its first piece had come.
@@ -408,7 +424,8 @@ impl Engine {
 
     /// When [`Engine::handle_timeout`] has something to do; None while nothing waits.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.tracker.next_expiry(), self.reassembler.next_timeout()].into_iter().flatten().min()
+        let timeouts = [self.tracker.next_expiry(), self.reassembler.next_timeout(), self.solicitor.next_timeout()];
+        timeouts.into_iter().flatten().min()
     }
 
     /// Whether each step of each packet is noted in [`Output::trace`].

@@ -12,6 +12,7 @@ pub mod reassemble;
 pub mod receive;
 pub mod reply;
 pub mod segment;
+pub(crate) mod solicit;
 #[cfg(test)]
 mod testing;
 

@@ -64,7 +64,7 @@ impl Path<'_> {
 
     /// Nobody answers for the packet's next hop (`ipv4_link_failure`, `ip6_link_failure`).
     pub(crate) fn neighbor_failed(&mut self, about: &Packet) {
-        if about.meta.origin == Origin::Wire {
+        if about.meta.origin == Origin::Wire || about.family() == Family::V6 {
             self.send_error(about, IcmpError::host_unreachable(about.family()));
         }
     }
@@ -195,7 +195,17 @@ impl Path<'_> {
     }
 
     /// Sends a packet of this host's own making.
-    fn say(&mut self, mut packet: Packet) {
+    fn say(&mut self, packet: Packet) {
+        let (packet, fate) = self.pass_on(packet);
+        self.give_out(packet, fate);
+    }
+
+    /// Lets the rules see a packet of this host that the caller is not to send: neighbor discovery is its own business.
+    pub(crate) fn say_unseen(&mut self, packet: Packet) {
+        self.pass_on(packet);
+    }
+
+    fn pass_on(&mut self, mut packet: Packet) -> (Packet, Fate) {
         if packet.meta.origin == Origin::Wire {
             packet.meta.origin = Origin::Local(Sender::Kernel);
         }
@@ -211,7 +221,7 @@ impl Path<'_> {
         if !borrowed {
             self.release(&packet);
         }
-        self.give_out(packet, fate);
+        (packet, fate)
     }
 }
 

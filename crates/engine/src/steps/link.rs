@@ -6,7 +6,7 @@ use crate::link::{self, Fit, FragLimits, FragUser, Reassembled, Reception};
 use crate::net::{IfIndex, Interface, LO, LinkKind};
 use crate::packet::{LinkType, NotAPacket, Offload, Packet};
 use crate::path::{Onward, Path};
-use crate::route::{LinkAddress, RouteType};
+use crate::route::{LinkAddress, Route, RouteType};
 use crate::track::Tracked;
 use hairpin_wire::{Family, Mac, ethernet};
 use std::ops::ControlFlow::{Break, Continue};
@@ -152,9 +152,24 @@ impl Path<'_> {
                 Some(mac)
             }
             LinkAddress::Unknown if self.engine.resolving => return Continue(Fate::Resolve { oif: route.oif }),
-            LinkAddress::Unknown => return Break(Fate::Drop(DropReason::NoNeighbor)),
+            LinkAddress::Unknown => {
+                self.ask_for_neighbor(p, &route);
+                return Break(Fate::Drop(DropReason::NoNeighbor));
+            }
         };
         Continue(Fate::Transmit { oif: route.oif, to })
+    }
+
+    /// IPv6 asks for a neighbor by packets that rules see; nobody will answer.
+    fn ask_for_neighbor(&mut self, p: &Packet, route: &Route) {
+        if p.family() == Family::V4 {
+            return;
+        }
+        let target = route.gateway.unwrap_or(p.dst());
+        let engine = &mut *self.engine;
+        if let Some(question) = engine.solicitor.wait(p, route.oif, target, self.now.mono, &engine.net) {
+            self.say_unseen(question);
+        }
     }
 
     /// What leaves by `lo` waits until the packet being handled is done, then arrives with its connection and mark.
