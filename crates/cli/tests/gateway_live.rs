@@ -300,6 +300,27 @@ fn ask(socket: &Path, program: &str, words: &[&str], input: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Sets are asked by rules at once, and are there again after the gateway was killed.
+#[test]
+fn sets_go_on_after_kill_9() {
+    let Some(mut lab) = Lab::new("i") else { return };
+    lab.start();
+    assert!(lab.pings());
+    lab.says(&["ipset", "create", "blocked", "hash:ip", "timeout", "600"]);
+    lab.says(&["iptables", "-I", "FORWARD", "1", "-m", "set", "--match-set", "blocked", "dst", "-j", "DROP"]);
+    assert!(lab.pings(), "an empty set fits nothing");
+    lab.says(&["ipset", "add", "blocked", "203.0.113.2"]);
+    assert!(!lab.pings());
+    std::thread::sleep(Duration::from_millis(2500));
+    lab.kill("-KILL");
+    lab.start();
+    let saved = lab.says(&["ipset", "save"]);
+    assert!(saved.contains("add blocked 203.0.113.2 timeout 59"), "{saved}");
+    assert!(lab.pings(), "rules come from their file");
+    lab.says(&["iptables", "-I", "FORWARD", "1", "-m", "set", "--match-set", "blocked", "dst", "-j", "DROP"]);
+    assert!(!lab.pings());
+}
+
 /// Downloads that were under way when the gateway was killed are complete, each byte of them.
 #[test]
 fn tcp_goes_on_after_kill_9() {

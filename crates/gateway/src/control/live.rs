@@ -11,7 +11,7 @@ use hairpin_commands::{Access, Done, Failure, SetsAccess, State, Wait};
 use hairpin_engine::rule::{Action, Compiled, Counter, Rule, Ruleset, Table, TableId};
 use hairpin_engine::set::Sets;
 use hairpin_engine::track::{ConnChange, ConnId, ExpectId, ExpectRecord, Record, TrackStats, Tuple, Wanted, Zone};
-use hairpin_engine::{Change as EngineChange, Now, Wall};
+use hairpin_engine::{Change as EngineChange, Now, Refused, Wall};
 use hairpin_ruleset::ipset::Change;
 use hairpin_wire::{Addr, Family};
 use hairpin_xt::option::{KnownSet, NameKind, Names, NumberNames};
@@ -119,11 +119,13 @@ impl State for LiveState<'_> {
         let swapped = self.ask(move |moment| {
             let state = moment.engine.state();
             if !Arc::ptr_eq(state.rules(family), &expected) {
-                return false;
+                return Ok(false);
             }
             let after: Vec<Vec<Counter>> = kept.iter().map(|(id, _)| state.counters(family, *id).to_vec()).collect();
-            if moment.engine.apply(&moment.now, EngineChange::Rules(replacement)).is_err() {
-                return false;
+            match moment.engine.apply(&moment.now, EngineChange::Rules(replacement)) {
+                Err(Refused::Rules(why)) => return Err(Failure::from(why)),
+                Err(Refused::NoConn) => return Ok(false),
+                Ok(()) => {}
             }
             for ((id, pairs), after) in kept.iter().zip(&after) {
                 let counted = pairs.iter().filter_map(|(old, new)| {
@@ -133,8 +135,8 @@ impl State for LiveState<'_> {
                 let counted: Vec<(usize, Counter)> = counted.filter(|(_, more)| *more != Counter::default()).collect();
                 moment.engine.add_counters(family, *id, &counted);
             }
-            true
-        })?;
+            Ok(true)
+        })??;
         drop(old);
         if swapped {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Restart without forgetting: connections with their NAT, expectations, statistics, rules and counters are kept in a file, every few
+//! Restart without forgetting: connections with their NAT, expectations, statistics, sets, rules and counters are kept in a file, every few
 //! seconds and at the end, and taken up at the next start.
 //!
 //! A thread of its own writes; it asks the loop for some thousand connections at a time, so a table of millions costs no pause. What
@@ -7,6 +7,7 @@
 
 mod codec;
 mod file;
+mod sets;
 
 use crate::rules;
 use crate::seam::{Attendant, Handle, Moment};
@@ -14,6 +15,7 @@ use codec::{Reader, Writer};
 use file::{Damage, Kind, Writing};
 use hairpin_engine::net::{IfIndex, Net};
 use hairpin_engine::rule::{Compiled, Counter, Ruleset, TableId};
+use hairpin_engine::set::Sets;
 use hairpin_engine::track::{ConnId, ExpectRecord, Key, ProtoState, Record, TrackStats};
 use hairpin_engine::{Change, Now, Wall};
 use hairpin_ruleset::restore::{RestoreOptions, restore};
@@ -118,6 +120,7 @@ struct Rest {
     expectations: Vec<ExpectRecord>,
     stats: TrackStats,
     rules: [(Arc<Compiled>, [Vec<Counter>; 5]); 2],
+    sets: Sets,
 }
 
 impl Source for Moment<'_> {
@@ -139,6 +142,7 @@ impl Source for Moment<'_> {
             expectations: tracker.expect_records(self.now.mono).into_iter().map(|(_, record)| record).collect(),
             stats: tracker.stats,
             rules: FAMILIES.map(rules),
+            sets: state.sets().clone(),
         })
     }
 }
@@ -192,6 +196,11 @@ fn write(
     let mut content = Writer::default();
     content.stats(&rest.stats);
     writing.section(Kind::Stats, &content.0)?;
+    // Before the rules, which may name them.
+    if !rest.sets.is_empty() {
+        let text = sets::saved(rest.sets, rest.now, &crate::names::of_system());
+        writing.section(Kind::Sets, &text)?;
+    }
     for (rules, counters) in &rest.rules {
         let ruleset = rules::with_counters(rules, counters);
         let text = save(&ruleset, &SaveOptions { counters: true, ..SaveOptions::default() }, |_| None);
@@ -330,9 +339,26 @@ impl Taking<'_, '_> {
                 let family = if reader.num()? == 4 { Family::V4 } else { Family::V6 };
                 self.rules(family, &reader.text()?);
             }
-            Kind::Memories | Kind::Sets | Kind::End => {}
+            Kind::Sets => self.sets(content),
+            Kind::Memories | Kind::End => {}
         }
         Some(())
+    }
+
+    /// Sets go on, and rules that were read before them find them now.
+    fn sets(&mut self, text: &[u8]) {
+        let now = self.moment.now;
+        if !sets::take_up(self.moment.engine, now, &crate::names::of_system(), text) {
+            eprintln!("hairpin: some sets of the snapshot could not be taken up");
+        }
+        for family in FAMILIES {
+            let state = self.moment.engine.state();
+            let counters = TableId::ALL.map(|table| state.counters(family, table).to_vec());
+            let ruleset = rules::with_counters(state.rules(family), &counters);
+            if let Ok(rules) = Compiled::new(ruleset) {
+                let _ = self.moment.engine.apply(&now, Change::Rules(Arc::new(rules)));
+            }
+        }
     }
 
     fn gone(&self, reader: &mut Reader<'_>) -> Option<Duration> {
