@@ -300,6 +300,26 @@ fn ask(socket: &Path, program: &str, words: &[&str], input: &[u8]) -> Vec<u8> {
     out
 }
 
+/// A quota that was used up stays used up.
+#[test]
+fn limits_go_on_after_kill_9() {
+    let Some(mut lab) = Lab::new("q") else { return };
+    let rules = "*filter\n-A FORWARD -p icmp -m quota --quota 400 -j ACCEPT\n-A FORWARD -p icmp -j DROP\nCOMMIT\n";
+    std::fs::write(
+        lab.directory.join("rules.v4"),
+        format!("*nat\n-A POSTROUTING -o wan0 -j MASQUERADE\nCOMMIT\n{rules}"),
+    )
+    .unwrap();
+    lab.start();
+    assert!(lab.pings() && lab.pings(), "four packets of 84 bytes");
+    assert!(!lab.pings(), "the fifth is too much");
+    std::thread::sleep(Duration::from_millis(2500));
+    lab.kill("-KILL");
+    lab.start();
+    assert!(!lab.pings());
+    assert!(lab.says(&["iptables-save", "-c"]).contains("[4:336] -A FORWARD -p icmp -m quota"));
+}
+
 /// Sets are asked by rules at once, and are there again after the gateway was killed.
 #[test]
 fn sets_go_on_after_kill_9() {

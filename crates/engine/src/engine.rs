@@ -242,6 +242,18 @@ impl Engine {
         rules.check_sets(&self.sets.borrow()).map_err(Refused::Rules)
     }
 
+    /// Takes up what a match of a rule kept over a restart; named as [`State::kept`] names it.
+    pub fn take_up_memory(
+        &mut self,
+        now: &Now,
+        family: Family,
+        table: TableId,
+        (place, nth): (usize, usize),
+        kept: &[u64],
+    ) {
+        self.live[index(family)].take_up(table, place, nth, kept, now);
+    }
+
     /// Adds to counters of a table, each named by its place in [`State::counters`]: what was counted while rules were being changed,
     /// or before a restart.
     pub fn add_counters(&mut self, family: Family, table: TableId, more: &[(usize, Counter)]) {
@@ -592,6 +604,11 @@ impl<'a> State<'a> {
     /// The counters of a table, chain by chain: each rule in order, then the policy (or the hidden end of a user chain).
     pub fn counters(&self, family: Family, table: TableId) -> &'a [Counter] {
         self.engine.live[index(family)].counters(table)
+    }
+
+    /// What matches of a table want kept over a restart: the place of the rule among the counters, which of its matches, the numbers.
+    pub fn kept(&self, now: &Now, family: Family, table: TableId) -> Vec<(usize, usize, Vec<u64>)> {
+        self.engine.live[index(family)].kept(table, now)
     }
 
     /// The counter of one rule (from 1) or of a policy (0).

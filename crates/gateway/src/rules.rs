@@ -85,6 +85,22 @@ pub fn with_counters(rules: &Compiled, counters: &[Vec<Counter>; 5]) -> Ruleset 
     ruleset
 }
 
+/// The text of the rule at a place among the counters of a table, with its chain and without its counter; None for a policy.
+pub fn text_at(family: Family, table: &Table, place: usize) -> Option<String> {
+    let mut at = 0;
+    for chain in &table.chains {
+        if place < at + chain.rules.len() {
+            let mut rule = chain.rules[place - at].clone();
+            rule.counter = Counter::default();
+            let alone = Chain { rules: vec![rule], counter: Counter::default(), ..chain.clone() };
+            let alone = Table { id: table.id, chains: vec![alone] };
+            return Some(save(&Ruleset { family, tables: vec![alone] }, &SaveOptions::default(), |_| None));
+        }
+        at += chain.rules.len() + 1;
+    }
+    None
+}
+
 /// What is to be added to the counters of a table so that chains that are the same as `before` go on counting where they stopped.
 /// `now` is what they have counted since.
 pub fn counted_before(family: Family, table: &Table, before: &Table, now: &[Counter]) -> Vec<(usize, Counter)> {

@@ -59,6 +59,17 @@ pub trait Match: fmt::Debug + Send + Sync {
         Memory::None
     }
 
+    /// What of its own memory goes on over a restart, as numbers; nothing for most.
+    fn keep(&self, memory: &(dyn Any + Send), now: &Now) -> Vec<u64> {
+        let _ = (memory, now);
+        Vec::new()
+    }
+
+    /// Takes up what [`keep`](Match::keep) gave before a restart; numbers that make no sense are let be.
+    fn take_up(&self, memory: &mut (dyn Any + Send), kept: &[u64], now: &Now) {
+        let _ = (memory, kept, now);
+    }
+
     /// For callers that need the concrete type back (listing, hardware, tests).
     fn as_any(&self) -> &dyn Any;
 }

@@ -183,6 +183,41 @@ impl Live {
         &self.table(table).counters
     }
 
+    /// What matches of a table want kept over a restart: the place of the rule among the counters, which of its matches, the numbers.
+    pub fn kept(&self, table: TableId, now: &Now) -> Vec<(usize, usize, Vec<u64>)> {
+        let Some(flat) = self.compiled.flat(table) else { return Vec::new() };
+        let mut kept = Vec::new();
+        for (place, rule) in flat.rules.iter().enumerate() {
+            for (nth, found) in flat.matches.get(rule.matches.clone()).unwrap_or_default().iter().enumerate() {
+                if let Some(cell) = self.cell_of(table, found.memory).and_then(|cell| self.cells.get(cell)) {
+                    let numbers = found.test.keep(&**cell.borrow(), now);
+                    if !numbers.is_empty() {
+                        kept.push((place, nth, numbers));
+                    }
+                }
+            }
+        }
+        kept
+    }
+
+    /// Takes up what a match kept over a restart.
+    pub fn take_up(&mut self, table: TableId, place: usize, nth: usize, kept: &[u64], now: &Now) {
+        let compiled = Arc::clone(&self.compiled);
+        let Some(flat) = compiled.flat(table) else { return };
+        let Some(found) = flat.rules.get(place).and_then(|rule| flat.matches.get(rule.matches.clone())?.get(nth))
+        else {
+            return;
+        };
+        if let Some(cell) = self.cell_of(table, found.memory).and_then(|cell| self.cells.get_mut(cell)) {
+            found.test.take_up(&mut **cell.get_mut(), kept, now);
+        }
+    }
+
+    fn cell_of(&self, table: TableId, memory: u32) -> Option<usize> {
+        let cell = self.table(table).cells.get(memory as usize).copied().flatten()?;
+        Some(cell as usize)
+    }
+
     /// Adds to counters of a table, each named by its place in [`Live::counters`].
     pub fn add_counters(&mut self, table: TableId, more: &[(usize, Counter)]) {
         let counters = &mut self.tables[table as usize].counters;

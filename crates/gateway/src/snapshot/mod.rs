@@ -114,6 +114,9 @@ struct Piece {
     next: Option<u32>,
 }
 
+/// A rule's place, which of its matches, its numbers.
+type Kept = Vec<(usize, usize, Vec<u64>)>;
+
 struct Rest {
     now: Now,
     devices: Vec<(IfIndex, String)>,
@@ -121,6 +124,8 @@ struct Rest {
     stats: TrackStats,
     rules: [(Arc<Compiled>, [Vec<Counter>; 5]); 2],
     sets: Sets,
+    /// By family and table: what matches want kept.
+    kept: Vec<(usize, TableId, Kept)>,
 }
 
 impl Source for Moment<'_> {
@@ -143,6 +148,11 @@ impl Source for Moment<'_> {
             stats: tracker.stats,
             rules: FAMILIES.map(rules),
             sets: state.sets().clone(),
+            kept: (0..2)
+                .flat_map(|family| TableId::ALL.map(|table| (family, table)))
+                .map(|(family, table)| (family, table, state.kept(&self.now, FAMILIES[family], table)))
+                .filter(|(.., kept)| !kept.is_empty())
+                .collect(),
         })
     }
 }
@@ -208,6 +218,21 @@ fn write(
         content.num(if rules.family == Family::V4 { 4u64 } else { 6 });
         content.bytes(text.as_bytes());
         writing.section(Kind::Rules, &content.0)?;
+    }
+    for (family, table, kept) in &rest.kept {
+        let Some(table) = rest.rules[*family].0.table(*table) else { continue };
+        let mut content = Writer::default();
+        content.num(*family as u64);
+        content.bytes(table.id.name().as_bytes());
+        for (place, nth, numbers) in kept {
+            let Some(text) = rules::text_at(FAMILIES[*family], table, *place) else { continue };
+            content.num(*place as u64);
+            content.num(*nth as u64);
+            content.bytes(text.as_bytes());
+            content.num(numbers.len() as u64);
+            numbers.iter().for_each(|number| content.num(*number));
+        }
+        writing.section(Kind::Memories, &content.0)?;
     }
     writing.finish(may)
 }
@@ -301,8 +326,28 @@ fn sections_make_sense(kind: Kind, content: &[u8]) -> Option<()> {
             reader.num()?;
             reader.text().map(|_| ())
         }
-        Kind::Memories | Kind::Sets | Kind::End => Some(()),
+        Kind::Memories => read_memories(content, |_, _, _, _| ()),
+        Kind::Sets | Kind::End => Some(()),
     }
+}
+
+/// A match's kept numbers: family and table, the rule's place and which match, the rule's text.
+fn read_memories(content: &[u8], mut each: impl FnMut((Family, TableId), (usize, usize), &str, &[u64])) -> Option<()> {
+    let mut reader = Reader(content);
+    let family = *FAMILIES.get(usize::try_from(reader.num()?).ok()?)?;
+    let table = TableId::from_name(&reader.text()?)?;
+    while !reader.0.is_empty() {
+        let mut place = || usize::try_from(reader.num()?).ok();
+        let place = (place()?, place()?);
+        let text = reader.text()?;
+        let count = reader.num()?;
+        let mut numbers = Vec::new();
+        for _ in 0..count {
+            numbers.push(reader.num()?);
+        }
+        each((family, table), place, &text, &numbers);
+    }
+    Some(())
 }
 
 struct Taking<'m, 'e> {
@@ -340,9 +385,22 @@ impl Taking<'_, '_> {
                 self.rules(family, &reader.text()?);
             }
             Kind::Sets => self.sets(content),
-            Kind::Memories | Kind::End => {}
+            Kind::Memories => self.memories(content)?,
+            Kind::End => {}
         }
         Some(())
+    }
+
+    /// Limits, quotas and rounds go on where the rule is the same as it was.
+    fn memories(&mut self, content: &[u8]) -> Option<()> {
+        let now = self.moment.now;
+        let engine = &mut *self.moment.engine;
+        read_memories(content, |(family, table), place, text, numbers| {
+            let rules = Arc::clone(engine.state().rules(family));
+            if rules.table(table).and_then(|table| rules::text_at(family, table, place.0)).as_deref() == Some(text) {
+                engine.take_up_memory(&now, family, table, place, numbers);
+            }
+        })
     }
 
     /// Sets go on, and rules that were read before them find them now.

@@ -138,6 +138,18 @@ impl Match for Limit {
         Memory::Own(Box::new(Bucket { credit: self.cap(), filled_at: now.mono.jiffies() }))
     }
 
+    fn keep(&self, memory: &(dyn Any + Send), now: &Now) -> Vec<u64> {
+        let Some(bucket) = memory.downcast_ref::<Bucket>() else { return Vec::new() };
+        vec![u64::from(bucket.credit), now.mono.jiffies().saturating_sub(bucket.filled_at)]
+    }
+
+    fn take_up(&self, memory: &mut (dyn Any + Send), kept: &[u64], now: &Now) {
+        if let (Some(bucket), &[credit, age]) = (memory.downcast_mut::<Bucket>(), kept) {
+            bucket.credit = u32::try_from(credit).unwrap_or(u32::MAX).min(self.cap());
+            bucket.filled_at = now.mono.jiffies().saturating_sub(age);
+        }
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -74,6 +74,16 @@ impl Match for Quota {
         Memory::Own(Box::new(Left(self.bytes)))
     }
 
+    fn keep(&self, memory: &(dyn Any + Send), _now: &Now) -> Vec<u64> {
+        memory.downcast_ref::<Left>().map_or(Vec::new(), |left| vec![left.0])
+    }
+
+    fn take_up(&self, memory: &mut (dyn Any + Send), kept: &[u64], _now: &Now) {
+        if let (Some(left), &[bytes]) = (memory.downcast_mut::<Left>(), kept) {
+            left.0 = bytes.min(self.bytes);
+        }
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -131,6 +131,16 @@ impl Match for Statistic {
         }
     }
 
+    fn keep(&self, memory: &(dyn Any + Send), _now: &Now) -> Vec<u64> {
+        memory.downcast_ref::<Round>().map_or(Vec::new(), |round| vec![u64::from(round.0)])
+    }
+
+    fn take_up(&self, memory: &mut (dyn Any + Send), kept: &[u64], _now: &Now) {
+        if let (Mode::Nth { every, .. }, Some(round), &[seen]) = (&self.mode, memory.downcast_mut::<Round>(), kept) {
+            round.0 = u32::try_from(seen).unwrap_or(0) % every;
+        }
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
