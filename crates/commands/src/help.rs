@@ -6,6 +6,7 @@ use hairpin_ruleset::command::program;
 use hairpin_ruleset::getopt::{BASE, BaseOption};
 use hairpin_wire::Family;
 use hairpin_xt::option::Opt;
+use hairpin_xt::value::{self, IcmpType};
 use hairpin_xt::{MATCHES, MatchSpec, TARGETS, TargetSpec, find_match, find_target};
 use std::fmt::Write;
 
@@ -26,6 +27,11 @@ pub(crate) fn of_iptables(family: Family, matches: &[&str], target: Option<&str>
     }
     for spec in matches.iter().filter_map(|name| find_match(name, family)) {
         extension(&mut out, &format!("{} match options", spec.name), spec.about, spec.options);
+        match spec.name {
+            "icmp" => icmp_types(&mut out, "ICMP", value::ICMP_TYPES),
+            "icmp6" => icmp_types(&mut out, "ICMPv6", value::ICMPV6_TYPES),
+            _ => {}
+        }
     }
     if let Some(spec) = target.and_then(|name| find_target(name, family)) {
         extension(&mut out, &format!("{} target options", spec.name), spec.about, spec.options);
@@ -86,6 +92,20 @@ fn extension(out: &mut String, title: &str, about: &str, options: &[Opt]) {
     for option in options {
         line(out, &option_names(option), option.help);
     }
+}
+
+/// The names of types and, indented, of their codes; programs (firewalld) read this list to know what may be used.
+fn icmp_types(out: &mut String, title: &str, types: &[(&str, IcmpType)]) {
+    let _ = write!(out, "\nValid {title} Types:");
+    let mut before = None;
+    for (name, kind) in types {
+        let _ = match before.replace(*kind) == Some(*kind) {
+            true => write!(out, " ({name})"),
+            false if kind.from == kind.to => write!(out, "\n   {name}"),
+            false => write!(out, "\n{name}"),
+        };
+    }
+    out.push('\n');
 }
 
 fn option_names(option: &Opt) -> String {

@@ -2,6 +2,7 @@
 
 mod diff;
 mod generate;
+mod life;
 mod reference;
 mod sets;
 
@@ -22,7 +23,11 @@ Usage: cargo xtask commands COMMAND
       random ipset commands, given to hairpin and to the real ipset on the running kernel: the same exit codes and words, and
       afterwards the same sets, headers, XML and JSON
 
-The real iptables is that of a Debian 13 tree: HAIRPIN_TRIXIE names it, else trixie beside the repository, else target/trixie, which
+  life [NAME …]
+      ufw, ferm, fail2ban and firewalld (those that the tree has) live their ordinary life with hairpin in iptables' place and with the
+      real one: the same words, exit codes and rules after every step
+
+The real iptables is that of a Debian 13 tree: HAIRPIN_TRIXIE names it, else trixie beside the repository, else target/debian13, which
 debootstrap makes on first use. Needs root; without it the command says so and does nothing (with CI=true that is a failure).
 ";
 
@@ -52,6 +57,16 @@ pub(crate) fn main(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
                 }
             }
             with_reference(|tree| sets::run(tree, &options))
+        }
+        Some(Value(command)) if command == "life" => {
+            let mut names = Vec::new();
+            while let Some(arg) = args.next()? {
+                match arg {
+                    Value(name) => names.push(name.string()?),
+                    other => return Err(other.unexpected()),
+                }
+            }
+            with_reference(|_| life::run(&names))
         }
         Some(Long("help") | Short('h')) => {
             print!("{USAGE}");

@@ -5,27 +5,34 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// The packages of the tree beside the base.
-const PACKAGES: &str = "iptables,ipset,netbase";
+/// The packages of the tree beside the base: the real iptables, and programs that live on it.
+const PACKAGES: &str = "iptables,ipset,netbase,ufw,ferm,fail2ban";
 
-/// The tree: the one that `HAIRPIN_TRIXIE` names, `trixie` beside the repository, or else `target/trixie`, made when it is not there.
-pub(super) fn find() -> Result<PathBuf, String> {
+/// A tree that has this file: the one that `HAIRPIN_TRIXIE` names, `trixie` beside the repository, or else `target/debian13`, made
+/// when it is not there.
+pub(super) fn find_with(file: &str) -> Result<PathBuf, String> {
     if !sys::is_root() {
         return Err("running the real iptables needs root".to_owned());
     }
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let beside = here.join("../../trixie");
-    let unnamed = if beside.is_dir() { beside } else { here.join("../target/trixie") };
-    let tree = std::env::var_os("HAIRPIN_TRIXIE").map_or(unnamed, PathBuf::from);
-    if !tree.join("usr/sbin/iptables-legacy").exists() {
-        make(&tree)?;
+    let made = here.join("../target/debian13");
+    let named = std::env::var_os("HAIRPIN_TRIXIE").map(PathBuf::from);
+    let all = named.into_iter().chain([here.join("../../trixie"), made.clone()]);
+    for tree in all.filter(|tree| tree.join(file).exists()) {
+        let version = Command::new("chroot").arg(&tree).args(["iptables-legacy", "-V"]).output();
+        if version.is_ok_and(|output| output.stdout.starts_with(b"iptables v1.8.11 ")) {
+            return Ok(tree);
+        }
     }
-    let version = Command::new("chroot").arg(&tree).args(["iptables-legacy", "-V"]).output();
-    match version {
-        Ok(output) if output.stdout.starts_with(b"iptables v1.8.11 ") => Ok(tree),
-        Ok(output) => Err(format!("{} has {}", tree.display(), String::from_utf8_lossy(&output.stdout).trim())),
-        Err(why) => Err(format!("chroot: {why}")),
+    if !made.join("usr/sbin/iptables-legacy").exists() {
+        make(&made)?;
     }
+    if made.join(file).exists() { Ok(made) } else { Err(format!("no tree has /{file}")) }
+}
+
+/// A tree with the real iptables.
+pub(super) fn find() -> Result<PathBuf, String> {
+    find_with("usr/sbin/iptables-legacy")
 }
 
 fn make(tree: &Path) -> Result<(), String> {
