@@ -189,6 +189,10 @@ fn interface(item: &Item<'_>) -> Result<LiveInterface, Fault> {
     }
     if let Some(queues) = item.get("queues") {
         live.queues = queues.number(1..=64)?;
+        if live.queues > 1 {
+            return queues
+                .wrong("one queue of a tap or tun device is opened so far; AF_XDP opens all that its device has");
+        }
     }
     if let Some(mode) = item.get("mode") {
         live.xdp =
@@ -196,6 +200,11 @@ fn interface(item: &Item<'_>) -> Result<LiveInterface, Fault> {
     }
     if let Some(follow) = item.get("follow") {
         live.follow = follow.flag()?;
+        if live.follow {
+            return follow.wrong(
+                "addresses of the kernel's device are not followed yet: name them here, and SIGHUP when they change",
+            );
+        }
     }
     live.vlan = match (item.get("parent"), item.get("vlan")) {
         (Some(parent), Some(id)) => Some(Vlan { parent: parent.word()?, id: id.number(1..=4094)? }),
