@@ -335,6 +335,11 @@ impl Engine {
         for hash in hashes.iter().flatten() {
             touched ^= conns.touch_aside(*hash);
         }
+        for (packet, hash) in packets.iter().zip(&hashes) {
+            if hash.is_some_and(|hash| !conns.may_find(hash)) {
+                touched ^= Tuple::of_packet(packet).map_or(0, |tuple| conns.touch_for_new(&tuple));
+            }
+        }
         std::hint::black_box(touched);
     }
 

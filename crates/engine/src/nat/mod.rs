@@ -81,6 +81,7 @@ pub(crate) fn set_up(
     }
     if side == Manip::Src {
         conns.index_source(id);
+        conns.note_source(chosen.family, chosen.src);
     }
     Ok(())
 }

@@ -20,6 +20,8 @@ pub struct Conns {
     /// Original sources of connections whose source side is settled, to the newest connection with that source.
     sources: Index,
     wheel: Wheel,
+    /// The source that NAT gave last, for each family.
+    last_source: [Addr; 2],
     /// What rules see of a template, for each family.
     blank: [Box<Conn>; 2],
     /// There were connections with a zone for each direction. Only then can two have the same tuple in the same zone, and the newest
@@ -43,6 +45,7 @@ impl Conns {
             tuples: Index::default(),
             sources: Index::default(),
             wheel: Wheel::default(),
+            last_source: [Addr::UNSPECIFIED; 2],
             blank: [Family::V4, Family::V6].map(|family| Box::new(blank(family))),
             is_split: false,
         }
@@ -140,6 +143,29 @@ impl Conns {
     pub(crate) fn touch_aside(&self, hash: u32) -> u64 {
         let entry = self.tuples.hint(hash).and_then(|place| self.slab.get(place >> 1));
         entry.and_then(|entry| entry.conn.as_ref()).map_or(0, Conn::touch_aside)
+    }
+
+    /// Whether a search for this hash will look at a connection.
+    #[inline]
+    pub(crate) fn may_find(&self, hash: u32) -> bool {
+        self.tuples.get(hash).next().is_some()
+    }
+
+    /// Touches what will be asked about a connection that begins with this tuple: whether its answer's tuple is taken, unchanged and
+    /// with the source that NAT gave last, and whether its source is known. The number means nothing.
+    pub(crate) fn touch_for_new(&self, tuple: &Tuple) -> u64 {
+        let Some(reply) = tuple.invert() else { return 0 };
+        let Tuple { src, src_id, protocol, family, .. } = *tuple;
+        let source = self.source_hash(Source { family, src, src_id, protocol, zone: 0 });
+        let translated = Tuple { dst: self.last_source[usize::from(family == Family::V6)], ..reply };
+        self.touch_index(self.hash(&reply, 0))
+            ^ self.touch_index(self.hash(&translated, 0))
+            ^ u64::from(self.sources.hint(source).unwrap_or(0))
+    }
+
+    /// Notes a source that NAT gave a connection: the next one may well be given the same.
+    pub(crate) fn note_source(&mut self, family: Family, source: Addr) {
+        self.last_source[usize::from(family == Family::V6)] = source;
     }
 
     /// Whether another confirmed connection has this tuple, so that NAT cannot give it to `by` as its reply tuple
