@@ -77,6 +77,7 @@ impl Change {
                 sets.flush_all();
                 Ok(())
             }
+            Change::Destroy(Some(name)) if exist && sets.get(name).is_none() => Ok(()),
             Change::Destroy(Some(name)) => sets.destroy(name, now),
             Change::Destroy(None) => sets.destroy_all(now),
             Change::Rename(from, to) => sets.rename(from, to, now),

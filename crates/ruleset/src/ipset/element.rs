@@ -63,7 +63,6 @@ impl Reader<'_> {
                 self.component(*form, n, word, &mut entry)?;
             }
         }
-        self.check_ranges(&entry)?;
         Ok(entry)
     }
 
@@ -99,7 +98,7 @@ impl Reader<'_> {
     }
 
     /// What `test` does not take, and what no action takes.
-    fn check_ranges(&self, entry: &Entry) -> Result<(), Problem> {
+    pub(super) fn check_ranges(&self, entry: &Entry) -> Result<(), Problem> {
         if self.kind == Kind::HashIpPortIp && entry.cidr2.is_some() {
             // A prefix length of all bits passes for one address, but not here.
             let text =

@@ -194,6 +194,7 @@ pub fn entry(
         }
     }
     wrong_word?;
+    reader.check_ranges(&entry)?;
     Ok(Typed { value: entry, warnings: reader.warnings })
 }
 
