@@ -57,7 +57,8 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
         seed: parsed.get("hash-init").map_or(Ok(0), |given| value::number_u32(parsed, given))?,
     };
     let needed = ["hashmode", "clustermac", "total-nodes", "local-node"].iter().filter(|name| parsed.has(name)).count();
-    if !parsed.given.is_empty() && !(cluster.new && needed == 4) {
+    let whole = cluster.new && needed == 4;
+    if !parsed.given.is_empty() && !whole {
         return Err(SyntaxError::parameter("CLUSTERIP target: Invalid parameter combination"));
     }
     Ok(Arc::new(cluster))
