@@ -31,6 +31,9 @@ pub(crate) fn parse_ports(parsed: &Parsed<'_>, text: &str, range: &mut NatRange)
     if rest.is_empty() {
         return Ok(());
     }
+    if rest.starts_with(':') {
+        return refuse("Invalid port:port syntax - use dash".to_owned());
+    }
     let Some(upper) = rest.strip_prefix('-') else {
         return refuse(format!("Garbage after port value: `{rest}'"));
     };

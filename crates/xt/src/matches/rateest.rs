@@ -11,6 +11,9 @@ use std::fmt;
 use std::sync::Arc;
 
 const NOT_INVERTED: &str = "rateest: rateest can't be inverted";
+const BPS_NOT_INVERTED: &str = "rateest: rateest-bps can't be inverted";
+const PPS_NOT_INVERTED: &str = "rateest: rateest-pps can't be inverted";
+const DELTA_NOT_INVERTED: &str = "rateest: rateest-delta can't be inverted";
 const MODE_TWICE: &str = "rateest: can't specify lt/gt/eq twice";
 
 /// What the list knows of it.
@@ -28,11 +31,11 @@ pub static SPEC: MatchSpec = MatchSpec {
         Opt::new("rateest-bps1", &["rate"], "subtract its bytes from this")
             .optional()
             .twice("rateest: can't specify --rateest-bps1 twice")
-            .not_inverted(NOT_INVERTED),
+            .not_inverted(BPS_NOT_INVERTED),
         Opt::new("rateest-pps1", &["packets"], "subtract its packets from this")
             .optional()
             .twice("rateest: can't specify --rateest-pps1 twice")
-            .not_inverted(NOT_INVERTED),
+            .not_inverted(PPS_NOT_INVERTED),
         Opt::new("rateest2", &["name"], "compare with this estimator")
             .twice("rateest: can't specify --rateest2 twice")
             .not_inverted(NOT_INVERTED),
@@ -40,15 +43,15 @@ pub static SPEC: MatchSpec = MatchSpec {
             .alias(&["rateest-bps"])
             .optional()
             .twice("rateest: can't specify --rateest-bps2 twice")
-            .not_inverted(NOT_INVERTED),
+            .not_inverted(BPS_NOT_INVERTED),
         Opt::new("rateest-pps2", &["packets"], "compare packets, with this rate")
             .alias(&["rateest-pps"])
             .optional()
             .twice("rateest: can't specify --rateest-pps2 twice")
-            .not_inverted(NOT_INVERTED),
+            .not_inverted(PPS_NOT_INVERTED),
         Opt::switch("rateest-delta", "compare what is left of rates")
             .twice("rateest: can't specify --rateest-delta twice")
-            .not_inverted(NOT_INVERTED),
+            .not_inverted(DELTA_NOT_INVERTED),
         Opt::switch("rateest-lt", "it is slower").inverts().twice(MODE_TWICE),
         Opt::switch("rateest-gt", "it is faster").inverts().twice(MODE_TWICE),
         Opt::switch("rateest-eq", "it is as fast").inverts().twice(MODE_TWICE),

@@ -37,6 +37,10 @@ struct State {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let given = parsed.required("state")?;
+    if given.value().is_empty() {
+        let message = "\"--state\" requires a list of states with no spaces, e.g. ESTABLISHED,RELATED";
+        return Err(SyntaxError::parameter(message).at(""));
+    }
     // Without SNAT and DNAT, which came later.
     let states = parse_list(STATES.get(..5).unwrap_or(STATES), "state", given.value())?;
     Ok(Arc::new(State { states, inverted: given.inverted }))
