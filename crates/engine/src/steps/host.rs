@@ -3,10 +3,10 @@
 use crate::engine::Engine;
 use crate::fate::{DropReason, Fate};
 use crate::hook::Hook;
-use crate::link::IcmpError;
 use crate::link::local::{Answer, Local, classify};
 use crate::link::options::{self, BadOptions};
 use crate::link::reply::{self, Host};
+use crate::link::{FragUser, IcmpError};
 use crate::look;
 use crate::packet::{Origin, Packet, Sender};
 use crate::path::{Onward, Path};
@@ -25,7 +25,7 @@ impl Path<'_> {
     pub(crate) fn hand_to_host(&mut self, p: &mut Packet) -> Onward<Fate> {
         let mut local = classify(p, &self.engine.open_ports, &self.engine.net);
         if local == Local::Fragment {
-            self.collect_local(p)?;
+            self.collect(p, FragUser::Deliver)?;
             local = classify(p, &self.engine.open_ports, &self.engine.net);
         }
         let answer = match local {

@@ -45,7 +45,7 @@ impl Path<'_> {
         if p.is_fragment() || p.head().broken { self.collect(p, FragUser::Deliver) } else { Continue(()) }
     }
 
-    fn collect(&mut self, p: &mut Packet, user: FragUser) -> Onward {
+    pub(crate) fn collect(&mut self, p: &mut Packet, user: FragUser) -> Onward {
         let engine = &mut *self.engine;
         let limits = FragLimits::of(&engine.net.sysctl, p.family(), user);
         match engine.reassembler.push(p, user, self.now.mono, &limits) {
