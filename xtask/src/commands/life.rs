@@ -53,7 +53,7 @@ pub(super) fn run(names: &[String]) -> Result<bool, String> {
 }
 
 /// hairpin: what `HAIRPIN_BIN` names, or this workspace's, built if it must be.
-fn program() -> Result<PathBuf, String> {
+pub(super) fn program() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os("HAIRPIN_BIN") {
         return Ok(PathBuf::from(named));
     }

@@ -1,5 +1,6 @@
 //! `cargo xtask commands`: hold the commands people know against the real ones.
 
+mod bench;
 mod diff;
 mod generate;
 mod life;
@@ -22,6 +23,9 @@ Usage: cargo xtask commands COMMAND
   sets [--seed N] [--count M]
       random ipset commands, given to hairpin and to the real ipset on the running kernel: the same exit codes and words, and
       afterwards the same sets, headers, XML and JSON
+
+  bench
+      the time and memory of commands on 100,000 rules, hairpin's beside the real legacy program's in the same run
 
   life [NAME …]
       ufw, ferm, fail2ban and firewalld (those that the tree has) live their ordinary life with hairpin in iptables' place and with the
@@ -58,6 +62,7 @@ pub(crate) fn main(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
             }
             with_reference(|tree| sets::run(tree, &options))
         }
+        Some(Value(command)) if command == "bench" => with_reference(bench::run),
         Some(Value(command)) if command == "life" => {
             let mut names = Vec::new();
             while let Some(arg) = args.next()? {

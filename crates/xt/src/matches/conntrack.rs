@@ -49,6 +49,7 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Fails("--ctstate NEW,", "Bad ctstate \"\""),
         Case::Fails("--ctstatus foo", "Bad ctstatus \"foo\""),
         Case::Fails("--ctproto 0", "rule would never match protocol"),
+        Case::Fails("! --ctproto 0", "condition would always match protocol"),
         Case::Fails("--ctdir orig", "Bad value for \"--ctdir\" option: \"orig\""),
         Case::Fails("! --ctdir REPLY", "cannot be inverted"),
         Case::Fails("--ctorigdstport 4:3", "negative"),
@@ -190,7 +191,8 @@ fn condition<T>(
 
 fn protocol(parsed: &Parsed<'_>, given: &Given) -> Result<u8, SyntaxError> {
     match value::protocol(parsed.names, given.value())? {
-        0 if !given.inverted => Err(parsed.error("rule would never match protocol").at(given.value())),
+        0 if given.inverted => Err(parsed.error("condition would always match protocol").at(given.value())),
+        0 => Err(parsed.error("rule would never match protocol").at(given.value())),
         protocol => Ok(protocol),
     }
 }
