@@ -47,6 +47,7 @@ pub const VERBS: &[Verb] = &[
     replay::VERB,
     run::VERB,
     gateway::STATUS,
+    gateway::TOP,
     gateway::SAVE,
     install_links::VERB,
     manual::MAN,

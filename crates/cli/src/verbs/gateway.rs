@@ -23,6 +23,32 @@ Devices, rules, connections, packets and drops of the gateway at HAIRPIN_SOCKET 
     },
 };
 
+/// `hairpin top`.
+pub const TOP: Verb = Verb {
+    name: "top",
+    about: "the running gateway's busiest flows, hosts and rules, every second",
+    help: "\
+usage: hairpin top [--once]
+
+What `hairpin status' says, and the busiest flows, hosts and rules of the gateway at HAIRPIN_SOCKET (or /run/hairpin/control.sock), anew
+every second until Ctrl-C. Bytes are known where connections are counted (net.netfilter.nf_conntrack_acct = 1).
+
+  --once              once, without clearing the screen
+",
+    run: |words| {
+        if words.iter().any(|word| word == "--once") {
+            say(&String::from_utf8_lossy(&ask("top")?));
+            return Ok(());
+        }
+        nothing_more("top", &words)?;
+        loop {
+            // Home, and what is below cleared.
+            say(&format!("\x1b[H\x1b[2J{}", String::from_utf8_lossy(&ask("top")?)));
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+    },
+};
+
 /// `hairpin save`.
 pub const SAVE: Verb = Verb {
     name: "save",

@@ -18,6 +18,7 @@ pub(super) fn verb(context: &Context, request: &Request) -> Option<Outcome> {
     Some(match request.program.as_str() {
         "status" => status(context),
         "save" => save(context),
+        "top" => top(context),
         _ => return None,
     })
 }
@@ -153,6 +154,63 @@ fn status(context: &Context) -> Outcome {
         n.drops.iter().filter(|(_, count)| *count > 0).map(|(reason, count)| format!("{reason:?} {count}")).collect();
     let _ = writeln!(text, "drops: {}", if drops.is_empty() { "none".to_owned() } else { drops.join(", ") });
     Outcome::done(text)
+}
+
+/// How many lines each part of `hairpin top` has.
+const TOP: usize = 10;
+
+/// The busiest flows, hosts and rules. Bytes of connections are there when they are counted (nf_conntrack_acct).
+fn top(context: &Context) -> Outcome {
+    let mut flows: Vec<(u64, String)> = Vec::new();
+    let mut hosts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut next = Some(0);
+    while let Some(from) = next {
+        let asked = context
+            .handle
+            .ask(move |moment| moment.engine.state().tracker().records(moment.now.mono, from, PLACES_AT_ONCE));
+        let Ok((found, then)) = asked else { return gone() };
+        next = then;
+        for (_, record) in found {
+            let bytes = record.counters.map_or(0, |counters| counters.iter().map(|counter| counter.bytes).sum());
+            let [original, _] = &record.tuples;
+            let host = original.src.display(original.family).to_string();
+            flows.push((
+                bytes,
+                format!(
+                    "{host}:{} > {}:{} ({})",
+                    original.src_id,
+                    original.dst.display(original.family),
+                    original.dst_id,
+                    original.protocol
+                ),
+            ));
+            *hosts.entry(host).or_default() += bytes;
+        }
+        // No more than are shown are kept for long.
+        flows.sort_unstable_by(|a, b| b.cmp(a));
+        flows.truncate(TOP);
+    }
+    let mut rules: Vec<(u64, String)> = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        let Ok(ruleset) = LiveState::new(context).ruleset(family) else { return gone() };
+        for table in &ruleset.tables {
+            for chain in &table.chains {
+                let counted = chain.rules.iter().enumerate().filter(|(_, rule)| rule.counter.packets > 0);
+                rules.extend(counted.map(|(n, rule)| {
+                    (rule.counter.packets, format!("{family:?} {} {} {}", table.id, chain.name, n + 1))
+                }));
+            }
+        }
+    }
+    rules.sort_unstable_by(|a, b| b.cmp(a));
+    let mut hosts: Vec<(u64, String)> = hosts.into_iter().map(|(host, bytes)| (bytes, host)).collect();
+    hosts.sort_unstable_by(|a, b| b.cmp(a));
+    let mut outcome = status(context);
+    for (title, lines) in [("bytes by flow", flows), ("bytes by host", hosts), ("packets by rule", rules)] {
+        let lines: String = lines.iter().take(TOP).map(|(count, what)| format!("{count:>16}  {what}\n")).collect();
+        outcome.stdout.extend(format!("\n{title}\n{lines}").into_bytes());
+    }
+    outcome
 }
 
 /// The rules of both families and where they belong: a line `PATH LENGTH` before each text. Who asks writes them, under their own
