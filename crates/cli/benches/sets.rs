@@ -107,6 +107,8 @@ fn asked(probe: &mut Probe, family: Family, count: usize, expected: Answer, beyo
         protocol: None,
         names: &NoNames,
         given,
+        complete: true,
+        notices: Default::default(),
     };
     let loaded = probe.load((spec.build)(&parsed).expect("a match"));
     let mut best = f64::MAX;
