@@ -8,6 +8,7 @@
 //! `--timed N` the packets timed for each figure, `--rules N` and `--only UDP4|TCP4|UDP6|TCP6` leave the others out, `--established`
 //! leaves out new connections. `--untimed` reads no clock, for instruction counters that cannot follow it there.
 
+use hairpin_datapath::huge_pages;
 use hairpin_engine::engine::Batch;
 use hairpin_engine::net::{IfIndex, Net};
 use hairpin_engine::rule::{Compiled, Ruleset};
@@ -21,6 +22,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: huge_pages::Allocator = huge_pages::Allocator;
+
 const LAN: IfIndex = IfIndex(3);
 const WAN: IfIndex = IfIndex(2);
 const BATCH: usize = 256;
@@ -30,6 +35,7 @@ const ROUNDS: usize = 5;
 static UNTIMED: AtomicBool = AtomicBool::new(false);
 
 fn main() {
+    huge_pages::prefer();
     let options: Vec<String> = std::env::args().collect();
     let has = |name: &str| options.iter().any(|o| o == name);
     let value = |name: &str| options.iter().position(|o| o == name).and_then(|n| options.get(n + 1).cloned());

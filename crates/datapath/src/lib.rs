@@ -11,10 +11,12 @@
 //! | `netlink.rs` | what the kernel knows of its devices: flags, addresses, routes |
 //! | `bpf.rs` | the few instructions that run in the kernel |
 //! | `sys.rs` | the system calls that the others share |
+//! | `huge_pages.rs` | large tables on huge pages |
 //!
 //! A datapath is one file and one type that implements [`Datapath`].
 
 mod bpf;
+pub mod huge_pages;
 pub mod memory;
 pub mod netlink;
 pub mod owner;

@@ -6,6 +6,7 @@ use crate::program::{Failure, Verb, say};
 use crate::replay::{Directory, Input, Merge, Replay, Sink, Summary};
 use crate::trace::RuleTexts;
 use crate::{conntrack, names, trace};
+use hairpin_datapath::huge_pages;
 use hairpin_engine::net::{IfIndex, IfName, Net};
 use hairpin_engine::rule::{Compiled, Ruleset};
 use hairpin_engine::set::Sets;
@@ -66,6 +67,7 @@ struct Options {
 
 fn run(words: Vec<OsString>) -> Result<(), Failure> {
     let options = parse(words)?;
+    huge_pages::prefer();
     let net = host_file::read(&options.host).map_err(Failure::input)?;
     let mut setup = Setup::new(net);
     let net = Arc::clone(&setup.net);

@@ -1,6 +1,7 @@
 //! `hairpin run`.
 
 use crate::program::{Failure, Verb, say};
+use hairpin_datapath::huge_pages;
 use hairpin_gateway::control::Control;
 use hairpin_gateway::harden::{Needs, harden};
 use hairpin_gateway::host_file::LogTo;
@@ -46,6 +47,7 @@ fn run_verb(words: Vec<OsString>) -> Result<(), Failure> {
         say(&run::check(&file).map_err(failure)?);
         return Ok(());
     }
+    huge_pages::prefer();
     let mut gateway = Gateway::open(&file, Vec::new()).map_err(failure)?;
     attend(&mut gateway).map_err(|why| failure(GatewayError::System(why)))?;
     let ready = || {

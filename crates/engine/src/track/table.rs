@@ -548,7 +548,8 @@ impl SourceLinks {
     }
 }
 
-const PIECE_BITS: u32 = 14;
+/// A piece is a whole number of huge pages: 32,768 places of 192 bytes are three.
+const PIECE_BITS: u32 = 15;
 const PIECE: usize = 1 << PIECE_BITS;
 
 /// The piece of a place, and where it is in it.
