@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Blocks from this size on are worth it: the tables' parts, not the small change of a packet.
 const LARGE: usize = 64 << 10;
 /// What memory is taken from the system in, so that a huge page lies wholly in it.
-const STEP: usize = 32 << 20;
+const STEP: usize = 128 << 20;
 /// A huge page.
 const PAGE: usize = 2 << 20;
 
