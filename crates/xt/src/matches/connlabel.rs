@@ -26,6 +26,9 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Fails("--label foo", "label 'foo' not found or invalid value"),
         Case::Saves("--label 65536", "--label \"0\""),
         Case::Fails("--label -1", "label '-1' not found or invalid value"),
+        Case::Fails("--label -5", "label '-5' not found or invalid value"),
+        Case::Fails("--label 2147483648", "label '2147483648' not found or invalid value"),
+        Case::Fails("--label \"\"", "Argument must have a minimum length of 1 characters"),
         Case::Fails("", "must be specified"),
     ],
 };
@@ -50,14 +53,14 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
 }
 
 fn parse_label(parsed: &Parsed<'_>, given: &Given) -> Result<u16, SyntaxError> {
-    let text = given.value();
+    let text = value::string(given, 1, usize::MAX)?;
     let named = parsed.names.number(NameKind::ConnLabel, text).and_then(|bit| u16::try_from(bit).ok());
-    // The number goes through an int, of which -1 stands for none, into 16 bits.
+    // The number goes through an int, which stands for none when it is negative, into 16 bits.
     let signed = || match text.strip_prefix('-') {
         Some(number) => value::parse_number(number).map(u64::wrapping_neg),
         None => value::parse_number(text),
     };
-    let number = || signed().filter(|n| *n as u32 != u32::MAX).map(|bit| bit as u16);
+    let number = || signed().filter(|n| *n as i32 >= 0).map(|bit| bit as u16);
     named
         .or_else(number)
         .ok_or_else(|| SyntaxError::parameter(format!("label '{text}' not found or invalid value")).at(text))

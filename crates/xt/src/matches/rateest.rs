@@ -178,7 +178,8 @@ fn save_bytes(f: &mut fmt::Formatter<'_>, bytes: u32) -> fmt::Result {
 }
 
 impl RateEst {
-    fn write_mode(&self, f: &mut fmt::Formatter<'_>, dashes: &str) -> fmt::Result {
+    /// How it is compared; `before` is what stands before the word.
+    fn write_mode(&self, f: &mut fmt::Formatter<'_>, before: &str) -> fmt::Result {
         f.write_str(if self.inverted { " !" } else { "" })?;
         let word = match self.mode {
             Some(Ordering::Less) => "lt",
@@ -186,7 +187,7 @@ impl RateEst {
             Some(Ordering::Equal) => "eq",
             None => return Ok(()),
         };
-        write!(f, " {dashes}rateest-{word}")
+        write!(f, " {before}{word}")
     }
 
     /// What is compared: the rate, or what it leaves of another.
@@ -217,12 +218,52 @@ impl Match for RateEst {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f, "--")
+        self.write_options(f)
     }
 
-    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        f.write_str(" rateest match")?;
-        self.write(f, "")
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
+        let show_bytes = |f: &mut fmt::Formatter<'_>, bytes| match listing.numeric {
+            true => write!(f, " {bytes}"),
+            false => save_bytes(f, bytes),
+        };
+        let [first, second] = self.rates;
+        write!(f, " rateest match {}{}", self.first, if self.delta { " delta" } else { "" })?;
+        if self.by_bytes {
+            f.write_str(" bps")?;
+            if self.delta {
+                show_bytes(f, first.bytes)?;
+            }
+            if self.second.is_none() {
+                show_bytes(f, second.bytes)?;
+                self.write_mode(f, "")?;
+            }
+        }
+        if self.by_packets {
+            f.write_str(" pps")?;
+            if self.delta {
+                write!(f, " {}", first.packets)?;
+            }
+            if self.second.is_none() {
+                self.write_mode(f, "")?;
+                write!(f, " {}", second.packets)?;
+            }
+        }
+        let Some(name) = &self.second else { return Ok(()) };
+        self.write_mode(f, "")?;
+        write!(f, " {name}")?;
+        if self.by_bytes {
+            f.write_str(" bps")?;
+            if self.delta {
+                show_bytes(f, second.bytes)?;
+            }
+        }
+        if self.by_packets {
+            f.write_str(" pps")?;
+            if self.delta {
+                write!(f, " {}", second.packets)?;
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
@@ -245,37 +286,37 @@ impl Match for RateEst {
 }
 
 impl RateEst {
-    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str) -> fmt::Result {
+    fn write_options(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [first, second] = self.rates;
         let digit = if self.delta { "2" } else { "" };
         let with_rate = self.delta || self.second.is_none();
         if self.delta {
-            write!(f, " {dashes}rateest-delta")?;
+            write!(f, " --rateest-delta")?;
         }
-        write!(f, " {dashes}rateest{} {}", if self.second.is_some() { "1" } else { "" }, self.first)?;
+        write!(f, " --rateest{} {}", if self.second.is_some() { "1" } else { "" }, self.first)?;
         if self.by_bytes {
             if self.delta {
-                write!(f, " {dashes}rateest-bps1")?;
+                write!(f, " --rateest-bps1")?;
                 save_bytes(f, first.bytes)?;
             }
-            self.write_mode(f, dashes)?;
-            write!(f, " {dashes}rateest-bps{digit}")?;
+            self.write_mode(f, "--rateest-")?;
+            write!(f, " --rateest-bps{digit}")?;
             if with_rate {
                 save_bytes(f, second.bytes)?;
             }
         }
         if self.by_packets {
             if self.delta {
-                write!(f, " {dashes}rateest-pps1 {}", first.packets)?;
+                write!(f, " --rateest-pps1 {}", first.packets)?;
             }
-            self.write_mode(f, dashes)?;
-            write!(f, " {dashes}rateest-pps{digit}")?;
+            self.write_mode(f, "--rateest-")?;
+            write!(f, " --rateest-pps{digit}")?;
             if with_rate {
                 write!(f, " {}", second.packets)?;
             }
         }
         match &self.second {
-            Some(name) => write!(f, " {dashes}rateest2 {name}"),
+            Some(name) => write!(f, " --rateest2 {name}"),
             None => Ok(()),
         }
     }
@@ -284,9 +325,49 @@ impl RateEst {
 #[cfg(test)]
 mod tests {
     use crate::testing::{No, Yes, load, probe, udp};
+    use crate::option::NoNames;
+    use crate::testing::parse;
     use crate::testing_targets::target;
+    use hairpin_engine::rule::{Listing, Match};
     use hairpin_engine::time::Instant;
     use hairpin_wire::Family;
+    use std::fmt;
+
+    /// What `iptables -L` says of a match.
+    struct Listed<'a>(&'a dyn Match, bool);
+
+    impl fmt::Display for Listed<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.list(f, &Listing { numeric: self.1, protocol: 0, names: &NoNames })
+        }
+    }
+
+    #[test]
+    fn lists_names_rates_and_mode_in_their_order() {
+        for (rule, numeric, plain) in [
+            ("--rateest a --rateest-gt --rateest-bps 5kbit", "a bps 625 gt", "a bps 5000bit gt"),
+            ("--rateest1 a ! --rateest-lt --rateest-bps --rateest2 b", "a bps ! lt b bps", "a bps ! lt b bps"),
+            (
+                "--rateest a ! --rateest-eq --rateest-bps 5mbit --rateest-pps 4",
+                "a bps 625000 ! eq pps ! eq 4",
+                "a bps 5000Kbit ! eq pps ! eq 4",
+            ),
+            (
+                "--rateest-delta --rateest a --rateest-bps1 1gbit --rateest-lt --rateest-pps1 4 --rateest-pps2 5 --rateest-bps2 5kbit",
+                "a delta bps 125000000 625 lt pps 4 lt 5",
+                "a delta bps 1000Mbit 5000bit lt pps 4 lt 5",
+            ),
+            (
+                "--rateest-delta --rateest1 a --rateest-lt --rateest-pps1 4 --rateest-pps2 5 --rateest2 b",
+                "a delta pps 4 lt b pps 5",
+                "a delta pps 4 lt b pps 5",
+            ),
+        ] {
+            let built = parse(Family::V4, &format!("-m rateest {rule}")).expect("well formed");
+            assert_eq!(Listed(&*built, true).to_string(), format!(" rateest match {numeric}"), "{rule}");
+            assert_eq!(Listed(&*built, false).to_string(), format!(" rateest match {plain}"), "{rule}");
+        }
+    }
 
     #[test]
     fn reads_what_the_target_measured() {

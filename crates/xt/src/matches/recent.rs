@@ -12,6 +12,16 @@ use std::sync::Arc;
 
 const ACTIONS: &[&str] = &["set", "rcheck", "update", "remove"];
 
+/// The longest name that fits.
+macro_rules! long_name {
+    () => {
+        concat!(
+            "n23456789.123456789.123456789.123456789.123456789.123456789.123456789.123456789.123456789.123456789.",
+            "123456789.123456789.123456789.123456789.123456789.123456789.123456789.123456789.123456789.123456789"
+        )
+    };
+}
+
 /// What the list knows of it.
 pub static SPEC: MatchSpec = MatchSpec {
     name: "recent",
@@ -41,6 +51,11 @@ pub static SPEC: MatchSpec = MatchSpec {
             "! --update --seconds 60 --reap --hitcount 3 --rttl --name a --mask 255.255.0.0 --rdest",
         ),
         Case::Saves("--rcheck --hitcount 0", "--rcheck --name DEFAULT --mask 255.255.255.255 --rsource"),
+        // 203 characters, of which 199 stay.
+        Case::Saves(
+            concat!("--rcheck --name ", long_name!(), "wxyz"),
+            concat!("--rcheck --name ", long_name!(), " --mask 255.255.255.255 --rsource"),
+        ),
         Case::Same("! --remove --name c --mask 255.255.255.255 --rsource"),
         Case::Fails("--set --rttl", "cannot be used together"),
         Case::Fails("--rcheck --seconds 0", "out of range (1-4294967295)"),
@@ -80,7 +95,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
         None => 0,
     };
     let name = match parsed.get("name") {
-        Some(given) => value::string(given, 0, MAX_NAME)?,
+        Some(given) => value::cut(given.value(), MAX_NAME),
         None => "DEFAULT",
     };
     let hits = parsed.get("hitcount").map_or(Ok(0), |given| value::number_u32(parsed, given))?;
