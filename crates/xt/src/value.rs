@@ -33,6 +33,73 @@ pub fn split_number(text: &str) -> Option<(u64, &str)> {
     Some((u64::from_str_radix(number, radix).ok()?, rest))
 }
 
+/// The number that a text begins with, as `strtod` reads it, and what follows: after blanks and a sign, decimal with or without
+/// an exponent, hexadecimal after `0x`, `inf` or `nan`.
+pub fn split_float(text: &str) -> Option<(f64, &str)> {
+    let text = text.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let starts = |word: &str| text.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
+    for (word, number) in [("infinity", f64::INFINITY), ("inf", f64::INFINITY), ("nan", f64::NAN)] {
+        if starts(word) {
+            return Some((sign * number, text.get(word.len()..)?));
+        }
+    }
+    if let Some((number, rest)) = text.get(2..).filter(|_| starts("0x")).and_then(|hex| split_mantissa(hex, 16)) {
+        let (exponent, rest) = split_exponent(rest, 'p');
+        return Some((sign * number * f64::from(exponent).exp2(), rest));
+    }
+    let (_, rest) = split_mantissa(text, 10)?;
+    let (_, rest) = split_exponent(rest, 'e');
+    // Read as a whole, so that it is the nearest number.
+    let number = text.get(..text.len() - rest.len())?.parse::<f64>().ok()?;
+    Some((sign * number, rest))
+}
+
+/// Digits with at most one point among them; at least one digit.
+fn split_mantissa(text: &str, radix: u32) -> Option<(f64, &str)> {
+    let base = f64::from(radix);
+    let (mut number, mut scale, mut digits, mut in_fraction) = (0.0, 1.0, 0, false);
+    let mut end = text.len();
+    for (at, c) in text.char_indices() {
+        match c.to_digit(radix) {
+            Some(digit) => {
+                number = number * base + f64::from(digit);
+                scale *= if in_fraction { base } else { 1.0 };
+                digits += 1;
+            }
+            None if c == '.' && !in_fraction => in_fraction = true,
+            None => {
+                end = at;
+                break;
+            }
+        }
+    }
+    (digits > 0).then(|| (number / scale, text.get(end..).unwrap_or_default()))
+}
+
+/// An exponent after its letter, if there is one: the letter alone belongs to what follows.
+fn split_exponent(text: &str, letter: char) -> (i32, &str) {
+    let digits = text.strip_prefix([letter, letter.to_ascii_uppercase()]).and_then(|rest| {
+        let unsigned = rest.strip_prefix(['+', '-']).unwrap_or(rest);
+        let end = unsigned.find(|c: char| !c.is_ascii_digit()).unwrap_or(unsigned.len());
+        let (digits, after) = unsigned.split_at_checked(end).filter(|(digits, _)| !digits.is_empty())?;
+        // One out of range is as good as the largest.
+        let exponent = digits.parse::<i32>().unwrap_or(i32::MAX);
+        Some((if rest.starts_with('-') { -exponent } else { exponent }, after))
+    });
+    digits.unwrap_or((0, text))
+}
+
+/// A number cut to 32 bits as x86 does it: by way of 64 bits with a sign, where what does not fit leaves nothing.
+pub fn low_bits(number: f64) -> u32 {
+    // i64::MIN as f64 is exact, and no smaller magnitude rounds up to it.
+    let fits = number >= i64::MIN as f64 && number < -(i64::MIN as f64);
+    if fits { number as i64 as u32 } else { 0 }
+}
+
 /// A number as `strtoul(…, 0)` reads it; the whole word must be one.
 pub fn parse_number(text: &str) -> Option<u64> {
     split_number(text).and_then(|(number, rest)| rest.is_empty().then_some(number))
@@ -840,6 +907,35 @@ pub fn show_addr(family: Family, addr: Addr) -> impl fmt::Display {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn floats_begin_as_in_c() {
+        for (text, number, rest) in [
+            ("1.5gbit", 1.5, "gbit"),
+            (" +5kbit", 5.0, "kbit"),
+            ("-1s", -1.0, "s"),
+            ("1e3ms", 1000.0, "ms"),
+            ("1e-2e", 0.01, "e"),
+            ("1e", 1.0, "e"),
+            ("1e+x", 1.0, "e+x"),
+            (".5.5", 0.5, ".5"),
+            ("5.", 5.0, ""),
+            ("0x10kbit", 16.0, "kbit"),
+            ("0x1p3", 8.0, ""),
+            ("0x1.8", 1.5, ""),
+            ("0x", 0.0, "x"),
+            ("Inf", f64::INFINITY, ""),
+            ("1e99999999999", f64::INFINITY, ""),
+            ("1é", 1.0, "é"),
+        ] {
+            assert_eq!(super::split_float(text), Some((number, rest)), "{text}");
+        }
+        for text in ["", ".", "-", "e3", "x", "é"] {
+            assert_eq!(super::split_float(text), None, "{text}");
+        }
+        assert!(super::split_float("nan").is_some_and(|(number, rest)| number.is_nan() && rest.is_empty()));
+        assert_eq!([f64::NAN, f64::INFINITY, -1.0, 4294967297.9].map(super::low_bits), [0, 0, u32::MAX, 1]);
+    }
+
     use super::*;
     use crate::option::{NoNames, Opt};
     use hairpin_engine::rule::TableId;

@@ -67,6 +67,9 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Saves("--rateest RE1 --rateest-gt --rateest-bps 1.5gbit", "--rateest RE1 --rateest-gt --rateest-bps 1500Mbit"),
         Case::Saves("--rateest RE1 --rateest-gt --rateest-bps 1KiBps", "--rateest RE1 --rateest-gt --rateest-bps 8192bit"),
         Case::Saves("--rateest RE1 --rateest-gt --rateest-bps 10mbit", "--rateest RE1 --rateest-gt --rateest-bps 10000Kbit"),
+        Case::Saves("--rateest RE1 --rateest-gt --rateest-bps \" +5kbit\"", "--rateest RE1 --rateest-gt --rateest-bps 5000bit"),
+        Case::Saves("--rateest RE1 --rateest-gt --rateest-bps 0x10kbit", "--rateest RE1 --rateest-gt --rateest-bps 16000bit"),
+        Case::Saves("--rateest RE1 --rateest-gt --rateest-bps inf", "--rateest RE1 --rateest-gt --rateest-bps 0bit"),
         Case::Fails("--rateest RE1 --rateest-gt --rateest-bps 5x", "could not parse rate `5x'"),
         Case::Fails("--rateest RE1 --rateest-gt --rateest-pps x", "could not parse pps `x'"),
     ],
@@ -147,17 +150,13 @@ fn bytes(given: &Given) -> Result<u32, SyntaxError> {
         ("tbps", 8e12),
     ];
     let text = given.value();
-    let split = (0..=text.len()).rev().filter_map(|at| text.split_at_checked(at));
-    // The longest beginning that is a number (`1e3` is one).
-    let found = split.filter(|(number, _)| number.starts_with(|c: char| c.is_ascii_digit() || c == '.')).find_map(
-        |(number, unit)| {
-            let (_, scale) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
-            Some(number.parse::<f64>().ok()? * scale / 8.0)
-        },
-    );
+    let found = value::split_float(text).and_then(|(number, unit)| {
+        let (_, scale) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
+        Some(number * scale / 8.0)
+    });
     // More than 32 bits lose their upper ones, as in iptables.
     found
-        .map(|rate| rate as u64 as u32)
+        .map(value::low_bits)
         .ok_or_else(|| SyntaxError::parameter(format!("rateest: could not parse rate `{text}'")).at(text))
 }
 
@@ -269,9 +268,6 @@ impl Match for RateEst {
     fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
         if self.mode.is_none() || !(self.by_bytes || self.by_packets) {
             return Err(Refused::Invalid("xt_rateest: nothing to compare".to_owned()));
-        }
-        if self.first.is_empty() || self.second.as_ref().is_some_and(String::is_empty) {
-            return Err(Refused::Missing("xt_rateest: an estimator without a name".to_owned()));
         }
         Ok(())
     }

@@ -34,6 +34,8 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Saves("--string \"a\\\\\" --algo bm", "|--hex-string \"|615c|\" --algo bm"),
         Case::Fails("|--hex-string \"|6|\" --algo bm", "Invalid hex block"),
         Case::Fails("|--hex-string \"|6g|\" --algo bm", "Invalid hex char 'g'"),
+        Case::Fails("|--string a --hex-string \"|6g|\" --algo bm", "Invalid hex char 'g'"),
+        Case::Fails("--string a --hex-string b --algo bm", "cannot be used together"),
         Case::Fails("--hex-string \"\" --algo bm", "STRING must contain at least one char"),
         Case::Fails("--string foo", "must be specified"),
         Case::Fails("--algo bm", "STRING match: You must specify `--string' or `--hex-string'"),
@@ -60,13 +62,19 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     };
     let from = parsed.get("from").map_or(Ok(0), |given| value::number_u16(parsed, given))?;
     let to = parsed.get("to").map_or(Ok(u16::MAX), |given| value::number_u16(parsed, given))?;
-    let (typed, inverted) = match (parsed.get("string"), parsed.get("hex-string")) {
-        (Some(given), _) => (parse_text(given)?, given.inverted),
-        (None, Some(given)) => (parse_hex(given.value())?, given.inverted),
-        (None, None) => {
-            let message = "STRING match: You must specify `--string' or `--hex-string'";
-            return Err(SyntaxError::parameter(message));
-        }
+    let mut pattern = None;
+    // Both are read, as they come, before the two together are refused.
+    for given in &parsed.given {
+        let typed = match given.option.name {
+            "string" => parse_text(given)?,
+            "hex-string" => parse_hex(given.value())?,
+            _ => continue,
+        };
+        pattern = Some((typed, given.inverted));
+    }
+    let Some((typed, inverted)) = pattern else {
+        let message = "STRING match: You must specify `--string' or `--hex-string'";
+        return Err(SyntaxError::parameter(message));
     };
     parsed.required("algo")?;
     let ignore_case = parsed.has("icase");

@@ -38,6 +38,18 @@ pub static SPEC: TargetSpec = TargetSpec {
         Case::Fails("--rateest-name a --rateest-interval 9s --rateest-ewmalog 16s", "interval value is too large"),
         Case::Fails("--rateest-name a --rateest-interval 250ms --rateest-ewmalog 250ms", "ewmalog value is out of range"),
         Case::Fails("--rateest-name a --rateest-interval 1x --rateest-ewmalog 2s", "bad interval value \"1x\""),
+        Case::Saves(
+            "--rateest-name d --rateest-interval 1e3 --rateest-ewmalog 500ms",
+            "--rateest-name d --rateest-interval 250.0ms --rateest-ewmalog 64.0s",
+        ),
+        Case::Saves(
+            "--rateest-name j --rateest-interval +250ms --rateest-ewmalog \" 2s\"",
+            "--rateest-name j --rateest-interval 250.0ms --rateest-ewmalog 2.0s",
+        ),
+        Case::Fails("--rateest-name a --rateest-interval 1e --rateest-ewmalog 2s", "bad interval value \"1e\""),
+        Case::Fails("--rateest-name a --rateest-interval -1s --rateest-ewmalog 2s", "interval value is too large"),
+        Case::Fails("--rateest-name a --rateest-interval nan --rateest-ewmalog 2s", "ewmalog value is out of range"),
+        Case::Fails("--rateest-name a --rateest-interval inf --rateest-ewmalog 2s", "ewmalog value is out of range"),
         Case::Fails("--rateest-interval 1s --rateest-ewmalog 2s", "\"--rateest-name\" must be specified"),
         Case::Fails("", "ewmalog value is out of range"),
     ],
@@ -78,22 +90,14 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
 
 /// A time with its unit in microseconds; without a unit it is in microseconds.
 fn time(given: &Given) -> Option<u32> {
-    let text = given.value().trim_start();
-    let (number, unit) = match value::split_number(text).filter(|_| text.starts_with("0x")) {
-        Some((number, unit)) => (number as f64, unit),
-        None => {
-            let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-            let (number, unit) = text.split_at(end);
-            (number.parse().ok()?, unit)
-        }
-    };
+    let (number, unit) = value::split_float(given.value())?;
     let scale = match unit.to_ascii_lowercase().as_str() {
         "s" | "sec" | "secs" => 1e6,
         "ms" | "msec" | "msecs" => 1e3,
         "" | "us" | "usec" | "usecs" => 1.0,
         _ => return None,
     };
-    Some((number * scale) as u32)
+    Some(value::low_bits(number * scale))
 }
 
 fn save_time(f: &mut fmt::Formatter<'_>, micros: u64) -> fmt::Result {
