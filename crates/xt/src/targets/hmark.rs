@@ -52,7 +52,7 @@ pub static SPEC: TargetSpec = TargetSpec {
         Case::Fails("--hmark-mod 3 --hmark-rnd 3", "you have to specify --hmark-tuple at least"),
         Case::Fails("--hmark-mod 3 --hmark-rnd 3 --hmark-tuple src,foo", "Bad type \"foo\""),
         Case::Fails("--hmark-mod 3 --hmark-rnd 3 --hmark-tuple spi,dport", "you cannot use --hmark-spi-mask"),
-        Case::Fails("--hmark-mod 3 --hmark-rnd 3 --hmark-tuple src --hmark-src-prefix 8", "can only be used once"),
+        Case::Fails("--hmark-mod 3 --hmark-rnd 3 --hmark-tuple src --hmark-src-prefix 8", "can only be used once.\n"),
     ],
 };
 
@@ -148,7 +148,7 @@ impl HMark {
                 _ => return Err(SyntaxError::parameter(format!("Bad type \"{word}\"")).at(word)),
             };
             if parsed.has(option) {
-                return Err(parsed.error(format_args!("option \"--{option}\" can only be used once.")));
+                return Err(parsed.error(format_args!("option \"--{option}\" can only be used once.\n")));
             }
             match part.as_str() {
                 "src" => self.src = Some(full),
