@@ -14,6 +14,7 @@ Usage: cargo xtask COMMAND
 
   commands    hold iptables and the other commands against the real ones (`cargo xtask commands --help`)
   extensions  hold the extensions' language against the real iptables (`cargo xtask extensions --help`)
+  bench-live  bulk TCP through the gateway beside the kernel's NAT
   live        let real programs talk through the kernel's NAT and through the gateway (`cargo xtask live --help`)
   oracle      hold hairpin against the running Linux kernel (`cargo xtask oracle --help`)
 ";
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let result = match args.next() {
         Ok(Some(Value(command))) if command == "oracle" => oracle::main(&mut args),
         Ok(Some(Value(command))) if command == "extensions" => extensions::main(&mut args),
+        Ok(Some(Value(command))) if command == "bench-live" => live::bench::main(&mut args),
         Ok(Some(Value(command))) if command == "live" => live::main(&mut args),
         Ok(Some(Value(command))) if command == "commands" => commands::main(&mut args),
         Ok(Some(Long("help") | Short('h'))) => {

@@ -1,5 +1,6 @@
 //! `cargo xtask live`: real programs talk through the kernel's own NAT and through hairpin by each datapath, and must fare the same.
 
+pub(crate) mod bench;
 mod checks;
 mod faults;
 mod stage;
