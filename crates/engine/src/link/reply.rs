@@ -231,7 +231,7 @@ fn redirect_v6(about: &Packet, route: &Route, host: &mut Host<'_>) -> Option<Pac
     let (net, now) = (host.net, host.now.mono);
     let (sender, dst) = (about.src(), about.dst());
     let device = net.interface(about.meta.iif?)?;
-    let limits = Limits { interval: HZ, ..limits_v6(net) };
+    let limits = Limits { interval: HZ, ..limits(Family::V6, net) };
     // Both ends have a bucket, the same as that of errors to them.
     if !host.limiter.allows_peer(Family::V6, dst, limits, now) {
         return None;
@@ -299,9 +299,9 @@ fn error_v4(about: &Packet, error: IcmpError, length: usize, host: &mut Host<'_>
     }
     let limited = match about.meta.iif {
         Some(LO) => false,
-        _ => is_limited_v4(error, net),
+        _ => is_limited(Family::V4, error, net),
     };
-    if limited && !host.limiter.allows_any(limits_v4(net), host.now.mono) {
+    if limited && !host.limiter.allows_any(limits(Family::V4, net), host.now.mono) {
         return None;
     }
     let local = about.meta.route.is_some_and(|route| route.kind == RouteType::Local);
@@ -312,7 +312,7 @@ fn error_v4(about: &Packet, error: IcmpError, length: usize, host: &mut Host<'_>
     let dst = options.first_hop.unwrap_or(about.src());
     let key = OutputKey { src, tos, mark, protocol: proto::ICMP, ..OutputKey::to(Family::V4, dst) };
     let route = net.route_output(&key).ok()?;
-    if limited && !pays_v4(&route, dst, host) {
+    if limited && !pays(Family::V4, route.oif, dst, host) {
         return None;
     }
     let src = route.prefsrc.filter(|src| !src.is_unspecified()).unwrap_or(DUMMY_V4);
@@ -339,21 +339,36 @@ fn inbound_address(about: &Packet, net: &Net) -> Option<Addr> {
     net.select_address(Family::V4, iif, Some(about.src()), crate::net::Scope::Link)
 }
 
-fn is_limited_v4(error: IcmpError, net: &Net) -> bool {
-    let too_big = error.kind == icmp4::UNREACHABLE && error.code == icmp4::unreachable::FRAGMENTATION_NEEDED;
-    !too_big && error.kind <= icmp4::ADDRESS_MASK_REPLY && net.sysctl.ipv4.icmp_ratemask >> error.kind & 1 != 0
+/// Whether the settings hold this kind of error to a limit (`icmp_ratemask`, and `icmp.ratemask` of IPv6).
+fn is_limited(family: Family, error: IcmpError, net: &Net) -> bool {
+    match family {
+        Family::V4 => {
+            let too_big = error.kind == icmp4::UNREACHABLE && error.code == icmp4::unreachable::FRAGMENTATION_NEEDED;
+            !too_big && error.kind <= icmp4::ADDRESS_MASK_REPLY && net.sysctl.ipv4.icmp_ratemask >> error.kind & 1 != 0
+        }
+        Family::V6 => {
+            let [low, high] = net.sysctl.icmp6_ratemask;
+            let word = if error.kind < 128 { low } else { high };
+            word >> (error.kind & 127) & 1 != 0
+        }
+    }
 }
 
-fn limits_v4(net: &Net) -> Limits {
+/// The limits of a family. Each peer has its own bucket, whatever the width of the network that it is in; what all peers share is
+/// IPv4's setting for both families.
+fn limits(family: Family, net: &Net) -> Limits {
     let ipv4 = &net.sysctl.ipv4;
-    Limits { interval: jiffies(ipv4.icmp_ratelimit), per_second: ipv4.icmp_msgs_per_sec, burst: ipv4.icmp_msgs_burst }
+    let interval = match family {
+        Family::V4 => ipv4.icmp_ratelimit,
+        Family::V6 => net.sysctl.ipv6.icmp_ratelimit,
+    };
+    Limits { interval: jiffies(interval), per_second: ipv4.icmp_msgs_per_sec, burst: ipv4.icmp_msgs_burst }
 }
 
-/// Takes the price of a limited message; false when it cannot be paid.
-fn pays_v4(route: &Route, peer: Addr, host: &mut Host<'_>) -> bool {
-    let limits = limits_v4(host.net);
-    let free = route.oif == LO;
-    let pays = free || host.limiter.allows_peer(Family::V4, peer, limits, host.now.mono);
+/// Takes the price of a limited message that would leave by `device`; false when it cannot be paid.
+fn pays(family: Family, device: IfIndex, peer: Addr, host: &mut Host<'_>) -> bool {
+    let limits = limits(family, host.net);
+    let pays = device == LO || host.limiter.allows_peer(family, peer, limits, host.now.mono);
     if pays {
         host.limiter.take_any(host.rng);
     }
@@ -370,8 +385,8 @@ fn answer_v4(request: &Packet, message: &mut [u8], host: &mut Host<'_>) -> Optio
     let kind = *message.first()?;
     if let Some(mut icmp) = icmp4::Icmp4::new(message) {
         icmp.fill_checksum();
-        let limited = is_limited_v4(IcmpError::new(kind, icmp.code(), 0), net);
-        if limited && !host.limiter.allows_any(limits_v4(net), host.now.mono) {
+        let limited = is_limited(Family::V4, IcmpError::new(kind, icmp.code(), 0), net);
+        if limited && !host.limiter.allows_any(limits(Family::V4, net), host.now.mono) {
             return None;
         }
         let options = options::Echo::of(request, net)?;
@@ -380,7 +395,7 @@ fn answer_v4(request: &Packet, message: &mut [u8], host: &mut Host<'_>) -> Optio
         let (tos, mark) = (request.tos(), reply_mark(request, net));
         let key = OutputKey { src: Some(src), tos, mark, protocol: proto::ICMP, ..OutputKey::to(Family::V4, dst) };
         let route = net.route_output(&key).ok()?;
-        if limited && !pays_v4(&route, dst, host) {
+        if limited && !pays(Family::V4, route.oif, dst, host) {
             return None;
         }
         let src = route.prefsrc.unwrap_or(src);
@@ -405,8 +420,8 @@ fn error_v6(about: &Packet, error: IcmpError, length: usize, host: &mut Host<'_>
     if offender.is_unspecified() || offender.is_multicast(Family::V6) || is_icmp6_error(about) {
         return None;
     }
-    let limited = about.meta.iif != Some(LO) && is_limited_v6(error.kind, net);
-    if limited && !host.limiter.allows_any(limits_v6(net), host.now.mono) {
+    let limited = about.meta.iif != Some(LO) && is_limited(Family::V6, error, net);
+    if limited && !host.limiter.allows_any(limits(Family::V6, net), host.now.mono) {
         return None;
     }
     let mark = reply_mark(about, net);
@@ -423,7 +438,7 @@ fn error_v6(about: &Packet, error: IcmpError, length: usize, host: &mut Host<'_>
         false => None,
     };
     let key = OutputKey { src, ..key };
-    if limited && !pays_v6(&key, offender, host) {
+    if limited && !Way::to(&key, net).pays(offender, host) {
         return None;
     }
     let route = net.route_output(&key).ok()?;
@@ -462,28 +477,6 @@ fn is_icmp6_error(packet: &Packet) -> bool {
     }
 }
 
-fn is_limited_v6(kind: u8, net: &Net) -> bool {
-    let [low, high] = net.sysctl.icmp6_ratemask;
-    let word = if kind < 128 { low } else { high };
-    word >> (kind & 127) & 1 != 0
-}
-
-/// Each peer has its own bucket, whatever the width of the network that it is in.
-fn limits_v6(net: &Net) -> Limits {
-    Limits { interval: jiffies(net.sysctl.ipv6.icmp_ratelimit), ..limits_v4(net) }
-}
-
-fn pays_v6(key: &OutputKey, peer: Addr, host: &mut Host<'_>) -> bool {
-    let way = Way::to(key, host.net);
-    let Some(device) = way.device else { return false };
-    let limits = limits_v6(host.net);
-    let pays = device == LO || host.limiter.allows_peer(Family::V6, peer, limits, host.now.mono);
-    if pays {
-        host.limiter.take_any(host.rng);
-    }
-    pays
-}
-
 /// What of an IPv6 route does not show in [`Route`].
 struct Way {
     device: Option<IfIndex>,
@@ -492,6 +485,11 @@ struct Way {
 }
 
 impl Way {
+    /// Takes the price of a limited message on this way; false when it cannot be paid, or there is no way.
+    fn pays(&self, peer: Addr, host: &mut Host<'_>) -> bool {
+        self.device.is_some_and(|device| pays(Family::V6, device, peer, host))
+    }
+
     fn to(key: &OutputKey, net: &Net) -> Way {
         let flow = crate::route::Flow {
             src: key.src.unwrap_or_default(),
@@ -533,8 +531,10 @@ fn echo_reply_v6(request: &Packet, host: &mut Host<'_>) -> Option<Packet> {
     let key =
         OutputKey { src: own, mark, oif, any_source: true, protocol: proto::ICMPV6, ..OutputKey::to(Family::V6, dst) };
     let route = net.route_output(&key).ok()?;
-    let limited = request.meta.iif != Some(LO) && is_limited_v6(icmp6::ECHO_REPLY, net);
-    if limited && !(host.limiter.allows_any(limits_v6(net), host.now.mono) && pays_v6(&key, dst, host)) {
+    let limited = request.meta.iif != Some(LO) && is_limited(Family::V6, IcmpError::new(icmp6::ECHO_REPLY, 0, 0), net);
+    if limited
+        && !(host.limiter.allows_any(limits(Family::V6, net), host.now.mono) && Way::to(&key, net).pays(dst, host))
+    {
         return None;
     }
     let src = own.or(route.prefsrc)?;
