@@ -410,6 +410,8 @@ impl Engine {
 
     /// Lets go of what ran out of time: connections, expectations, incomplete fragments.
     pub fn handle_timeout(&mut self, now: &Now, out: &mut Output) {
+        // What time makes comes before the first packet of a batch.
+        self.cause = 0;
         out.events.append(&mut self.late_events);
         self.tracker.expire(now.mono, &self.knobs, &mut out.events);
         self.expire_fragments(now, out);
@@ -421,7 +423,7 @@ impl Engine {
         while let Some(step) = self.solicitor.step(now.mono, &self.net) {
             let mut path = Path { engine: self, now, out };
             match step {
-                solicit::Step::Ask(question) => path.say_unseen(*question),
+                solicit::Step::Ask(question) => path.say(*question),
                 solicit::Step::GiveUp(packets) => packets.iter().for_each(|packet| path.neighbor_failed(packet)),
             }
         }

@@ -9,6 +9,7 @@ use hairpin::{conntrack, host_file, names};
 use hairpin_engine::net::{IfIndex, IfName};
 use hairpin_engine::rule::{Compiled, Ruleset};
 use hairpin_engine::{Engine, Now, Output, Setup};
+use hairpin_ruleset::ipset::read_saved;
 use hairpin_ruleset::names::SystemNames;
 use hairpin_ruleset::restore::{RestoreOptions, restore};
 use hairpin_ruleset::save::{SaveOptions, save};
@@ -75,18 +76,10 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 }
 
 impl Scenario {
-    /// Reads a directory with `host.toml`, rules and `in/`.
+    /// Reads a directory with `host.toml`, rules, perhaps sets, and `in/`.
     pub(crate) fn read(dir: &Path) -> Scenario {
         let net = host_file::read(&dir.join("host.toml")).unwrap_or_else(|e| panic!("{e}"));
         let mut setup = Setup::new(net);
-        for (family, file) in [(Family::V4, "rules.v4"), (Family::V6, "rules.v6")] {
-            let Ok(text) = std::fs::read(dir.join(file)) else { continue };
-            let compiled = Arc::new(rules(family, &text).unwrap_or_else(|e| panic!("{}/{file}: {e}", dir.display())));
-            match family {
-                Family::V4 => setup.rules4 = compiled,
-                Family::V6 => setup.rules6 = compiled,
-            }
-        }
         let mut captures: Vec<PathBuf> =
             std::fs::read_dir(dir.join("in")).expect("captures").map(|e| e.expect("a file").path()).collect();
         captures.sort();
@@ -104,6 +97,21 @@ impl Scenario {
             })
             .unwrap_or_else(|e| panic!("{e}"))
         {}
+        if let Ok(text) = std::fs::read_to_string(dir.join("sets")) {
+            let start = Now::from_unix_nanos(frames.iter().map(|f| f.nanos).min().unwrap_or(0)).mono;
+            let read = read_saved(&text, &mut setup.sets, system(), start);
+            read.unwrap_or_else(|e| panic!("{}/sets: {e:?}", dir.display()));
+        }
+        let names = names::of_system().with_sets(&setup.sets);
+        for (family, file) in [(Family::V4, "rules.v4"), (Family::V6, "rules.v6")] {
+            let Ok(text) = std::fs::read(dir.join(file)) else { continue };
+            let read = rules_with(family, &text, &names);
+            let compiled = Arc::new(read.unwrap_or_else(|e| panic!("{}/{file}: {e}", dir.display())));
+            match family {
+                Family::V4 => setup.rules4 = compiled,
+                Family::V6 => setup.rules6 = compiled,
+            }
+        }
         let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         Scenario { name, setup, frames }
     }
@@ -149,8 +157,16 @@ impl Scenario {
 
 /// Rules of a save file, counters included.
 pub(crate) fn rules(family: Family, text: &[u8]) -> Result<Compiled, String> {
+    rules_with(family, text, system())
+}
+
+/// The names that this machine knows, which are no sets.
+fn system() -> &'static SystemNames {
     static NAMES: OnceLock<SystemNames> = OnceLock::new();
-    let names = NAMES.get_or_init(names::of_system);
+    NAMES.get_or_init(names::of_system)
+}
+
+fn rules_with(family: Family, text: &[u8], names: &SystemNames) -> Result<Compiled, String> {
     let options = RestoreOptions { file: "rules", counters: true, noflush: false, table: None, names };
     let restored = restore(&Ruleset::new(family), text, &options).map_err(|e| e.to_string())?;
     Compiled::new(restored.ruleset.clone()).map_err(|why| restored.refused(&why).to_string())

@@ -1,6 +1,6 @@
 //! Asking for the link address of an IPv6 next hop (RFC 4861, section 7.2.2), as far as this host's own rules see it.
 //!
-//! A solicitation passes OUTPUT and POSTROUTING like any packet of this host and is counted there. The engine's neighbors are all
+//! A solicitation passes OUTPUT and POSTROUTING like any packet of this host, is counted there, and leaves. The engine's neighbors are all
 //! known or not there, so nobody answers: what waited for the address is given up after three questions in three seconds.
 
 use crate::net::{IfIndex, Net, Scope};

@@ -195,17 +195,7 @@ impl Path<'_> {
     }
 
     /// Sends a packet of this host's own making.
-    fn say(&mut self, packet: Packet) {
-        let (packet, fate) = self.pass_on(packet);
-        self.give_out(packet, fate);
-    }
-
-    /// Lets the rules see a packet of this host that the caller is not to send: neighbor discovery is its own business.
-    pub(crate) fn say_unseen(&mut self, packet: Packet) {
-        self.pass_on(packet);
-    }
-
-    fn pass_on(&mut self, mut packet: Packet) -> (Packet, Fate) {
+    pub(crate) fn say(&mut self, mut packet: Packet) {
         if packet.meta.origin == Origin::Wire {
             packet.meta.origin = Origin::Local(Sender::Kernel);
         }
@@ -221,7 +211,7 @@ impl Path<'_> {
         if !borrowed {
             self.release(&packet);
         }
-        (packet, fate)
+        self.give_out(packet, fate);
     }
 }
 

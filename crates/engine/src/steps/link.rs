@@ -168,7 +168,7 @@ impl Path<'_> {
         let target = route.gateway.unwrap_or(p.dst());
         let engine = &mut *self.engine;
         if let Some(question) = engine.solicitor.wait(p, route.oif, target, self.now.mono, &engine.net) {
-            self.say_unseen(question);
+            self.say(question);
         }
     }
 
