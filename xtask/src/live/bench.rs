@@ -50,7 +50,7 @@ pub(crate) fn main(args: &mut lexopt::Parser) -> Result<ExitCode, lexopt::Error>
             }
         }
     }
-    if rounds % 2 == 0 {
+    if rounds.is_multiple_of(2) {
         rows.reverse();
     }
     let reference = median(&mut rows[0].2).unwrap_or(f64::NAN);
