@@ -1,5 +1,6 @@
 //! Large tables on huge pages: a packet's connection is a walk through memory that nobody touched lately, and with 4 KiB pages
-//! each step of it is a walk through page tables as well. With a million connections that was two fifths of a packet's time.
+//! each step of it is a walk through page tables as well. With a million connections that was about a third of a packet's time
+//! (the engine's bench, one run after the other: 690 ns without, 471 with).
 //!
 //! Most systems give huge pages only to who asks (`/sys/kernel/mm/transparent_hugepage/enabled` says `madvise`), so this asks.
 //! Where none are to be had, all goes on with small ones.

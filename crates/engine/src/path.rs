@@ -94,6 +94,7 @@ impl Path<'_> {
         self.transmit(p)
     }
 
+    /// The last hook, at the device that the packet leaves by. A copy that comes back to this host passes it by itself.
     pub(crate) fn pass_postrouting(&mut self, p: &mut Packet) -> Onward {
         self.take_out_device(p)?;
         self.hook(Hook::Postrouting, p)
