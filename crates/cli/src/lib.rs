@@ -4,9 +4,9 @@ pub mod applet;
 pub mod capture;
 pub mod conntrack;
 mod live;
+pub mod packet_words;
 pub mod program;
 pub mod replay;
-pub mod trace;
 pub mod verbs;
 
-pub use hairpin_gateway::{host_file, names};
+pub use hairpin_gateway::{host_file, names, trace};

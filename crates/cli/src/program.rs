@@ -1,7 +1,7 @@
 //! The verbs of the program, and which one was asked for.
 
 use crate::applet;
-use crate::verbs::{demo, gateway, install_links, manual, replay, run};
+use crate::verbs::{capture, demo, gateway, install_links, manual, replay, run, trace};
 use hairpin_commands::NAMES;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -45,9 +45,11 @@ pub struct Verb {
 pub const VERBS: &[Verb] = &[
     demo::VERB,
     replay::VERB,
+    trace::VERB,
     run::VERB,
     gateway::STATUS,
     gateway::TOP,
+    capture::VERB,
     gateway::SAVE,
     install_links::VERB,
     manual::MAN,

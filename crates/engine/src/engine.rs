@@ -151,6 +151,10 @@ pub struct Engine {
     /// Events of changes, given out with the next packets.
     pub(crate) late_events: Vec<Event>,
     tracing: bool,
+    /// Every packet is traced.
+    trace_all: bool,
+    /// The positions of the next batch that are traced.
+    trace_next: u64,
     /// The caller finds out link addresses that are not known.
     pub(crate) resolving: bool,
     /// IPv6 neighbors that are being asked for where nobody else does it.
@@ -197,6 +201,8 @@ impl Engine {
             cause: 0,
             late_events: Vec::new(),
             tracing: false,
+            trace_all: false,
+            trace_next: 0,
             resolving: false,
             solicitor: Solicitor::default(),
             drops: vec![0; DropReason::ALL.len()],
@@ -298,16 +304,21 @@ impl Engine {
     /// leaves before the packet that caused it.
     pub fn handle(&mut self, now: &Now, batch: &mut Batch<'_>, out: &mut Output) {
         self.handle_timeout(now, out);
+        let traced = std::mem::take(&mut self.trace_next);
         for (start, packets) in (0..).step_by(AHEAD).zip(batch.packets.chunks_mut(AHEAD)) {
             self.look_ahead(packets);
             for (n, packet) in packets.iter_mut().enumerate() {
                 self.cause = start + n;
+                if traced != 0 {
+                    self.tracing = self.trace_all || traced.checked_shr(self.cause as u32).unwrap_or(0) & 1 != 0;
+                }
                 let fate = self.handle_one(now, packet, out);
                 if let Some(place) = batch.fates.get_mut(start + n) {
                     *place = fate;
                 }
             }
         }
+        self.tracing = self.trace_all;
     }
 
     /// Touches the memory of the connections that these packets will probably find, so that the waits for it overlap. Changes
@@ -450,6 +461,13 @@ impl Engine {
     /// Whether each step of each packet is noted in [`Output::trace`].
     pub fn set_tracing(&mut self, on: bool) {
         self.tracing = on;
+        self.trace_all = on;
+    }
+
+    /// Notes the steps of those packets of the next batch whose bit is set (the first packet's is the lowest), and of no others unless
+    /// all are traced.
+    pub const fn trace_in_next_batch(&mut self, which: u64) {
+        self.trace_next = which;
     }
 
     /// Whether the caller finds out the link addresses of next hops that the host does not know ([`Fate::Resolve`]).

@@ -7,6 +7,8 @@
 //! | `devices.rs` | opening the devices of a host file |
 //! | `control/` | the control socket: commands on the running gateway |
 //! | `snapshot/` | connections, rules and counters kept over a restart |
+//! | `watch/` | who looks at packets: which ones, and what came of them |
+//! | `trace.rs` | a packet's way as text |
 //! | `metrics.rs` | numbers for Prometheus |
 //! | `harden.rs` | what is given up once the devices are open |
 //! | `notify.rs` | the service manager is told |
@@ -30,6 +32,8 @@ pub mod rules;
 pub mod run;
 pub mod seam;
 pub mod snapshot;
+pub mod trace;
+pub mod watch;
 
 pub use run::{Gateway, GatewayError};
 pub use seam::{Attendant, Gone, Handle, Moment, Stats};

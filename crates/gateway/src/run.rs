@@ -6,6 +6,7 @@ use crate::local::{self, HOST, Senders};
 use crate::neighbors::{Deed, Neighbors};
 use crate::rules::{self, RulesError};
 use crate::seam::{Attendant, DeviceStats, Handle, Inbox, Moment, Stats};
+use crate::watch::Watchers;
 use hairpin_datapath::netlink::Netlink;
 use hairpin_datapath::sys::{self, Signal, Signals};
 use hairpin_datapath::{Bytes, Caps, Outgoing, Received};
@@ -83,6 +84,7 @@ pub struct Gateway {
     seen_rules: [Arc<Compiled>; 2],
     neighbors: Neighbors,
     attendants: Vec<Box<dyn Attendant>>,
+    watchers: Watchers,
     signals: Signals,
     news: Netlink,
     handle: Handle,
@@ -235,6 +237,7 @@ impl Gateway {
             seen_rules,
             neighbors: Neighbors::default(),
             attendants,
+            watchers: Watchers::default(),
             signals,
             news,
             handle,
@@ -341,6 +344,7 @@ impl Gateway {
             now: now(),
             neighbors: &mut self.neighbors,
             stats: &self.stats,
+            watchers: &mut self.watchers,
             end: &mut self.end,
         }
     }
@@ -371,6 +375,7 @@ impl Gateway {
                 now: now(),
                 neighbors: &mut self.neighbors,
                 stats: &self.stats,
+                watchers: &mut self.watchers,
                 end: &mut self.end,
             };
             self.inbox.serve(&mut moment);
@@ -488,6 +493,10 @@ impl Gateway {
         let Work { packets, fates, out, .. } = &mut self.work;
         out.clear();
         let (packets, fates) = (&mut packets[..count], &mut fates[..count]);
+        if !self.watchers.is_empty() {
+            let watched = self.watchers.before(&self.engine, packets, now.mono);
+            self.engine.trace_in_next_batch(watched);
+        }
         self.engine.handle(now, &mut Batch { packets, fates }, out);
         self.stats.batches += 1;
         self.stats.packets += count as u64;
@@ -501,6 +510,10 @@ impl Gateway {
     fn pass_on(&mut self, count: usize, now: &Now) {
         self.tell_events(now);
         self.find_next_hops(count, now);
+        if !self.watchers.is_empty() {
+            let Work { packets, fates, out, cuts, .. } = &self.work;
+            self.watchers.after(&self.engine, &packets[..count], &fates[..count], out, cuts, now);
+        }
         self.transmit(count);
         if !self.work.deeds.is_empty() {
             self.carry_out(now);

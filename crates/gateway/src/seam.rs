@@ -5,6 +5,7 @@
 //! * On the loop's own thread: an [`Attendant`] is called at start, with each batch's events, every second, and at the end.
 
 use crate::neighbors::Neighbors;
+use crate::watch::Watchers;
 use hairpin_datapath::sys::Wake;
 use hairpin_engine::{Engine, Event, Now};
 use std::fmt;
@@ -21,6 +22,8 @@ pub struct Moment<'a> {
     pub neighbors: &'a mut Neighbors,
     /// What the loop has counted.
     pub stats: &'a Stats,
+    /// Who looks at packets.
+    pub watchers: &'a mut Watchers,
     /// Set it to end the gateway.
     pub end: &'a mut bool,
 }

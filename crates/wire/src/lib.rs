@@ -37,6 +37,7 @@ pub mod icmp6;
 pub mod ipsec;
 pub mod ipv4;
 pub mod ipv6;
+pub mod pcapng;
 pub mod proto;
 pub mod sctp;
 pub mod tcp;

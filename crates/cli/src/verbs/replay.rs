@@ -121,7 +121,7 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
 }
 
 /// The chance in a replay is always the same, so that two replays of one capture are the same.
-const SEED: u64 = 0x6861_6972_7069_6e00;
+pub(super) const SEED: u64 = 0x6861_6972_7069_6e00;
 
 fn parse(words: Vec<OsString>) -> Result<Options, Failure> {
     let usage = |e: lexopt::Error| Failure::usage(format!("replay: {e} (`hairpin help replay' says more)"));
@@ -194,7 +194,7 @@ fn device(net: &Net, name: &str) -> Result<IfIndex, String> {
         .ok_or_else(|| format!("the host file has no device `{name}'"))
 }
 
-fn read_sets(path: &Path, start: &Now) -> Result<Sets, Failure> {
+pub(super) fn read_sets(path: &Path, start: &Now) -> Result<Sets, Failure> {
     let file = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| Failure::input(format!("{file}: cannot be read: {e}")))?;
     let mut sets = Sets::new(SEED);
@@ -203,7 +203,7 @@ fn read_sets(path: &Path, start: &Now) -> Result<Sets, Failure> {
     Ok(sets)
 }
 
-fn read_rules(path: &Path, family: Family, names: &SystemNames) -> Result<Arc<Compiled>, Failure> {
+pub(super) fn read_rules(path: &Path, family: Family, names: &SystemNames) -> Result<Arc<Compiled>, Failure> {
     let loaded = rules::read_with(path, family, names).map_err(|e| Failure { code: e.code, message: e.message })?;
     loaded.notices.iter().for_each(|notice| eprintln!("{notice}"));
     Ok(loaded.rules)

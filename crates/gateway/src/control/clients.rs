@@ -1,7 +1,7 @@
 //! Clients of the control socket: who may, how long, and what is done for them.
 
 use super::live::LiveState;
-use super::{Context, MAX_CLIENTS, status};
+use super::{Context, MAX_CLIENTS, status, watching};
 use crate::names::Group;
 use hairpin_commands::conntrack::Watch;
 use hairpin_commands::{Call, Outcome, run};
@@ -105,6 +105,11 @@ fn serve(context: &Context, mut stream: UnixStream) -> io::Result<()> {
             Err(outcome) => return answer(&mut stream, outcome),
         }
     }
+    match watching::wanted(&request) {
+        Some(Ok(options)) => return watching::watch(context, stream, options),
+        Some(Err(outcome)) => return answer(&mut stream, outcome),
+        None => {}
+    }
     let outcome = execute(context, &request);
     answer(&mut stream, outcome)
 }
@@ -125,7 +130,7 @@ fn execute(context: &Context, request: &Request) -> Outcome {
     run(&call, &mut LiveState::new(context))
 }
 
-fn answer(stream: &mut UnixStream, outcome: Outcome) -> io::Result<()> {
+pub(super) fn answer(stream: &mut UnixStream, outcome: Outcome) -> io::Result<()> {
     for piece in outcome.stdout.chunks(PIECE) {
         Frame::Stdout(piece.to_vec()).send(stream)?;
     }
@@ -133,6 +138,20 @@ fn answer(stream: &mut UnixStream, outcome: Outcome) -> io::Result<()> {
         Frame::Stderr(piece.to_vec()).send(stream)?;
     }
     Frame::End { code: outcome.code, file: outcome.file }.send(stream)
+}
+
+/// From now on the client may take as long as it likes. Its next word, or its end, comes on a thread of its own, which calls this.
+pub(super) fn on_stop(
+    stream: &UnixStream,
+    stop: impl FnOnce() + Send + 'static,
+) -> io::Result<std::thread::JoinHandle<()>> {
+    let listener = stream.try_clone()?;
+    listener.set_read_timeout(None)?;
+    stream.set_write_timeout(None)?;
+    std::thread::Builder::new().name("client's stop".to_owned()).spawn(move || {
+        let _ = Frame::read(&mut &listener, 64);
+        stop();
+    })
 }
 
 /// `conntrack -E`: events as they come, until the client says stop or goes away. A client that takes them too slowly loses some, and
@@ -144,15 +163,8 @@ fn watch_events(context: &Context, mut stream: UnixStream, mut watch: Watch, sai
     }
     let events = context.hub.watch();
     let _ = context.handle.ask(|moment| moment.engine.set_watched(true));
-    // The client's next word, or its end, comes on a thread of its own.
-    let listener = stream.try_clone()?;
-    listener.set_read_timeout(None)?;
-    stream.set_write_timeout(None)?;
     let stop = events.stopper();
-    let listening = std::thread::Builder::new().name("client's stop".to_owned()).spawn(move || {
-        let _ = Frame::read(&mut &listener, 64);
-        stop.stop();
-    })?;
+    let listening = on_stop(&stream, move || stop.stop())?;
     let mut lost = 0;
     while let Some(batch) = events.next() {
         let mut text = String::new();

@@ -8,6 +8,7 @@ mod clients;
 mod events;
 mod live;
 mod status;
+mod watching;
 
 pub use events::Hub;
 pub(crate) use status::{Numbers, TableNumbers};

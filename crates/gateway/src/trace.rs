@@ -5,36 +5,25 @@ use hairpin_engine::rule::{Compiled, RejectWith, TableId, Verdict};
 use hairpin_engine::{Fate, RuleSaid, TraceStep, TraceWhat};
 use hairpin_ruleset::save::rule_text;
 use hairpin_wire::Family;
-use std::collections::HashMap;
+use std::sync::Arc;
 
-/// The text of every rule, to show beside its verdict.
-#[derive(Debug, Default)]
-pub struct RuleTexts(HashMap<(Family, TableId, String), Vec<String>>);
+/// The rules whose text is shown beside their verdict; the text is made when it is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct RuleTexts(Vec<Arc<Compiled>>);
 
 impl RuleTexts {
     /// The rules of both families.
-    pub fn new(rules: [&Compiled; 2]) -> RuleTexts {
-        let mut texts = HashMap::new();
-        for compiled in rules {
-            for table in compiled.tables() {
-                for chain in &table.chains {
-                    let text = |rule| {
-                        let whole = rule_text(compiled.family, &chain.name, rule);
-                        whole
-                            .split_once(&format!("-A {} ", chain.name))
-                            .map_or(String::new(), |(_, text)| text.to_owned())
-                    };
-                    let key = (compiled.family, table.id, chain.name.clone());
-                    texts.insert(key, chain.rules.iter().map(text).collect());
-                }
-            }
-        }
-        RuleTexts(texts)
+    pub fn new(rules: [&Arc<Compiled>; 2]) -> RuleTexts {
+        RuleTexts(rules.map(Arc::clone).to_vec())
     }
 
-    fn get(&self, family: Family, table: TableId, chain: &str, number: u32) -> &str {
-        let texts = self.0.get(&(family, table, chain.to_owned()));
-        texts.and_then(|rules| rules.get((number as usize).checked_sub(1)?)).map_or("", String::as_str)
+    fn get(&self, family: Family, table: TableId, chain: &str, number: u32) -> String {
+        let compiled = self.0.iter().find(|rules| rules.family == family);
+        let chain = compiled.and_then(|rules| rules.table(table)?.chains.iter().find(|c| c.name == chain));
+        let Some(chain) = chain else { return String::new() };
+        let rule = (number as usize).checked_sub(1).and_then(|n| chain.rules.get(n));
+        let whole = rule.map_or(String::new(), |rule| rule_text(family, &chain.name, rule));
+        whole.split_once(&format!("-A {} ", chain.name)).map_or(String::new(), |(_, text)| text.to_owned())
     }
 }
 
@@ -71,7 +60,7 @@ pub fn json(net: &Net, rules: &RuleTexts, arrived: u64, dev: IfIndex, nanos: u64
                 "{{\"table\":\"{table}\",\"chain\":{},\"rule\":{number},\"said\":{},\"text\":{}}}",
                 json_string(chain),
                 json_string(&said_text(said)),
-                json_string(rules.get(*family, *table, chain, *number))
+                json_string(&rules.get(*family, *table, chain, *number))
             ),
             TraceWhat::Policy { table, chain, accepted, .. } => format!(
                 "{{\"table\":\"{table}\",\"chain\":{},\"policy\":\"{}\"}}",
@@ -106,6 +95,9 @@ pub fn json_string(text: &str) -> String {
 }
 
 fn name(net: &Net, dev: IfIndex) -> String {
+    if dev == IfIndex(0) {
+        return "this host".to_owned();
+    }
     net.interface(dev).map_or_else(|| format!("device {}", dev.0), |i| i.name.to_string())
 }
 

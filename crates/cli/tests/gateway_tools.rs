@@ -1,0 +1,141 @@
+//! What an operator asks of a running gateway: packets as they pass, captures, settings, numbers. Needs root.
+
+use hairpin::capture::{Capture, LinkType};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[path = "support/lab.rs"]
+mod lab;
+
+use lab::{Lab, quiet};
+
+/// A verb that goes on, on its own.
+fn begin(lab: &Lab, words: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
+    command.args(words).env("HAIRPIN_SOCKET", lab.socket()).env_remove("HAIRPIN_STATE");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    child
+}
+
+/// Its output, once it has ended.
+fn end(mut child: Child) -> (String, String) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < until, "it does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (mut out, mut err) = (String::new(), String::new());
+    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    (out, err)
+}
+
+/// Both directions of a translated connection are found by the inside address; others are left alone.
+#[test]
+fn packets_are_followed_as_they_pass() {
+    let Some(mut lab) = Lab::new("t") else { return };
+    lab.start();
+    assert!(lab.pings());
+    let tracing = begin(&lab, &["trace", "--live", "--count", "2", "host 192.168.1.2 and icmp and not port 80"]);
+    let others = begin(&lab, &["trace", "--live", "--json", "--seconds", "4", "tcp or out lan0 and udp"]);
+    assert!(lab.pings());
+    let (out, err) = end(tracing);
+    assert!(
+        out.contains("#1 at ") && out.contains(" on lan0\n") && out.contains("#2 at ") && out.contains(" on wan0\n"),
+        "{out}"
+    );
+    assert!(out.contains("packet 192.168.1.2 > 203.0.113.2 icmp 8/0"), "{out}");
+    assert!(out.contains("filter FORWARD rule 2: yes, ACCEPT    [-i lan0 -j ACCEPT]"), "{out}");
+    assert!(out.contains("= leaves by lan0"), "{out}");
+    assert_eq!(err, "2 packets shown\n");
+    assert_eq!(end(others), (String::new(), "0 packets shown\n".to_owned()));
+    // What nobody reads harms nobody, and what cannot be is said.
+    let unread = begin(&lab, &["trace", "--live"]);
+    for _ in 0..3 {
+        assert!(lab.pings());
+    }
+    quiet(Command::new("kill").args(["-INT", &unread.id().to_string()]));
+    let (_, err) = end(unread);
+    assert!(err.contains("packets shown"), "{err}");
+    let wrong = lab.hairpin(&["trace", "--live", "in eth7"]);
+    let text = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert_eq!(wrong.status.code(), Some(2), "{text}");
+    assert!(text.contains("there is no device `eth7': there are lo, wan0, lan0"), "{text}");
+    assert_eq!(lab.hairpin(&["trace", "--live", "prot 5"]).status.code(), Some(2));
+}
+
+#[test]
+fn captures_have_the_way_as_comment() {
+    let Some(mut lab) = Lab::new("p") else { return };
+    lab.start();
+    assert!(lab.pings());
+    let file = lab.directory.join("ping.pcapng");
+    let capturing = begin(&lab, &["capture", "-w", file.to_str().unwrap(), "--count", "2", "icmp"]);
+    assert!(lab.pings());
+    let (_, err) = end(capturing);
+    assert_eq!(err, "2 packets captured\n");
+    let mut capture = Capture::open(&file).unwrap();
+    let (mut frame, mut frames) = (Vec::new(), Vec::new());
+    while let Some(info) = capture.next(&mut frame).unwrap() {
+        assert_eq!(info.link, LinkType::Ethernet);
+        let src = std::net::Ipv4Addr::new(frame[26], frame[27], frame[28], frame[29]).to_string();
+        frames.push((src, frame[34]));
+    }
+    // In as it came, out as it left; then the answer.
+    let expected = [("192.168.1.2", 8), ("203.0.113.1", 8), ("203.0.113.2", 0), ("203.0.113.2", 0)];
+    assert_eq!(frames, expected.map(|(src, kind)| (src.to_owned(), kind)));
+    let bytes = std::fs::read(&file).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains("nat POSTROUTING rule 1: yes") && text.contains("left because of #1"), "{text}");
+    assert!(text.contains("wan0") && text.contains("lan0"));
+    let tshark =
+        Command::new("tshark").args(["-r", file.to_str().unwrap(), "-T", "fields", "-e", "frame.comment"]).output();
+    if let Ok(shown) = tshark {
+        assert!(String::from_utf8_lossy(&shown.stdout).contains("left because of #1"));
+    }
+    // By time, with nothing to see; to standard output.
+    let nothing = lab.hairpin(&["capture", "--seconds", "1", "host 9.9.9.9"]);
+    assert_eq!(nothing.stdout[..4], [0x0a, 0x0d, 0x0d, 0x0a]);
+    assert!(nothing.status.success());
+}
+
+/// Without a gateway: what would happen, under the same file.
+#[test]
+fn accounts_of_packets_in_words() {
+    let directory = std::env::temp_dir().join(format!("hairpin-trace-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("gateway.toml"), lab::TOML).unwrap();
+    std::fs::write(directory.join("rules.v4"), lab::RULES).unwrap();
+    let trace = |words: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_hairpin")).arg("trace").args(words).current_dir(&directory).output();
+        let output = output.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let words: Vec<&str> =
+        "udp 192.168.1.2:1234 to 203.0.113.9:53 then reply then in wan0 tcp 203.0.113.9:5 to 192.168.1.2:22"
+            .split(' ')
+            .collect();
+    let (code, out, err) = trace(&words);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("203.0.113.9:53 > 203.0.113.1:1234 udp"), "{out}");
+    assert!(out.contains("= leaves by lan0"), "{out}");
+    assert!(out.contains("filter FORWARD rule 3: yes, DROP"), "{out}");
+    assert!(trace(&["--json", "icmp", "192.168.1.2", "to", "192.168.1.1"]).1.contains("{\"fate\":"));
+    for (words, says) in [
+        (vec!["udp", "192.168.1.2:1"], "`to' is expected"),
+        (
+            vec!["--in", "eth9", "icmp", "192.168.1.2", "to", "192.168.1.1"],
+            "there is no device `eth9': there are lo, wan0, lan0",
+        ),
+        (vec!["icmp", "8.8.8.8", "to", "192.168.1.1"], "no route leads back to 8.8.8.8"),
+        (vec!["--host", "none.toml", "icmp", "192.168.1.2", "to", "192.168.1.1"], "none.toml"),
+    ] {
+        let (code, _, err) = trace(&words);
+        assert!(code != Some(0) && err.contains(says), "{words:?}: {err}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
