@@ -15,7 +15,7 @@ use crate::rule::{Compiled, Counter, Live, LoadError, Needs, Table, TableId};
 use crate::set::Sets;
 use crate::steps::link::{load, take};
 use crate::time::{Instant, Now};
-use crate::track::{Conn, ConnId, Direction, Knobs, Tracked, Tracker, Tuple};
+use crate::track::{Ahead, Conn, ConnId, Direction, Knobs, Tracked, Tracker, Tuple};
 use hairpin_wire::{Addr, Family, Mac};
 use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
@@ -328,26 +328,25 @@ impl Engine {
             return;
         }
         let conns = &self.tracker.conns;
-        let mut hashes = [None; AHEAD];
-        for (packet, hash) in packets.iter_mut().zip(&mut hashes) {
+        let mut touched = 0;
+        let mut seen = [None; AHEAD];
+        for (packet, ahead) in packets.iter().zip(&mut seen) {
             if packet.meta.tracked == Tracked::No && self.needs(packet.family(), Needs::TRACKING) {
-                *hash = Tuple::of_packet(packet).map(|tuple| conns.hash(&tuple, 0));
-                packet.meta.flow_hash = *hash;
+                *ahead = Tuple::of_packet(packet).map(|tuple| Ahead::new(conns.hash(&tuple, 0)));
+                touched ^= ahead.map_or(0, |ahead| conns.touch_index(ahead));
             }
         }
         // Short loops of their own: a processor waits for as many places at once as it can see coming.
-        let mut touched = 0;
-        for hash in hashes.iter().flatten() {
-            touched ^= conns.touch_index(*hash);
+        for ahead in seen.iter_mut().flatten() {
+            conns.look_ahead(ahead);
+            touched ^= conns.touch_found(*ahead);
         }
-        for hash in hashes.iter().flatten() {
-            touched ^= conns.touch_found(*hash);
+        for ahead in seen.iter().flatten() {
+            touched ^= conns.touch_aside(*ahead);
         }
-        for hash in hashes.iter().flatten() {
-            touched ^= conns.touch_aside(*hash);
-        }
-        for (packet, hash) in packets.iter().zip(&hashes) {
-            if hash.is_some_and(|hash| !conns.may_find(hash)) {
+        for (packet, ahead) in packets.iter_mut().zip(&seen) {
+            packet.meta.ahead = *ahead;
+            if ahead.is_some_and(|ahead| ahead.finds_nothing()) {
                 touched ^= Tuple::of_packet(packet).map_or(0, |tuple| conns.touch_for_new(&tuple));
             }
         }

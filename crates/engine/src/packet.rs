@@ -3,7 +3,7 @@
 use crate::nat::Manip;
 use crate::net::IfIndex;
 use crate::route::Route;
-use crate::track::Tracked;
+use crate::track::{Ahead, Tracked};
 use hairpin_wire::ipv4::{self, Ipv4};
 use hairpin_wire::ipv6::Ipv6;
 use hairpin_wire::{Addr, Family, checksum, ethernet, proto};
@@ -82,8 +82,8 @@ pub struct Meta {
     pub tracked: Tracked,
     /// It is this host's answer to an untracked packet: rules can neither take it out of tracking nor attach a template.
     pub answers_untracked: bool,
-    /// The hash of its tuple in zone 0, when it was looked at ahead of its turn.
-    pub(crate) flow_hash: Option<u32>,
+    /// Where its connection was found, when it was looked at ahead of its turn.
+    pub(crate) ahead: Option<Ahead>,
     /// What `-j CT` asked for, until tracking has seen it.
     pub template: Option<Arc<Template>>,
     /// The route chosen for it.

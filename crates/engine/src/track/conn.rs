@@ -270,7 +270,7 @@ impl Conn {
     #[cfg(test)]
     pub(super) const END_OF_EVERY_PACKET: usize = std::mem::offset_of!(Conn, routes) + size_of::<[u32; 2]>();
 
-    /// A word of what lies aside of the connection and is needed to find it: see [`super::Conns::touch_found`].
+    /// A word of what lies aside of the connection and is needed to find it: see [`super::ahead`].
     #[inline]
     pub(super) fn touch_aside(&self) -> u64 {
         match &self.addrs {

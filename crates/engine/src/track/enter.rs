@@ -85,9 +85,8 @@ impl Visit<'_> {
     /// Looks the packet up, again if the tracker says that it begins anew.
     fn resolve(&self, tracker: &mut Tracker, packet: &mut Packet, events: &mut Vec<Event>) -> Result<(), DropReason> {
         loop {
-            let known = packet.meta.flow_hash.filter(|_| self.zone == Zone::default());
-            let found = match known {
-                Some(hash) => tracker.conns.find_hashed(hash, &self.tuple, self.zone, self.now.mono),
+            let found = match packet.meta.ahead.filter(|_| self.zone == Zone::default()) {
+                Some(ahead) => tracker.conns.find_ahead(ahead, &self.tuple, self.now.mono),
                 None => tracker.conns.find_in(&self.tuple, self.zone, self.now.mono),
             };
             let found = match found {

@@ -1,5 +1,6 @@
 //! Connection tracking: who talks to whom, and in which state.
 
+mod ahead;
 mod confirm;
 mod conn;
 mod enter;
@@ -35,6 +36,7 @@ pub use record::{ExpectRecord, Key, Record};
 pub use table::Conns;
 pub use tuple::{Tuple, Zone};
 
+pub(crate) use ahead::Ahead;
 pub(crate) use confirm::confirm;
 pub(crate) use enter::enter;
 pub(crate) use seq_adjust::adjust;

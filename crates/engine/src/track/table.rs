@@ -2,9 +2,9 @@
 
 use super::index::{Index, Key, Probe};
 use super::wheel::{Links, Timers, Wheel};
-use super::{Conn, ConnId, Direction, Status, Tuple, Zone};
+use super::{Ahead, Conn, ConnId, Direction, Status, Tuple, Zone};
 use crate::time::Instant;
-use hairpin_wire::{Addr, Family, proto};
+use hairpin_wire::{Addr, Family};
 
 /// All connections.
 ///
@@ -115,40 +115,34 @@ impl Conns {
         }
     }
 
-    /// Touches the place where a search for this hash begins. Calling this for a batch of packets before [`Conns::touch_found`] for
-    /// each lets their memory accesses overlap. The number means nothing.
+    /// Touches the place where a search for this hash begins: see [`super::ahead`].
     #[inline]
-    pub(crate) fn touch_index(&self, hash: u32) -> u64 {
+    pub(crate) fn touch_index(&self, ahead: Ahead) -> u64 {
+        self.touch_hash(ahead.hash)
+    }
+
+    #[inline]
+    fn touch_hash(&self, hash: u32) -> u64 {
         u64::from(self.tuples.hint(hash).unwrap_or(0))
     }
 
-    /// Touches the memory of the connection that a search for this hash will probably find. The number means nothing.
+    /// The first place that the index of tuples has under this hash: a slot times two plus direction.
     #[inline]
-    pub(crate) fn touch_found(&self, hash: u32) -> u64 {
-        let entry = self.tuples.hint(hash).and_then(|place| self.slab.get(place >> 1));
-        let Some(entry) = entry else { return 0 };
-        // One word of each of the cache lines that are needed.
-        let conn = entry.conn.as_ref().map_or(0, |conn| {
-            let proto = match (conn.protocol(), &conn.proto) {
-                (proto::TCP, super::ProtoState::Tcp(tcp)) => tcp.last_end,
-                _ => 0,
-            };
-            conn.mark ^ proto
-        });
-        u64::from(entry.generation ^ conn)
+    pub(super) fn first_place(&self, hash: u32) -> Option<u32> {
+        self.tuples.get(hash).next()
     }
 
-    /// Touches what lies aside of that connection, once its own memory is at hand. The number means nothing.
+    /// What is at a place of the index of tuples.
     #[inline]
-    pub(crate) fn touch_aside(&self, hash: u32) -> u64 {
-        let entry = self.tuples.hint(hash).and_then(|place| self.slab.get(place >> 1));
-        entry.and_then(|entry| entry.conn.as_ref()).map_or(0, Conn::touch_aside)
+    pub(super) fn at_place(&self, place: u32) -> Option<(ConnId, Option<&Conn>)> {
+        let slot = place >> 1;
+        self.slab.get(slot).map(|entry| (ConnId { slot, generation: entry.generation }, entry.conn.as_ref()))
     }
 
-    /// Whether a search for this hash will look at a connection.
+    /// Whether two connections may have the same tuple in the same zone.
     #[inline]
-    pub(crate) fn may_find(&self, hash: u32) -> bool {
-        self.tuples.get(hash).next().is_some()
+    pub(super) fn may_have_twins(&self) -> bool {
+        self.is_split
     }
 
     /// Touches what will be asked about a connection that begins with this tuple: whether its answer's tuple is taken, unchanged and
@@ -158,8 +152,8 @@ impl Conns {
         let Tuple { src, src_id, protocol, family, .. } = *tuple;
         let source = self.source_hash(Source { family, src, src_id, protocol, zone: 0 });
         let translated = Tuple { dst: self.last_source[usize::from(family == Family::V6)], ..reply };
-        self.touch_index(self.hash(&reply, 0))
-            ^ self.touch_index(self.hash(&translated, 0))
+        self.touch_hash(self.hash(&reply, 0))
+            ^ self.touch_hash(self.hash(&translated, 0))
             ^ u64::from(self.sources.hint(source).unwrap_or(0))
     }
 
