@@ -5,8 +5,10 @@
 //! [`MATCHES`] and [`TARGETS`].
 
 mod ext6;
+mod hops;
 mod nat_range;
 mod npt;
+mod numbers;
 mod opts6;
 mod ports;
 mod rateest;

@@ -2,9 +2,71 @@
 
 use crate::option::{NameKind, Parsed, SyntaxError};
 use crate::value;
-use hairpin_engine::rule::NatRange;
+use hairpin_engine::nat::Manip;
+use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
+use hairpin_engine::{Edit, Hook, Hooks};
 use hairpin_wire::{Family, proto};
+use std::any::Any;
 use std::fmt;
+
+/// `-j SNAT` and `-j DNAT`: one side of the connection is mapped to addresses and ports that the rule names.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    /// The side.
+    pub(crate) side: Manip,
+    /// Whose addresses they are.
+    pub(crate) family: Family,
+    /// Where to.
+    pub(crate) range: NatRange,
+}
+
+impl Target for Mapping {
+    fn name(&self) -> &'static str {
+        match self.side {
+            Manip::Src => "SNAT",
+            Manip::Dst => "DNAT",
+        }
+    }
+
+    fn act(&self, _edit: &mut Edit<'_>) -> Verdict {
+        Verdict::Nat(self.side, self.range)
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.side {
+            Manip::Src => " --to-source ",
+            Manip::Dst => " --to-destination ",
+        })?;
+        save_to(f, self.family, &self.range)?;
+        write_flags(f, &self.range, "--")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        f.write_str(" to:")?;
+        save_to(f, self.family, &self.range)?;
+        write_flags(f, &self.range, "")
+    }
+
+    fn scope(&self) -> Scope {
+        scope(match self.side {
+            Manip::Src => &[Hook::Input, Hook::Postrouting],
+            Manip::Dst => &[Hook::Prerouting, Hook::Output],
+        })
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::TRACKING
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The table `nat` at these hooks.
+pub(crate) fn scope(hooks: &[Hook]) -> Scope {
+    Scope { tables: Tables::of(&[TableId::Nat]), hooks: Hooks::of(hooks), protocols: Protocols::Any }
+}
 
 /// Whether ports may be given: the rule names a protocol that has some (iptables does not look at `!`).
 pub(crate) fn ports_allowed(parsed: &Parsed<'_>) -> bool {
@@ -91,7 +153,7 @@ pub(crate) fn parse_to(parsed: &Parsed<'_>, text: &str, range: &mut NatRange) ->
 }
 
 /// Writes `ADDR[-ADDR][:PORTS]`.
-pub(crate) fn save_to(f: &mut fmt::Formatter<'_>, family: Family, range: &NatRange) -> fmt::Result {
+fn save_to(f: &mut fmt::Formatter<'_>, family: Family, range: &NatRange) -> fmt::Result {
     if let Some((low, high)) = range.addrs {
         let brackets = family == Family::V6 && range.ports.is_some();
         write!(f, "{}{}", if brackets { "[" } else { "" }, value::show_addr(family, low))?;
@@ -108,7 +170,7 @@ pub(crate) fn save_to(f: &mut fmt::Formatter<'_>, family: Family, range: &NatRan
 }
 
 /// Writes `PORT[-PORT][/BASE]`.
-pub(crate) fn save_ports(f: &mut fmt::Formatter<'_>, range: &NatRange) -> fmt::Result {
+fn save_ports(f: &mut fmt::Formatter<'_>, range: &NatRange) -> fmt::Result {
     let Some((low, high)) = range.ports else { return Ok(()) };
     write!(f, "{low}")?;
     if low != high {
@@ -120,8 +182,17 @@ pub(crate) fn save_ports(f: &mut fmt::Formatter<'_>, range: &NatRange) -> fmt::R
     }
 }
 
+/// Writes the ports behind `before`, if there are any, and the switches.
+pub(crate) fn write_ports(f: &mut fmt::Formatter<'_>, range: &NatRange, before: &str, dashes: &str) -> fmt::Result {
+    if range.ports.is_some() {
+        f.write_str(before)?;
+        save_ports(f, range)?;
+    }
+    write_flags(f, range, dashes)
+}
+
 /// Writes the switches, each with a space and `dashes` before it.
-pub(crate) fn write_flags(f: &mut fmt::Formatter<'_>, range: &NatRange, dashes: &str) -> fmt::Result {
+fn write_flags(f: &mut fmt::Formatter<'_>, range: &NatRange, dashes: &str) -> fmt::Result {
     let flags = [(range.random, "random"), (range.random_fully, "random-fully"), (range.persistent, "persistent")];
     flags.iter().filter(|(on, _)| *on).try_for_each(|(_, text)| write!(f, " {dashes}{text}"))
 }

@@ -3,6 +3,8 @@
 use crate::ext6::{Found, Number, find, length};
 use crate::option::{Parsed, SyntaxError};
 use hairpin_engine::Look;
+use hairpin_engine::rule::{Listing, Match};
+use std::any::Any;
 use std::fmt;
 
 /// What a rule asks of an options header.
@@ -33,18 +35,6 @@ impl Options {
         })
     }
 
-    /// Whether the packet has such a header.
-    pub(crate) fn fit(&self, look: &Look<'_>) -> bool {
-        let header = match find(look, self.kind) {
-            Found::At(header) => header,
-            Found::Absent => return false,
-            Found::Broken => return look.hotdrop(),
-        };
-        let length = length(header);
-        let Some(header) = header.get(..length) else { return look.hotdrop() };
-        self.length.is(length) && (self.options.is_empty() || self.follow(header.get(2..).unwrap_or_default()))
-    }
-
     /// Whether the header begins with these options, in this order.
     fn follow(&self, mut rest: &[u8]) -> bool {
         for (n, (kind, wanted)) in self.options.iter().enumerate() {
@@ -69,20 +59,6 @@ impl Options {
         true
     }
 
-    /// Prints the options.
-    pub(crate) fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name;
-        self.length.save(f, if name == "hbh" { "hbh-len" } else { "dst-len" })?;
-        self.write_options(f, format_args!(" --{name}-opts "))
-    }
-
-    /// Prints what `iptables -L` shows.
-    pub(crate) fn list(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, " {}", self.name)?;
-        self.length.list(f, " length")?;
-        self.write_options(f, format_args!(" opts "))
-    }
-
     fn write_options(&self, f: &mut fmt::Formatter<'_>, before: fmt::Arguments<'_>) -> fmt::Result {
         for (n, (kind, length)) in self.options.iter().enumerate() {
             if n == 0 {
@@ -96,6 +72,39 @@ impl Options {
             }
         }
         Ok(())
+    }
+}
+
+impl Match for Options {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        let header = match find(look, self.kind) {
+            Found::At(header) => header,
+            Found::Absent => return false,
+            Found::Broken => return look.hotdrop(),
+        };
+        let length = length(header);
+        let Some(header) = header.get(..length) else { return look.hotdrop() };
+        self.length.is(length) && (self.options.is_empty() || self.follow(header.get(2..).unwrap_or_default()))
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name;
+        self.length.save(f, if name == "hbh" { "hbh-len" } else { "dst-len" })?;
+        self.write_options(f, format_args!(" --{name}-opts "))
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        write!(f, " {}", self.name)?;
+        self.length.list(f, " length")?;
+        self.write_options(f, format_args!(" opts "))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 

@@ -1,49 +1,92 @@
-//! The range of security parameter indexes that the matches on IPsec and compressed packets share.
+//! The security parameter index of an IPsec header: what `-m ah` (IPv4) and `-m esp` share.
 
-use crate::option::{Given, Parsed, SyntaxError};
-use crate::value;
+use crate::numbers::Numbers;
+use crate::option::{Parsed, SyntaxError};
+use hairpin_engine::Look;
+use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
+use hairpin_wire::{ipsec, proto};
+use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
-/// A range of indexes, perhaps inverted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Spis {
-    min: u32,
-    max: u32,
-    inverted: bool,
+/// Of which protocol a rule compares the index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ipsec {
+    /// Authentication header.
+    Ah,
+    /// Encapsulating security payload.
+    Esp,
 }
 
-impl Spis {
-    /// Every index.
-    pub(crate) const ALL: Spis = Spis { min: 0, max: u32::MAX, inverted: false };
+/// A comparison of the index of a packet that is of the protocol.
+#[derive(Debug)]
+struct Test {
+    ipsec: Ipsec,
+    spis: Numbers,
+}
 
-    /// The value of an option, or every index when it was not given.
-    pub(crate) fn parse(parsed: &Parsed<'_>, given: Option<&Given>) -> Result<Spis, SyntaxError> {
-        let Some(given) = given else { return Ok(Spis::ALL) };
-        let range = value::number_range(parsed, given, 0, u64::from(u32::MAX))?;
-        Ok(Spis { min: range.from as u32, max: range.to as u32, inverted: given.inverted })
-    }
+/// Reads the option `ahspi` or `espspi`.
+pub(crate) fn test(parsed: &Parsed<'_>, ipsec: Ipsec) -> Result<Arc<dyn Match>, SyntaxError> {
+    Ok(Arc::new(Test { ipsec, spis: Numbers::option(parsed, ipsec.option())? }))
+}
 
-    /// Whether the index is in the range or, inverted, is not.
-    pub(crate) const fn contains(self, spi: u32) -> bool {
-        (self.min <= spi && spi <= self.max) != self.inverted
-    }
-
-    /// Prints `NAME[s]:[!]a[:b]`, and nothing for every index.
-    pub(crate) fn list(self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
-        let not = if self.inverted { "!" } else { "" };
+impl Ipsec {
+    fn protocol(self) -> u8 {
         match self {
-            Spis::ALL => Ok(()),
-            Spis { min, max, .. } if min == max => write!(f, "{name}:{not}{min}"),
-            Spis { min, max, .. } => write!(f, "{name}s:{not}{min}:{max}"),
+            Ipsec::Ah => proto::AH,
+            Ipsec::Esp => proto::ESP,
         }
     }
 
-    /// Prints ` [!] --NAME a[:b]`, and nothing for every index.
-    pub(crate) fn save(self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
-        if self == Spis::ALL {
-            return Ok(());
+    fn option(self) -> &'static str {
+        match self {
+            Ipsec::Ah => "ahspi",
+            Ipsec::Esp => "espspi",
         }
-        write!(f, "{} --{name} {}", if self.inverted { " !" } else { "" }, self.min)?;
-        if self.min == self.max { Ok(()) } else { write!(f, ":{}", self.max) }
+    }
+}
+
+impl Match for Test {
+    fn name(&self) -> &'static str {
+        match self.ipsec {
+            Ipsec::Ah => "ah",
+            Ipsec::Esp => "esp",
+        }
+    }
+
+    fn matches(&self, look: &Look<'_>) -> bool {
+        if look.is_later_fragment() {
+            return false;
+        }
+        match ipsec::spi(self.ipsec.protocol(), look.l4()) {
+            Some(spi) => self.spis.contains(spi),
+            None => look.hotdrop(),
+        }
+    }
+
+    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.spis.save(f, self.ipsec.option())
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
+        // AH has its space whether an index follows or not.
+        let (begin, name) = match self.ipsec {
+            Ipsec::Ah => (" ah ", "spi"),
+            Ipsec::Esp => (" esp", " spi"),
+        };
+        f.write_str(begin)?;
+        self.spis.list(f, name)
+    }
+
+    fn scope(&self) -> Scope {
+        let protocols = match self.ipsec {
+            Ipsec::Ah => &[proto::AH],
+            Ipsec::Esp => &[proto::ESP],
+        };
+        Scope { protocols: Protocols::Of(protocols), ..Scope::EVERYWHERE }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }

@@ -1,13 +1,9 @@
 //! `-m ah`: the security parameter index of an authentication header (RFC 4302).
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::spi::Spis;
+use crate::spi::{self, Ipsec};
 use crate::{Case, Families, Kind, MatchSpec};
-use hairpin_engine::Look;
-use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
-use hairpin_wire::{ipsec, proto};
-use std::any::Any;
-use std::fmt;
+use hairpin_engine::rule::Match;
 use std::sync::Arc;
 
 /// What the list knows of it.
@@ -30,44 +26,8 @@ pub static SPEC: MatchSpec = MatchSpec {
     ],
 };
 
-#[derive(Debug)]
-struct Ah(Spis);
-
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    Ok(Arc::new(Ah(Spis::parse(parsed, parsed.get("ahspi"))?)))
-}
-
-impl Match for Ah {
-    fn name(&self) -> &'static str {
-        "ah"
-    }
-
-    fn matches(&self, look: &Look<'_>) -> bool {
-        if look.is_later_fragment() {
-            return false;
-        }
-        match ipsec::spi(proto::AH, look.l4()) {
-            Some(spi) => self.0.contains(spi),
-            None => look.hotdrop(),
-        }
-    }
-
-    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.save(f, "ahspi")
-    }
-
-    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        f.write_str(" ah ")?;
-        self.0.list(f, "spi")
-    }
-
-    fn scope(&self) -> Scope {
-        Scope { protocols: Protocols::Of(&[proto::AH]), ..Scope::EVERYWHERE }
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    spi::test(parsed, Ipsec::Ah)
 }
 
 #[cfg(test)]

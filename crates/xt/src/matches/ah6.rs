@@ -2,7 +2,7 @@
 
 use crate::ext6::{Found, Number, find};
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::spi::Spis;
+use crate::numbers::Numbers;
 use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
@@ -36,14 +36,14 @@ pub static SPEC: MatchSpec = MatchSpec {
 
 #[derive(Debug)]
 struct Ah {
-    spis: Spis,
+    spis: Numbers,
     length: Number,
     reserved_is_zero: bool,
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     Ok(Arc::new(Ah {
-        spis: Spis::parse(parsed, parsed.get("ahspi"))?,
+        spis: Numbers::option(parsed, "ahspi")?,
         length: Number::option(parsed, "ahlen")?,
         reserved_is_zero: parsed.has("ahres"),
     }))

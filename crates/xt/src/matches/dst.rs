@@ -3,11 +3,8 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::opts6::Options;
 use crate::{Case, Families, Kind, MatchSpec};
-use hairpin_engine::Look;
-use hairpin_engine::rule::{Listing, Match};
+use hairpin_engine::rule::Match;
 use hairpin_wire::proto;
-use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 
 /// What the list knows of it.
@@ -33,33 +30,8 @@ pub static SPEC: MatchSpec = MatchSpec {
     ],
 };
 
-#[derive(Debug)]
-struct Dst(Options);
-
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    Ok(Arc::new(Dst(Options::parse(parsed, "dst", proto::DSTOPTS, "dst-len", "dst-opts")?)))
-}
-
-impl Match for Dst {
-    fn name(&self) -> &'static str {
-        "dst"
-    }
-
-    fn matches(&self, look: &Look<'_>) -> bool {
-        self.0.fit(look)
-    }
-
-    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.save(f)
-    }
-
-    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        self.0.list(f)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    Ok(Arc::new(Options::parse(parsed, "dst", proto::DSTOPTS, "dst-len", "dst-opts")?))
 }
 
 #[cfg(test)]

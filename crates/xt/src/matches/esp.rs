@@ -1,13 +1,9 @@
 //! `-m esp`: the security parameter index of an ESP header (RFC 4303).
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::spi::Spis;
+use crate::spi::{self, Ipsec};
 use crate::{Case, Families, Kind, MatchSpec};
-use hairpin_engine::Look;
-use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
-use hairpin_wire::{ipsec, proto};
-use std::any::Any;
-use std::fmt;
+use hairpin_engine::rule::Match;
 use std::sync::Arc;
 
 /// What the list knows of it.
@@ -30,44 +26,8 @@ pub static SPEC: MatchSpec = MatchSpec {
     ],
 };
 
-#[derive(Debug)]
-struct Esp(Spis);
-
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    Ok(Arc::new(Esp(Spis::parse(parsed, parsed.get("espspi"))?)))
-}
-
-impl Match for Esp {
-    fn name(&self) -> &'static str {
-        "esp"
-    }
-
-    fn matches(&self, look: &Look<'_>) -> bool {
-        if look.is_later_fragment() {
-            return false;
-        }
-        match ipsec::spi(proto::ESP, look.l4()) {
-            Some(spi) => self.0.contains(spi),
-            None => look.hotdrop(),
-        }
-    }
-
-    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.save(f, "espspi")
-    }
-
-    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        f.write_str(" esp")?;
-        self.0.list(f, " spi")
-    }
-
-    fn scope(&self) -> Scope {
-        Scope { protocols: Protocols::Of(&[proto::ESP]), ..Scope::EVERYWHERE }
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    spi::test(parsed, Ipsec::Esp)
 }
 
 #[cfg(test)]

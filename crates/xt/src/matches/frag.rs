@@ -1,6 +1,7 @@
 //! `-m frag`: the IPv6 fragment header.
 
-use crate::ext6::{Found, Number, Numbers, find};
+use crate::ext6::{Found, Number, find};
+use crate::numbers::Numbers;
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;

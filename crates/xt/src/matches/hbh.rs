@@ -3,11 +3,8 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::opts6::Options;
 use crate::{Case, Families, Kind, MatchSpec};
-use hairpin_engine::Look;
-use hairpin_engine::rule::{Listing, Match};
+use hairpin_engine::rule::Match;
 use hairpin_wire::proto;
-use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 
 /// What the list knows of it.
@@ -33,33 +30,8 @@ pub static SPEC: MatchSpec = MatchSpec {
     ],
 };
 
-#[derive(Debug)]
-struct Hbh(Options);
-
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    Ok(Arc::new(Hbh(Options::parse(parsed, "hbh", proto::HOPOPTS, "hbh-len", "hbh-opts")?)))
-}
-
-impl Match for Hbh {
-    fn name(&self) -> &'static str {
-        "hbh"
-    }
-
-    fn matches(&self, look: &Look<'_>) -> bool {
-        self.0.fit(look)
-    }
-
-    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.save(f)
-    }
-
-    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        self.0.list(f)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    Ok(Arc::new(Options::parse(parsed, "hbh", proto::HOPOPTS, "hbh-len", "hbh-opts")?))
 }
 
 #[cfg(test)]

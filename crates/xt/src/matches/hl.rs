@@ -1,11 +1,8 @@
 //! `-m hl`: the IPv6 hop limit.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, Kind, MatchSpec, value};
-use hairpin_engine::Look;
-use hairpin_engine::rule::{Listing, Match};
-use std::any::Any;
-use std::fmt;
+use crate::{Case, Families, Kind, MatchSpec, hops};
+use hairpin_engine::rule::Match;
 use std::sync::Arc;
 
 const TESTS: &[&str] = &["hl-eq", "hl-lt", "hl-gt"];
@@ -36,71 +33,8 @@ pub static SPEC: MatchSpec = MatchSpec {
     ],
 };
 
-#[derive(Debug)]
-struct Test {
-    compare: Compare,
-    value: u8,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Compare {
-    Equal,
-    NotEqual,
-    Less,
-    Greater,
-}
-
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.given.first() else {
-        let message = "HL match: You must specify one of `--hl-eq', `--hl-lt', `--hl-gt'";
-        return Err(SyntaxError::parameter(message));
-    };
-    let compare = match (given.option.name, given.inverted) {
-        ("hl-lt", _) => Compare::Less,
-        ("hl-gt", _) => Compare::Greater,
-        (_, false) => Compare::Equal,
-        (_, true) => Compare::NotEqual,
-    };
-    Ok(Arc::new(Test { compare, value: value::number_u8(parsed, given)? }))
-}
-
-impl Match for Test {
-    fn name(&self) -> &'static str {
-        "hl"
-    }
-
-    fn matches(&self, look: &Look<'_>) -> bool {
-        match self.compare {
-            Compare::Equal => look.ttl() == self.value,
-            Compare::NotEqual => look.ttl() != self.value,
-            Compare::Less => look.ttl() < self.value,
-            Compare::Greater => look.ttl() > self.value,
-        }
-    }
-
-    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let option = match self.compare {
-            Compare::Equal => "--hl-eq",
-            Compare::NotEqual => "! --hl-eq",
-            Compare::Less => "--hl-lt",
-            Compare::Greater => "--hl-gt",
-        };
-        write!(f, " {option} {}", self.value)
-    }
-
-    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        let sign = match self.compare {
-            Compare::Equal => "==",
-            Compare::NotEqual => "!=",
-            Compare::Less => "<",
-            Compare::Greater => ">",
-        };
-        write!(f, " HL match HL {sign} {}", self.value)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    hops::test(parsed, "hl", "HL match: You must specify one of `--hl-eq', `--hl-lt', `--hl-gt'")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `-m ipcomp`: the compression parameter index of a compressed packet (RFC 3173).
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::spi::Spis;
+use crate::numbers::Numbers;
 use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
@@ -33,14 +33,14 @@ pub static SPEC: MatchSpec = MatchSpec {
 
 #[derive(Debug)]
 struct IpComp {
-    cpi: Spis,
+    cpi: Numbers,
     reserved: bool,
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     // iptables without the option asks for index 0. But it saves `--ipcompspi :` like that, so that restoring changes the rule;
     // here it is any index both times.
-    Ok(Arc::new(IpComp { cpi: Spis::parse(parsed, parsed.get("ipcompspi"))?, reserved: parsed.has("compres") }))
+    Ok(Arc::new(IpComp { cpi: Numbers::option(parsed, "ipcompspi")?, reserved: parsed.has("compres") }))
 }
 
 impl Match for IpComp {

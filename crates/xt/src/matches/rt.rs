@@ -1,6 +1,7 @@
 //! `-m rt`: the IPv6 routing header.
 
-use crate::ext6::{Found, Number, Numbers, find, length};
+use crate::ext6::{Found, Number, find, length};
+use crate::numbers::Numbers;
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;

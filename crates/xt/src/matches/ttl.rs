@@ -1,11 +1,8 @@
 //! `-m ttl`: the IPv4 time to live.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, Kind, MatchSpec, value};
-use hairpin_engine::Look;
-use hairpin_engine::rule::{Listing, Match};
-use std::any::Any;
-use std::fmt;
+use crate::{Case, Families, Kind, MatchSpec, hops};
+use hairpin_engine::rule::Match;
 use std::sync::Arc;
 
 const TESTS: &[&str] = &["ttl-eq", "ttl-lt", "ttl-gt"];
@@ -36,71 +33,8 @@ pub static SPEC: MatchSpec = MatchSpec {
     ],
 };
 
-#[derive(Debug)]
-struct Test {
-    compare: Compare,
-    value: u8,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Compare {
-    Equal,
-    NotEqual,
-    Less,
-    Greater,
-}
-
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.given.first() else {
-        let message = "TTL match: You must specify one of `--ttl-eq', `--ttl-lt', `--ttl-gt";
-        return Err(SyntaxError::parameter(message));
-    };
-    let compare = match (given.option.name, given.inverted) {
-        ("ttl-lt", _) => Compare::Less,
-        ("ttl-gt", _) => Compare::Greater,
-        (_, false) => Compare::Equal,
-        (_, true) => Compare::NotEqual,
-    };
-    Ok(Arc::new(Test { compare, value: value::number_u8(parsed, given)? }))
-}
-
-impl Match for Test {
-    fn name(&self) -> &'static str {
-        "ttl"
-    }
-
-    fn matches(&self, look: &Look<'_>) -> bool {
-        match self.compare {
-            Compare::Equal => look.ttl() == self.value,
-            Compare::NotEqual => look.ttl() != self.value,
-            Compare::Less => look.ttl() < self.value,
-            Compare::Greater => look.ttl() > self.value,
-        }
-    }
-
-    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let option = match self.compare {
-            Compare::Equal => "--ttl-eq",
-            Compare::NotEqual => "! --ttl-eq",
-            Compare::Less => "--ttl-lt",
-            Compare::Greater => "--ttl-gt",
-        };
-        write!(f, " {option} {}", self.value)
-    }
-
-    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        let sign = match self.compare {
-            Compare::Equal => "==",
-            Compare::NotEqual => "!=",
-            Compare::Less => "<",
-            Compare::Greater => ">",
-        };
-        write!(f, " TTL match TTL {sign} {}", self.value)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    hops::test(parsed, "ttl", "TTL match: You must specify one of `--ttl-eq', `--ttl-lt', `--ttl-gt")
 }
 
 #[cfg(test)]

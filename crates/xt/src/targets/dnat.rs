@@ -1,13 +1,10 @@
 //! `-j DNAT`: change the destination address.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, Kind, TargetSpec, nat_range};
+use crate::nat_range::{self, Mapping};
+use crate::{Case, Families, Kind, TargetSpec};
 use hairpin_engine::nat::Manip;
-use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
-use hairpin_engine::{Edit, Hook, Hooks};
-use hairpin_wire::Family;
-use std::any::Any;
-use std::fmt;
+use hairpin_engine::rule::{NatRange, Target};
 use std::sync::Arc;
 
 /// What the list knows of it.
@@ -43,12 +40,6 @@ pub static SPEC: TargetSpec = TargetSpec {
     ],
 };
 
-#[derive(Debug)]
-struct Dnat {
-    family: Family,
-    range: NatRange,
-}
-
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     let to = parsed.required("to-destination")?;
     let mut range = NatRange {
@@ -57,45 +48,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
         ..NatRange::default()
     };
     nat_range::parse_to(parsed, to.value(), &mut range)?;
-    Ok(Arc::new(Dnat { family: parsed.family, range }))
-}
-
-impl Target for Dnat {
-    fn name(&self) -> &'static str {
-        "DNAT"
-    }
-
-    fn act(&self, _edit: &mut Edit<'_>) -> Verdict {
-        Verdict::Nat(Manip::Dst, self.range)
-    }
-
-    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(" --to-destination ")?;
-        nat_range::save_to(f, self.family, &self.range)?;
-        nat_range::write_flags(f, &self.range, "--")
-    }
-
-    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        f.write_str(" to:")?;
-        nat_range::save_to(f, self.family, &self.range)?;
-        nat_range::write_flags(f, &self.range, "")
-    }
-
-    fn scope(&self) -> Scope {
-        Scope {
-            tables: Tables::of(&[TableId::Nat]),
-            hooks: Hooks::of(&[Hook::Prerouting, Hook::Output]),
-            protocols: Protocols::Any,
-        }
-    }
-
-    fn needs(&self) -> Needs {
-        Needs::TRACKING
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    Ok(Arc::new(Mapping { side: Manip::Dst, family: parsed.family, range }))
 }
 
 #[cfg(test)]

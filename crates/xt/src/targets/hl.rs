@@ -1,11 +1,8 @@
 //! `-j HL`: change the hop limit of IPv6.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, Kind, TargetSpec, value};
-use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
-use hairpin_engine::{Edit, Hooks};
-use std::any::Any;
-use std::fmt;
+use crate::{Case, Families, Kind, TargetSpec, hops};
+use hairpin_engine::rule::Target;
 use std::sync::Arc;
 
 /// What the list knows of it.
@@ -33,63 +30,8 @@ pub static SPEC: TargetSpec = TargetSpec {
 
 const OPERATIONS: &[&str] = &["hl-set", "hl-dec", "hl-inc"];
 
-#[derive(Clone, Copy, Debug)]
-enum Hl {
-    Set(u8),
-    Lower(u8),
-    Raise(u8),
-}
-
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let Some(given) = parsed.given.first() else {
-        return Err(parsed.error("You must specify an action"));
-    };
-    let step = || value::number(parsed, given, 1, 255).map(|n| n as u8);
-    Ok(Arc::new(match given.option.name {
-        "hl-set" => Hl::Set(value::number_u8(parsed, given)?),
-        "hl-dec" => Hl::Lower(step()?),
-        _ => Hl::Raise(step()?),
-    }))
-}
-
-impl Target for Hl {
-    fn name(&self) -> &'static str {
-        "HL"
-    }
-
-    fn act(&self, edit: &mut Edit<'_>) -> Verdict {
-        let now = edit.look().ttl();
-        edit.packet().set_ttl(match *self {
-            Hl::Set(value) => value,
-            Hl::Lower(step) => now.saturating_sub(step),
-            Hl::Raise(step) => now.saturating_add(step),
-        });
-        Verdict::Continue
-    }
-
-    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Hl::Set(value) => write!(f, " --hl-set {value}"),
-            Hl::Lower(step) => write!(f, " --hl-dec {step}"),
-            Hl::Raise(step) => write!(f, " --hl-inc {step}"),
-        }
-    }
-
-    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        match self {
-            Hl::Set(value) => write!(f, " HL set to {value}"),
-            Hl::Lower(step) => write!(f, " HL decrement by {step}"),
-            Hl::Raise(step) => write!(f, " HL increment by {step}"),
-        }
-    }
-
-    fn scope(&self) -> Scope {
-        Scope { tables: Tables::of(&[TableId::Mangle]), hooks: Hooks::ALL, protocols: Protocols::Any }
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    hops::change(parsed, "HL")
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, TargetSpec, nat_range};
 use hairpin_engine::track::Direction;
 use hairpin_engine::nat::Manip;
-use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
-use hairpin_engine::{DropReason, Edit, Event, Hook, Hooks};
+use hairpin_engine::rule::{Listing, NatRange, Needs, Scope, Target, Verdict};
+use hairpin_engine::{DropReason, Edit, Event, Hook};
 use hairpin_wire::Family;
 use std::any::Any;
 use std::fmt;
@@ -77,27 +77,15 @@ impl Target for Masquerade {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.range.ports.is_some() {
-            f.write_str(" --to-ports ")?;
-            nat_range::save_ports(f, &self.range)?;
-        }
-        nat_range::write_flags(f, &self.range, "--")
+        nat_range::write_ports(f, &self.range, " --to-ports ", "--")
     }
 
     fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        if self.range.ports.is_some() {
-            f.write_str(" masq ports: ")?;
-            nat_range::save_ports(f, &self.range)?;
-        }
-        nat_range::write_flags(f, &self.range, "")
+        nat_range::write_ports(f, &self.range, " masq ports: ", "")
     }
 
     fn scope(&self) -> Scope {
-        Scope {
-            tables: Tables::of(&[TableId::Nat]),
-            hooks: Hooks::of(&[Hook::Postrouting]),
-            protocols: Protocols::Any,
-        }
+        nat_range::scope(&[Hook::Postrouting])
     }
 
     fn needs(&self) -> Needs {

@@ -1,13 +1,10 @@
 //! `-j SNAT`: change the source address.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, Kind, TargetSpec, nat_range};
+use crate::nat_range::{self, Mapping};
+use crate::{Case, Families, Kind, TargetSpec};
 use hairpin_engine::nat::Manip;
-use hairpin_engine::rule::{Listing, NatRange, Needs, Protocols, Scope, TableId, Tables, Target, Verdict};
-use hairpin_engine::{Edit, Hook, Hooks};
-use hairpin_wire::Family;
-use std::any::Any;
-use std::fmt;
+use hairpin_engine::rule::{NatRange, Target};
 use std::sync::Arc;
 
 /// What the list knows of it.
@@ -51,12 +48,6 @@ pub static SPEC: TargetSpec = TargetSpec {
     ],
 };
 
-#[derive(Debug)]
-struct Snat {
-    family: Family,
-    range: NatRange,
-}
-
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     let to = parsed.required("to-source")?;
     let mut range = NatRange {
@@ -68,45 +59,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     nat_range::parse_to(parsed, to.value(), &mut range)?;
     // The kernel's form of this rule has no room for a base: one that was given counts as 0.
     range.base = range.base.map(|_| 0);
-    Ok(Arc::new(Snat { family: parsed.family, range }))
-}
-
-impl Target for Snat {
-    fn name(&self) -> &'static str {
-        "SNAT"
-    }
-
-    fn act(&self, _edit: &mut Edit<'_>) -> Verdict {
-        Verdict::Nat(Manip::Src, self.range)
-    }
-
-    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(" --to-source ")?;
-        nat_range::save_to(f, self.family, &self.range)?;
-        nat_range::write_flags(f, &self.range, "--")
-    }
-
-    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        f.write_str(" to:")?;
-        nat_range::save_to(f, self.family, &self.range)?;
-        nat_range::write_flags(f, &self.range, "")
-    }
-
-    fn scope(&self) -> Scope {
-        Scope {
-            tables: Tables::of(&[TableId::Nat]),
-            hooks: Hooks::of(&[Hook::Input, Hook::Postrouting]),
-            protocols: Protocols::Any,
-        }
-    }
-
-    fn needs(&self) -> Needs {
-        Needs::TRACKING
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    Ok(Arc::new(Mapping { side: Manip::Src, family: parsed.family, range }))
 }
 
 #[cfg(test)]

@@ -1,11 +1,8 @@
 //! `-j TTL`: change the time to live of IPv4.
 
 use crate::option::{Opt, Parsed, SyntaxError};
-use crate::{Case, Families, Kind, TargetSpec, value};
-use hairpin_engine::rule::{Listing, Protocols, Scope, TableId, Tables, Target, Verdict};
-use hairpin_engine::{Edit, Hooks};
-use std::any::Any;
-use std::fmt;
+use crate::{Case, Families, Kind, TargetSpec, hops};
+use hairpin_engine::rule::Target;
 use std::sync::Arc;
 
 /// What the list knows of it.
@@ -33,63 +30,8 @@ pub static SPEC: TargetSpec = TargetSpec {
 
 const OPERATIONS: &[&str] = &["ttl-set", "ttl-dec", "ttl-inc"];
 
-#[derive(Clone, Copy, Debug)]
-enum Ttl {
-    Set(u8),
-    Lower(u8),
-    Raise(u8),
-}
-
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let Some(given) = parsed.given.first() else {
-        return Err(parsed.error("You must specify an action"));
-    };
-    let step = || value::number(parsed, given, 1, 255).map(|n| n as u8);
-    Ok(Arc::new(match given.option.name {
-        "ttl-set" => Ttl::Set(value::number_u8(parsed, given)?),
-        "ttl-dec" => Ttl::Lower(step()?),
-        _ => Ttl::Raise(step()?),
-    }))
-}
-
-impl Target for Ttl {
-    fn name(&self) -> &'static str {
-        "TTL"
-    }
-
-    fn act(&self, edit: &mut Edit<'_>) -> Verdict {
-        let now = edit.look().ttl();
-        edit.packet().set_ttl(match *self {
-            Ttl::Set(value) => value,
-            Ttl::Lower(step) => now.saturating_sub(step),
-            Ttl::Raise(step) => now.saturating_add(step),
-        });
-        Verdict::Continue
-    }
-
-    fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Ttl::Set(value) => write!(f, " --ttl-set {value}"),
-            Ttl::Lower(step) => write!(f, " --ttl-dec {step}"),
-            Ttl::Raise(step) => write!(f, " --ttl-inc {step}"),
-        }
-    }
-
-    fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        match self {
-            Ttl::Set(value) => write!(f, " TTL set to {value}"),
-            Ttl::Lower(step) => write!(f, " TTL decrement by {step}"),
-            Ttl::Raise(step) => write!(f, " TTL increment by {step}"),
-        }
-    }
-
-    fn scope(&self) -> Scope {
-        Scope { tables: Tables::of(&[TableId::Mangle]), hooks: Hooks::ALL, protocols: Protocols::Any }
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    hops::change(parsed, "TTL")
 }
 
 #[cfg(test)]
