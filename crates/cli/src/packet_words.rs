@@ -176,10 +176,9 @@ impl Wish {
                 let init = [1, 0, 0, 20, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1];
                 build::Sctp { src_port, dst_port, tag: 0, chunks: &init }.packet(family, src, dst)
             }
-            "icmp" | "icmp6" => match (family, self.icmp) {
-                (_, None) => build::Echo { reply: false, id: 1, seq: 1, payload }.packet(family, src, dst),
-                (Family::V4, Some((kind, code))) => build::Icmp4 { kind, code, rest: 0, payload }.packet(src, dst),
-                (Family::V6, Some((kind, code))) => build::Icmp6 { kind, code, rest: 0, payload }.packet(src, dst),
+            "icmp" | "icmp6" => match self.icmp {
+                None => build::Echo { reply: false, id: 1, seq: 1, payload }.packet(family, src, dst),
+                Some((kind, code)) => build::Icmp { kind, code, rest: 0, payload }.packet(family, src, dst),
             },
             other => {
                 let named = match other {

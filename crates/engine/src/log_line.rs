@@ -6,7 +6,7 @@ use crate::packet::Sender;
 use hairpin_wire::ipv4::Ipv4;
 use hairpin_wire::ipv6::{self, Ipv6};
 use hairpin_wire::tcp::{self, Tcp};
-use hairpin_wire::{Addr, Family, ethernet, icmp4, icmp6, proto};
+use hairpin_wire::{Addr, Family, ethernet, icmp, icmp4, icmp6, proto};
 use std::fmt::Write;
 
 /// What a log line shows beside the usual.
@@ -158,7 +158,7 @@ impl Line {
         if later {
             return;
         }
-        let Some(icmp) = packet.get(at..).and_then(icmp4::Icmp4::new) else { return self.incomplete(packet, at) };
+        let Some(icmp) = packet.get(at..).and_then(icmp::Icmp::new) else { return self.incomplete(packet, at) };
         self.put(format_args!("TYPE={} CODE={} ", icmp.kind(), icmp.code()));
         let needed = match icmp.kind() {
             kind if icmp4::is_error(kind) => 28,
@@ -171,10 +171,10 @@ impl Line {
         }
         match icmp.kind() {
             icmp4::ECHO | icmp4::ECHO_REPLY => self.put(format_args!("ID={} SEQ={} ", icmp.id(), icmp.seq())),
-            icmp4::PARAMETER_PROBLEM => self.put(format_args!("PARAMETER={} ", icmp.pointer())),
+            icmp4::PARAMETER_PROBLEM => self.put(format_args!("PARAMETER={} ", icmp4::pointer(icmp.rest()))),
             kind if icmp4::is_error(kind) => {
                 if kind == icmp4::REDIRECT {
-                    self.put(format_args!("GATEWAY={} ", icmp.gateway().display(Family::V4)));
+                    self.put(format_args!("GATEWAY={} ", icmp4::gateway(icmp.rest()).display(Family::V4)));
                 }
                 if outer {
                     self.text.push('[');
@@ -182,7 +182,7 @@ impl Line {
                     self.text.push_str("] ");
                 }
                 if kind == icmp4::UNREACHABLE && icmp.code() == icmp4::unreachable::FRAGMENTATION_NEEDED {
-                    self.put(format_args!("MTU={} ", icmp.mtu()));
+                    self.put(format_args!("MTU={} ", icmp4::mtu(icmp.rest())));
                 }
             }
             _ => {}
@@ -278,7 +278,7 @@ impl Line {
         if later {
             return Some(());
         }
-        let Some(icmp) = packet.get(at..).and_then(icmp6::Icmp6::new) else {
+        let Some(icmp) = packet.get(at..).and_then(icmp::Icmp::new) else {
             self.incomplete(packet, at);
             return None;
         };
@@ -287,7 +287,7 @@ impl Line {
             icmp6::ECHO | icmp6::ECHO_REPLY => self.put(format_args!("ID={} SEQ={} ", icmp.id(), icmp.seq())),
             kind @ (icmp6::UNREACHABLE | icmp6::TOO_BIG | icmp6::TIME_EXCEEDED | icmp6::PARAMETER_PROBLEM) => {
                 if kind == icmp6::PARAMETER_PROBLEM {
-                    self.put(format_args!("POINTER={:08x} ", icmp.pointer()));
+                    self.put(format_args!("POINTER={:08x} ", icmp.rest()));
                 }
                 if outer {
                     self.text.push('[');
@@ -295,7 +295,7 @@ impl Line {
                     self.text.push_str("] ");
                 }
                 if kind == icmp6::TOO_BIG {
-                    self.put(format_args!("MTU={} ", icmp.mtu()));
+                    self.put(format_args!("MTU={} ", icmp.rest()));
                 }
             }
             _ => {}
@@ -549,8 +549,9 @@ mod tests {
 
     #[test]
     fn icmp_and_what_it_quotes() {
-        let icmp =
-            |kind, code, rest, payload: &[u8]| ip4(proto::ICMP, &build::Icmp4 { kind, code, rest, payload }.to_vec());
+        let icmp = |kind, code, rest, payload: &[u8]| {
+            ip4(proto::ICMP, &build::Icmp { kind, code, rest, payload }.to_vec(Family::V4, Addr(0), Addr(0)))
+        };
         let tcp = build::Tcp { src_port: 2, dst_port: 1, flags: tcp::SYN, window: 8192, ..Default::default() };
         let (src, dst) = (v4("10.0.2.2"), v4("10.0.1.2"));
         let segment = tcp.to_vec(Family::V4, src, dst);
@@ -642,7 +643,7 @@ mod tests {
     fn icmpv6_and_what_it_quotes() {
         let (src, dst) = (Addr(0x2001_0db8 << 96 | 1), Addr(0x2001_0db8 << 96 | 2));
         let icmp = |kind, code, rest, payload: &[u8]| {
-            ip6(proto::ICMPV6, &build::Icmp6 { kind, code, rest, payload }.to_vec(src, dst))
+            ip6(proto::ICMPV6, &build::Icmp { kind, code, rest, payload }.to_vec(Family::V6, src, dst))
         };
         let quote = ip6(proto::UDP, &[0, 1, 0, 2, 0, 9, 0, 0, b'x']);
         let named = "SRC=2001:0db8:0000:0000:0000:0000:0000:0001 DST=2001:0db8:0000:0000:0000:0000:0000:0002 LEN=49 TC=0 HOPLIMIT=64 FLOWLBL=0 ";

@@ -7,7 +7,7 @@ use hairpin_engine::route::{AddressType, OutputKey, RouteType};
 use hairpin_engine::sysctl::Conf4;
 use hairpin_engine::{Instant, Packet};
 use hairpin_wire::arp::{self, Arp};
-use hairpin_wire::{Addr, Family, Mac, build, ethernet, icmp6, proto};
+use hairpin_wire::{Addr, Family, Mac, build, ethernet, icmp, icmp6, proto};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -233,8 +233,8 @@ impl Neighbors {
         if packet.ttl() != 255 {
             return;
         }
-        let Some(icmp) = icmp6::Icmp6::new(packet.l4()) else { return };
-        let target = icmp.target();
+        let Some(icmp) = icmp::Icmp::new(packet.l4()) else { return };
+        let target = icmp6::target(icmp.payload());
         match icmp.kind() {
             icmp6::NEIGHBOUR_SOLICITATION if packet.l4().len() >= 24 => {
                 let mine = device.addresses.iter().any(|a| a.family == Family::V6 && a.addr == target);
@@ -429,7 +429,7 @@ fn discovery_packet(
     flags: u32,
     body: &[u8],
 ) -> Option<Packet> {
-    let message = build::Icmp6 { kind, code: 0, rest: flags, payload: body }.to_vec(src, dst);
+    let message = build::Icmp { kind, code: 0, rest: flags, payload: body }.to_vec(Family::V6, src, dst);
     let bytes = build::ip(Family::V6, src, dst, proto::ICMPV6, &message);
     let mut packet = Packet::from_ip(&bytes).ok()?;
     packet.set_ttl(255);
@@ -587,12 +587,12 @@ mod tests {
         assert_eq!(table.resolve(&net, now, LAN, &mut to("fd00::9"), &mut deeds), None);
         let Some(Deed::Send(question)) = deeds.pop() else { panic!("no question") };
         assert_eq!((question.dst(), question.ttl()), (v6("ff02::1:ff00:9"), 255));
-        assert!(icmp6::Icmp6::new(question.l4()).unwrap().checksum_ok(question.src(), question.dst()));
+        assert!(icmp::Icmp::new(question.l4()).unwrap().checksum_ok(Family::V6, question.src(), question.dst()));
 
         let body = discovery_body(v6("fd00::9"), TARGET_LINK, HER);
-        let answer = build::Icmp6 { kind: icmp6::NEIGHBOUR_ADVERTISEMENT, code: 0, rest: SOLICITED, payload: &body };
+        let answer = build::Icmp { kind: icmp6::NEIGHBOUR_ADVERTISEMENT, code: 0, rest: SOLICITED, payload: &body };
         let (her, us) = (v6("fd00::9"), v6("fd00::1"));
-        let ip = build::ip(Family::V6, her, us, proto::ICMPV6, &answer.to_vec(her, us));
+        let ip = answer.packet(Family::V6, her, us);
         let mut answer = Packet::from_ip(&ip).unwrap();
         answer.meta.iif = Some(LAN);
         table.discovery(&net, now, &answer, &mut deeds);
@@ -602,8 +602,8 @@ mod tests {
         assert!(matches!(deeds.pop(), Some(Deed::Forward { to: HER, .. })));
 
         let body = discovery_body(us, SOURCE_LINK, HER);
-        let asked = build::Icmp6 { kind: icmp6::NEIGHBOUR_SOLICITATION, code: 0, rest: 0, payload: &body };
-        let ip = build::ip(Family::V6, her, us, proto::ICMPV6, &asked.to_vec(her, us));
+        let asked = build::Icmp { kind: icmp6::NEIGHBOUR_SOLICITATION, code: 0, rest: 0, payload: &body };
+        let ip = asked.packet(Family::V6, her, us);
         let mut asked = Packet::from_ip(&ip).unwrap();
         asked.meta.iif = Some(LAN);
         asked.set_ttl(255);

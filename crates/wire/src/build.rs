@@ -21,7 +21,7 @@
 
 use crate::addr::{Addr, Family, Mac};
 use crate::bytes::tail_mut;
-use crate::{checksum, icmp4, icmp6, ipv4, ipv6, proto, sctp, tcp, udp};
+use crate::{checksum, icmp, icmp4, icmp6, ipv4, ipv6, proto, sctp, tcp, udp};
 
 /// An Ethernet frame around a packet, without padding.
 pub fn frame(dst: Mac, src: Mac, ethertype: u16, packet: &[u8]) -> Vec<u8> {
@@ -284,69 +284,36 @@ impl Tcp<'_> {
     }
 }
 
-/// An ICMP message for IPv4.
+/// An ICMP message of either family.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Icmp4<'a> {
+pub struct Icmp<'a> {
     /// Type.
     pub kind: u8,
     /// Code.
     pub code: u8,
     /// The word behind the checksum.
     pub rest: u32,
-    /// What follows: the quote of an error, the data of a query.
+    /// What follows: the quote of an error, the data of a query, an address.
     pub payload: &'a [u8],
 }
 
-impl Icmp4<'_> {
-    /// The bytes of the message.
-    pub fn to_vec(&self) -> Vec<u8> {
-        let mut out = vec![0; icmp4::HEADER_LEN];
+impl Icmp<'_> {
+    /// The bytes of the message. In IPv4 the addresses do not matter.
+    pub fn to_vec(&self, family: Family, src: Addr, dst: Addr) -> Vec<u8> {
+        let mut out = vec![0; icmp::HEADER_LEN];
         out.extend(self.payload);
-        if let Some(mut icmp) = icmp4::Icmp4::new(&mut out) {
+        if let Some(mut icmp) = icmp::Icmp::new(&mut out) {
             icmp.set_kind(self.kind);
             icmp.set_code(self.code);
             icmp.set_rest(self.rest);
-            icmp.fill_checksum();
+            icmp.fill_checksum(family, src, dst);
         }
         out
     }
 
     /// The message in a packet, see [`ip`].
-    pub fn packet(&self, src: Addr, dst: Addr) -> Vec<u8> {
-        ip(Family::V4, src, dst, proto::ICMP, &self.to_vec())
-    }
-}
-
-/// An ICMP message for IPv6.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Icmp6<'a> {
-    /// Type.
-    pub kind: u8,
-    /// Code.
-    pub code: u8,
-    /// The word behind the checksum.
-    pub rest: u32,
-    /// What follows: the quote of an error, the data of an echo, an address.
-    pub payload: &'a [u8],
-}
-
-impl Icmp6<'_> {
-    /// The bytes of the message.
-    pub fn to_vec(&self, src: Addr, dst: Addr) -> Vec<u8> {
-        let mut out = vec![0; icmp6::HEADER_LEN];
-        out.extend(self.payload);
-        if let Some(mut icmp) = icmp6::Icmp6::new(&mut out) {
-            icmp.set_kind(self.kind);
-            icmp.set_code(self.code);
-            icmp.set_rest(self.rest);
-            icmp.fill_checksum(src, dst);
-        }
-        out
-    }
-
-    /// The message in a packet, see [`ip`].
-    pub fn packet(&self, src: Addr, dst: Addr) -> Vec<u8> {
-        ip(Family::V6, src, dst, proto::ICMPV6, &self.to_vec(src, dst))
+    pub fn packet(&self, family: Family, src: Addr, dst: Addr) -> Vec<u8> {
+        ip(family, src, dst, proto::icmp(family), &self.to_vec(family, src, dst))
     }
 }
 
@@ -367,26 +334,18 @@ impl Echo<'_> {
     /// The bytes of the message.
     pub fn to_vec(&self, family: Family, src: Addr, dst: Addr) -> Vec<u8> {
         let rest = u32::from(self.id) << 16 | u32::from(self.seq);
-        let payload = self.payload;
-        match family {
-            Family::V4 => {
-                let kind = if self.reply { icmp4::ECHO_REPLY } else { icmp4::ECHO };
-                Icmp4 { kind, code: 0, rest, payload }.to_vec()
-            }
-            Family::V6 => {
-                let kind = if self.reply { icmp6::ECHO_REPLY } else { icmp6::ECHO };
-                Icmp6 { kind, code: 0, rest, payload }.to_vec(src, dst)
-            }
-        }
+        let kind = match (family, self.reply) {
+            (Family::V4, false) => icmp4::ECHO,
+            (Family::V4, true) => icmp4::ECHO_REPLY,
+            (Family::V6, false) => icmp6::ECHO,
+            (Family::V6, true) => icmp6::ECHO_REPLY,
+        };
+        Icmp { kind, code: 0, rest, payload: self.payload }.to_vec(family, src, dst)
     }
 
     /// The message in a packet, see [`ip`].
     pub fn packet(&self, family: Family, src: Addr, dst: Addr) -> Vec<u8> {
-        let protocol = match family {
-            Family::V4 => proto::ICMP,
-            Family::V6 => proto::ICMPV6,
-        };
-        ip(family, src, dst, protocol, &self.to_vec(family, src, dst))
+        ip(family, src, dst, proto::icmp(family), &self.to_vec(family, src, dst))
     }
 }
 
@@ -527,12 +486,12 @@ mod tests {
     fn an_echo_of_each_family() {
         let echo = Echo { reply: true, id: 1, seq: 2, payload: &[3] };
         let bytes = echo.to_vec(Family::V4, Addr(5), Addr(6));
-        let icmp = icmp4::Icmp4::new(&bytes).unwrap();
-        assert_eq!((icmp.kind(), icmp.id(), icmp.seq(), icmp.checksum_ok()), (icmp4::ECHO_REPLY, 1, 2, true));
+        let icmp = icmp::Icmp::new(&bytes).unwrap();
+        assert_eq!((icmp.kind(), icmp.id(), icmp.seq()), (icmp4::ECHO_REPLY, 1, 2));
         let bytes = Echo { reply: false, ..echo }.to_vec(Family::V6, Addr(5), Addr(6));
-        let icmp = icmp6::Icmp6::new(&bytes).unwrap();
+        let icmp = icmp::Icmp::new(&bytes).unwrap();
         assert_eq!((icmp.kind(), icmp.id(), icmp.seq()), (icmp6::ECHO, 1, 2));
-        assert!(icmp.checksum_ok(Addr(5), Addr(6)));
+        assert!(icmp.checksum_ok(Family::V6, Addr(5), Addr(6)));
     }
 
     #[test]

@@ -1,13 +1,6 @@
-//! ICMP for IPv4 (RFC 792).
+//! What ICMP messages of IPv4 mean (RFC 792); their form is in [`icmp`](crate::icmp).
 
 use crate::addr::Addr;
-use crate::bytes::{put_u8, put_u16, put_u32, range_mut, tail, u8_at, u16_at, u32_at};
-use crate::checksum;
-
-/// Bytes of the header: type, code, checksum and a word whose meaning the type decides.
-pub const HEADER_LEN: usize = 8;
-/// Offset of the checksum field.
-pub const CHECKSUM_OFFSET: usize = 2;
 
 /// Answer to [`ECHO`].
 pub const ECHO_REPLY: u8 = 0;
@@ -95,132 +88,19 @@ pub const fn is_error(kind: u8) -> bool {
     matches!(kind, UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM)
 }
 
-/// A view of an ICMP message.
-///
-/// [`Icmp4::new`] checks for 8 bytes, the shortest message Linux takes. Accessors never panic.
-#[derive(Clone, Copy, Debug)]
-pub struct Icmp4<B>(B);
-
-impl<B: AsRef<[u8]>> Icmp4<B> {
-    /// A view if 8 bytes are present.
-    pub fn new(b: B) -> Option<Self> {
-        let fits = b.as_ref().len() >= HEADER_LEN;
-        fits.then_some(Icmp4(b))
-    }
-
-    /// The type.
-    pub fn kind(&self) -> u8 {
-        u8_at(self.as_bytes(), 0)
-    }
-
-    /// The code.
-    pub fn code(&self) -> u8 {
-        u8_at(self.as_bytes(), 1)
-    }
-
-    /// The checksum field.
-    pub fn checksum(&self) -> u16 {
-        u16_at(self.as_bytes(), CHECKSUM_OFFSET)
-    }
-
-    /// The word behind the checksum.
-    pub fn rest(&self) -> u32 {
-        u32_at(self.as_bytes(), 4)
-    }
-
-    /// Identifier of a query.
-    pub fn id(&self) -> u16 {
-        u16_at(self.as_bytes(), 4)
-    }
-
-    /// Sequence number of a query.
-    pub fn seq(&self) -> u16 {
-        u16_at(self.as_bytes(), 6)
-    }
-
-    /// MTU in a "fragmentation needed" message.
-    pub fn mtu(&self) -> u16 {
-        u16_at(self.as_bytes(), 6)
-    }
-
-    /// Offset of the offending byte in a parameter problem message.
-    pub fn pointer(&self) -> u8 {
-        u8_at(self.as_bytes(), 4)
-    }
-
-    /// The better gateway in a redirect.
-    pub fn gateway(&self) -> Addr {
-        Addr::v4(self.rest())
-    }
-
-    /// Whether it is an error that quotes a packet, see [`is_error`].
-    pub fn is_error(&self) -> bool {
-        is_error(self.kind())
-    }
-
-    /// The bytes behind the header: the quoted packet of an error, the data of a query.
-    pub fn payload(&self) -> &[u8] {
-        tail(self.as_bytes(), HEADER_LEN)
-    }
-
-    /// Whether the checksum over the whole buffer is right.
-    pub fn checksum_ok(&self) -> bool {
-        checksum::checksum(self.as_bytes()) == 0
-    }
-
-    /// The whole buffer.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_ref()
-    }
-
-    /// Gives the buffer back.
-    pub fn into_inner(self) -> B {
-        self.0
-    }
+/// MTU in a "fragmentation needed" message whose word behind the checksum is this.
+pub const fn mtu(rest: u32) -> u16 {
+    rest as u16
 }
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>> Icmp4<B> {
-    /// Sets the type. Only [`Icmp4::fill_checksum`] touches the checksum.
-    pub fn set_kind(&mut self, kind: u8) {
-        put_u8(self.0.as_mut(), 0, kind);
-    }
+/// Offset of the offending byte in a parameter problem whose word behind the checksum is this.
+pub const fn pointer(rest: u32) -> u8 {
+    (rest >> 24) as u8
+}
 
-    /// Sets the code.
-    pub fn set_code(&mut self, code: u8) {
-        put_u8(self.0.as_mut(), 1, code);
-    }
-
-    /// Sets the checksum field.
-    pub fn set_checksum(&mut self, checksum: u16) {
-        put_u16(self.0.as_mut(), CHECKSUM_OFFSET, checksum);
-    }
-
-    /// Sets the word behind the checksum.
-    pub fn set_rest(&mut self, rest: u32) {
-        put_u32(self.0.as_mut(), 4, rest);
-    }
-
-    /// Sets the identifier of a query.
-    pub fn set_id(&mut self, id: u16) {
-        put_u16(self.0.as_mut(), 4, id);
-    }
-
-    /// Sets the sequence number of a query.
-    pub fn set_seq(&mut self, seq: u16) {
-        put_u16(self.0.as_mut(), 6, seq);
-    }
-
-    /// Computes the checksum over the whole buffer anew.
-    pub fn fill_checksum(&mut self) {
-        self.set_checksum(0);
-        let sum = checksum::checksum(self.as_bytes());
-        self.set_checksum(sum);
-    }
-
-    /// The bytes behind the header, for writing.
-    pub fn payload_mut(&mut self) -> &mut [u8] {
-        range_mut(self.0.as_mut(), HEADER_LEN, usize::MAX)
-    }
+/// The better gateway in a redirect whose word behind the checksum is this.
+pub const fn gateway(rest: u32) -> Addr {
+    Addr::v4(rest)
 }
 
 #[cfg(test)]
@@ -228,23 +108,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_round_trip() {
-        let mut icmp = Icmp4::new([0; 9]).unwrap();
-        icmp.set_kind(ECHO);
-        icmp.set_code(1);
-        icmp.set_id(0x0203);
-        icmp.set_seq(0x0405);
-        icmp.payload_mut().fill(6);
-        icmp.fill_checksum();
-        // 0801 + 0203 + 0405 + 0600 = 1409
-        assert_eq!(icmp.as_bytes(), &[8, 1, 0xeb, 0xf6, 2, 3, 4, 5, 6]);
-        assert_eq!((icmp.kind(), icmp.code(), icmp.id(), icmp.seq()), (8, 1, 0x0203, 0x0405));
-        assert_eq!((icmp.rest(), icmp.mtu(), icmp.pointer()), (0x02030405, 0x0405, 2));
-        assert_eq!((icmp.gateway(), icmp.payload()), (Addr::v4(0x02030405), &[6][..]));
-        assert!(icmp.checksum_ok());
-        icmp.set_rest(0);
-        assert!(!icmp.checksum_ok());
-        assert!(Icmp4::new([0; 7]).is_none());
+    fn the_word_behind_the_checksum() {
+        assert_eq!((mtu(0x0203_0405), pointer(0x0203_0405)), (0x0405, 2));
+        assert_eq!(gateway(0xc000_0201), Addr::v4(0xc000_0201));
     }
 
     #[test]

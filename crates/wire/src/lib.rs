@@ -32,6 +32,7 @@ pub mod checksum;
 pub mod dccp;
 pub mod ethernet;
 pub mod gre;
+pub mod icmp;
 pub mod icmp4;
 pub mod icmp6;
 pub mod ipsec;

@@ -1,5 +1,7 @@
 //! IP protocol numbers (IANA "Assigned Internet Protocol Numbers"), also the next-header values of IPv6.
 
+use crate::addr::Family;
+
 /// IPv6 hop-by-hop options (RFC 8200, section 4.3); in IPv4 the value 0 is a wildcard in rules.
 pub const HOPOPTS: u8 = 0;
 /// ICMP for IPv4 (RFC 792).
@@ -38,3 +40,11 @@ pub const SCTP: u8 = 132;
 pub const MH: u8 = 135;
 /// UDP-Lite (RFC 3828).
 pub const UDPLITE: u8 = 136;
+
+/// ICMP of this family.
+pub const fn icmp(family: Family) -> u8 {
+    match family {
+        Family::V4 => ICMP,
+        Family::V6 => ICMPV6,
+    }
+}

@@ -8,6 +8,7 @@ use crate::fate::DropReason;
 use crate::net::Net;
 use crate::packet::{LinkType, Packet};
 use crate::route::RouteType;
+use hairpin_wire::icmp::Icmp;
 use hairpin_wire::icmp6::parameter_problem::{HEADER_FIELD, NEXT_HEADER};
 use hairpin_wire::ipv6::{self, Ipv6};
 use hairpin_wire::{Addr, Family, checksum, icmp4, icmp6, proto, tcp, udp};
@@ -109,10 +110,16 @@ fn kind(packet: &Packet) -> RouteType {
     packet.meta.route.map_or(RouteType::Local, |route| route.kind)
 }
 
+/// The message, if it is long enough and its checksum is right.
+fn readable_icmp(packet: &Packet) -> Option<Icmp<&[u8]>> {
+    let right = |icmp: &Icmp<_>| packet.is_sum_kept() || icmp.checksum_ok(packet.family(), packet.src(), packet.dst());
+    Icmp::new(packet.l4()).filter(right)
+}
+
 fn icmp_v4(packet: &Packet, net: &Net) -> Local {
-    let (message, seen) = (packet.l4(), packet.is_sum_kept());
+    let message = packet.l4();
     let to_many = matches!(kind(packet), RouteType::Broadcast | RouteType::Multicast);
-    let Some(icmp) = icmp4::Icmp4::new(message).filter(|icmp| seen || icmp.checksum_ok()) else { return BAD };
+    let Some(icmp) = readable_icmp(packet) else { return BAD };
     let settings = &net.sysctl.ipv4;
     match icmp.kind() {
         icmp4::ECHO | icmp4::TIMESTAMP if to_many && settings.icmp_echo_ignore_broadcasts != 0 => NOBODY,
@@ -128,9 +135,7 @@ fn icmp_v4(packet: &Packet, net: &Net) -> Local {
 }
 
 fn icmp_v6(packet: &Packet, net: &Net) -> Local {
-    let (src, dst, seen) = (packet.src(), packet.dst(), packet.is_sum_kept());
-    let right = |icmp: &icmp6::Icmp6<&[u8]>| seen || icmp.checksum_ok(src, dst);
-    let Some(icmp) = icmp6::Icmp6::new(packet.l4()).filter(right) else { return BAD };
+    let Some(icmp) = readable_icmp(packet) else { return BAD };
     let settings = &net.sysctl.ipv6;
     let ignored = match kind(packet) {
         _ if settings.icmp_echo_ignore_all != 0 => true,
@@ -360,7 +365,9 @@ mod tests {
 
     #[test]
     fn queries() {
-        let icmp = |kind, n: usize| build::Icmp4 { kind, payload: &vec![0; n], ..Default::default() }.to_vec();
+        let icmp = |kind, n: usize| {
+            build::Icmp { kind, payload: &vec![0; n], ..Default::default() }.to_vec(Family::V4, Addr(0), Addr(0))
+        };
         assert_eq!(ask(v4_packet(proto::ICMP, &icmp(icmp4::ECHO, 0))), Local::Answer(Answer::Echo));
         assert_eq!(ask(v4_packet(proto::ICMP, &icmp(icmp4::TIMESTAMP, 12))), Local::Answer(Answer::Timestamp));
         assert_eq!(ask(v4_packet(proto::ICMP, &icmp(icmp4::TIMESTAMP, 3))), BAD);

@@ -11,6 +11,7 @@ use crate::packet::{LinkType, Origin, Packet, Sender};
 use crate::rng::Rng;
 use crate::route::{AddressType, OutputKey, Route, RouteType};
 use crate::time::{HZ, Now};
+use hairpin_wire::icmp::Icmp;
 use hairpin_wire::ipv6::{self, Ipv6};
 use hairpin_wire::{Addr, Family, build, checksum, icmp4, icmp6, proto, tcp, udp};
 
@@ -264,7 +265,8 @@ fn redirect_v6(about: &Packet, route: &Route, host: &mut Host<'_>) -> Option<Pac
     let mut payload = target.0.to_be_bytes().to_vec();
     payload.extend(dst.0.to_be_bytes());
     payload.extend(options);
-    let message = build::Icmp6 { kind: icmp6::REDIRECT, code: 0, rest: 0, payload: &payload }.to_vec(own, sender);
+    let message =
+        build::Icmp { kind: icmp6::REDIRECT, code: 0, rest: 0, payload: &payload }.to_vec(Family::V6, own, sender);
     let header = Header { src: own, dst: sender, ..Header::default() };
     // Neighbor discovery proves by the full hop limit that it comes from the link.
     let packet = finish_v6(header, proto::ICMPV6, &message, Route { hop_limit: 255, ..back }, 0, host);
@@ -319,7 +321,11 @@ fn error_v4(about: &Packet, error: IcmpError, length: usize, host: &mut Host<'_>
     let options = options.finish(src, about.src(), wall_ms(host.now));
     let room = (route.mtu.min(ERROR_V4_MAX) as usize).checked_sub(28 + options.len()).filter(|room| *room > 20)?;
     let quote = about.ip().get(..length.min(room)).unwrap_or(about.ip());
-    let message = build::Icmp4 { kind: error.kind, code: error.code, rest: error.info, payload: quote }.to_vec();
+    let message = build::Icmp { kind: error.kind, code: error.code, rest: error.info, payload: quote }.to_vec(
+        Family::V4,
+        src,
+        dst,
+    );
     let header = Header { src, dst, tos, id: Id::Random, options: &options, flow_label: 0 };
     finish_v4(header, proto::ICMP, &message, route, mark, host)
 }
@@ -383,8 +389,8 @@ fn jiffies(ms: i64) -> u64 {
 fn answer_v4(request: &Packet, message: &mut [u8], host: &mut Host<'_>) -> Option<Packet> {
     let net = host.net;
     let kind = *message.first()?;
-    if let Some(mut icmp) = icmp4::Icmp4::new(message) {
-        icmp.fill_checksum();
+    if let Some(mut icmp) = Icmp::new(&mut *message) {
+        icmp.fill_checksum(Family::V4, request.dst(), request.src());
         let limited = is_limited(Family::V4, IcmpError::new(kind, icmp.code(), 0), net);
         if limited && !host.limiter.allows_any(limits(Family::V4, net), host.now.mono) {
             return None;
@@ -448,8 +454,8 @@ fn error_v6(about: &Packet, error: IcmpError, length: usize, host: &mut Host<'_>
     }
     let src = route.prefsrc.or(src)?;
     let quote = about.ip().get(..length.min(ERROR_V6_MAX - 48)).unwrap_or(about.ip());
-    let message = build::Icmp6 { kind: error.kind, code: error.code, rest: error.info, payload: quote };
-    let payload = message.to_vec(src, offender);
+    let message = build::Icmp { kind: error.kind, code: error.code, rest: error.info, payload: quote };
+    let payload = message.to_vec(Family::V6, src, offender);
     let ports = (u16::from(error.kind), u16::from(error.code));
     let flow_label = flow_label(0, src, offender, proto::ICMPV6, ports, host);
     let header = Header { src, dst: offender, flow_label, ..Header::default() };
@@ -539,9 +545,9 @@ fn echo_reply_v6(request: &Packet, host: &mut Host<'_>) -> Option<Packet> {
     }
     let src = own.or(route.prefsrc)?;
     let mut message = request.l4().to_vec();
-    let mut icmp = icmp6::Icmp6::new(&mut message)?;
+    let mut icmp = Icmp::new(&mut message)?;
     icmp.set_kind(icmp6::ECHO_REPLY);
-    icmp.fill_checksum(src, dst);
+    icmp.fill_checksum(Family::V6, src, dst);
     const REFLECT: i64 = 4;
     let reflected = if net.sysctl.ipv6.flowlabel_reflect & REFLECT != 0 { flow_label_of(request) } else { 0 };
     let ports = (u16::from(icmp6::ECHO_REPLY), 0);
@@ -740,8 +746,6 @@ pub(super) fn checksum_ok(packet: &Packet, protocol: u8) -> bool {
 mod tests {
     use super::*;
     use crate::link::testing::{Answerer, net, net_with, received, v4, v6};
-    use hairpin_wire::icmp4::Icmp4;
-    use hairpin_wire::icmp6::Icmp6;
     use hairpin_wire::ipv4::Ipv4;
     use hairpin_wire::tcp::{ACK, FIN, PSH, RST, SYN, Tcp};
 
@@ -754,8 +758,10 @@ mod tests {
     /// Source, destination, length, TOS, TTL, type, code, word, and the quote of an error.
     fn summary(packet: &Packet) -> (String, usize, u8, u8, u8, u8, u32, Vec<u8>) {
         let ip = Ipv4::new(packet.ip()).unwrap();
-        let icmp = Icmp4::new(packet.l4()).unwrap();
-        assert!(ip.checksum_ok() && icmp.checksum_ok() && !ip.dont_fragment() && ip.id() != 0);
+        let icmp = Icmp::new(packet.l4()).unwrap();
+        assert!(
+            ip.checksum_ok() && icmp.checksum_ok(Family::V4, ip.src(), ip.dst()) && !ip.dont_fragment() && ip.id() != 0
+        );
         let way = format!("{} > {}", ip.src().display(Family::V4), ip.dst().display(Family::V4));
         let quote = icmp.payload().to_vec();
         (way, packet.length(), ip.tos(), ip.ttl(), icmp.kind(), icmp.code(), icmp.rest(), quote)
@@ -818,8 +824,8 @@ mod tests {
             icmp_error(packet, IcmpError::expired(Family::V4), &mut a.host()).is_some()
         };
         let icmp = |kind: u8| {
-            let message = build::Icmp4 { kind, payload: &[0; 28], ..Default::default() };
-            received(&message.packet(v4("10.0.1.3"), v4("10.0.2.2")))
+            let message = build::Icmp { kind, payload: &[0; 28], ..Default::default() };
+            received(&message.packet(Family::V4, v4("10.0.1.3"), v4("10.0.2.2")))
         };
         let silent: Vec<u8> = (0..=60).filter(|kind| !told(&icmp(*kind), &mut Answerer::new(net()))).collect();
         assert_eq!(silent, [(1..=7).collect(), (9..=12).collect(), (19..=60).collect::<Vec<u8>>()].concat());
@@ -944,9 +950,9 @@ mod tests {
         let reply = echo_reply(&received(&request.to_vec()), &mut a.host()).unwrap();
         assert_eq!(summary(&reply), ("10.0.2.11 > 10.0.1.2".into(), 32, 0xb9, 64, 0, 0, 3 << 16 | 4, b"ping".to_vec()));
 
-        let message = build::Icmp4 { kind: icmp4::TIMESTAMP, code: 0, rest: 9, payload: &[1, 2, 3, 4, 5, 6, 7, 8] };
+        let message = build::Icmp { kind: icmp4::TIMESTAMP, code: 0, rest: 9, payload: &[1, 2, 3, 4, 5, 6, 7, 8] };
         let time = wall_ms(a.now).to_be_bytes();
-        let reply = timestamp_reply(&received(&message.packet(src, dst)), &mut a.host()).unwrap();
+        let reply = timestamp_reply(&received(&message.packet(Family::V4, src, dst)), &mut a.host()).unwrap();
         let expected = [&[1, 2, 3, 4][..], &time, &time].concat();
         assert_eq!(summary(&reply), ("10.0.2.11 > 10.0.1.2".into(), 40, 0, 64, 14, 0, 9, expected));
 
@@ -961,10 +967,10 @@ mod tests {
         let large = build::Udp { src_port: 1, dst_port: 2, payload: &[0; 1400] }.packet(Family::V6, src, far);
         let error = icmp_error(&received(&large), IcmpError::too_big(Family::V6, 1280), &mut a.host()).unwrap();
         let ip = Ipv6::new(error.ip()).unwrap();
-        let icmp = Icmp6::new(error.l4()).unwrap();
+        let icmp = Icmp::new(error.l4()).unwrap();
         assert_eq!((error.length(), ip.src(), ip.dst(), ip.hop_limit(), ip.traffic_class()), (1280, near, src, 64, 0));
-        assert_eq!((icmp.kind(), icmp.code(), icmp.mtu(), icmp.payload()), (2, 0, 1280, &large[..1232]));
-        assert!(icmp.checksum_ok(near, src) && ip.flow_label() != 0);
+        assert_eq!((icmp.kind(), icmp.code(), icmp.rest(), icmp.payload()), (2, 0, 1280, &large[..1232]));
+        assert!(icmp.checksum_ok(Family::V6, near, src) && ip.flow_label() != 0);
         assert!(icmp_error(&error, IcmpError::expired(Family::V6), &mut a.host()).is_none());
 
         let mut request = build::Echo::default().packet(Family::V6, src, near);
@@ -1016,10 +1022,10 @@ mod tests {
         with_link_local.interfaces[1].addresses.push(crate::net::IfAddr { addr: v6("fe80::1"), ..own });
         let mut a = Answerer::new(with_link_local);
         let answer = redirect(&packet, &route, &mut a.host()).unwrap();
-        let icmp = Icmp6::new(answer.l4()).unwrap();
+        let icmp = Icmp::new(answer.l4()).unwrap();
         assert_eq!((answer.src(), answer.dst(), answer.ttl()), (v6("fe80::1"), packet.src(), 255));
-        assert_eq!((icmp.kind(), icmp.target(), icmp.rest()), (137, packet.dst(), 0));
-        assert!(icmp.checksum_ok(answer.src(), answer.dst()));
+        assert_eq!((icmp.kind(), icmp6::target(icmp.payload()), icmp.rest()), (137, packet.dst(), 0));
+        assert!(icmp.checksum_ok(Family::V6, answer.src(), answer.dst()));
         // 49 and 8 bytes in units of 8, the rest of the packet is left out.
         assert_eq!(icmp.payload()[32..40], [4, 7, 0, 0, 0, 0, 0, 0]);
         assert_eq!(icmp.payload()[40..], packet.ip()[..48]);

@@ -102,8 +102,8 @@ fn question(packet: &Packet, dev: IfIndex, target: Addr, net: &Net) -> Option<Pa
     let mut payload = target.0.to_be_bytes().to_vec();
     payload.extend([SOURCE_LINK_ADDRESS, 1]);
     payload.extend(device.mac.0);
-    let message = build::Icmp6 { kind: icmp6::NEIGHBOUR_SOLICITATION, code: 0, rest: 0, payload: &payload };
-    let payload = message.to_vec(src, dst);
+    let message = build::Icmp { kind: icmp6::NEIGHBOUR_SOLICITATION, code: 0, rest: 0, payload: &payload };
+    let payload = message.to_vec(Family::V6, src, dst);
     let ip =
         build::Ipv6 { src, dst, next_header: proto::ICMPV6, hop_limit: 255, payload: &payload, ..Default::default() };
     let mut question = Packet::from_ip(&ip.to_vec()).ok()?;

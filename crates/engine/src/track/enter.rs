@@ -529,7 +529,7 @@ mod tests {
             None => datagram,
             Some((kind, code)) => {
                 let to = if code == 0 { host(2) } else { host(3) };
-                build::Icmp4 { kind, code, rest: 0, payload: &datagram }.packet(host(9), to)
+                build::Icmp { kind, code, rest: 0, payload: &datagram }.packet(Family::V4, host(9), to)
             }
         });
         let segment = (2u8..4, 0u32..4, 0u32..4, any::<u8>())

@@ -4,8 +4,7 @@ use super::{Conn, ConnId, Conns, Direction, Knobs, Observe, Seen, Tuple, Zone};
 use crate::hook::Hook;
 use crate::packet::Packet;
 use crate::time::Instant;
-use hairpin_wire::icmp4::Icmp4;
-use hairpin_wire::icmp6::Icmp6;
+use hairpin_wire::icmp::{HEADER_LEN, Icmp};
 use hairpin_wire::ipv6::Ipv6;
 use hairpin_wire::{Addr, Family, proto};
 
@@ -65,15 +64,13 @@ enum Quote<'a> {
     At(&'a [u8]),
 }
 
-const HEADER_LEN: usize = 8;
-
 fn quote4(packet: &Packet, checks_sum: bool) -> Quote<'_> {
     const HIGHEST_KNOWN: u8 = 18;
     let bytes = packet.l4();
-    let Some((icmp, quoted)) = Icmp4::new(bytes).zip(bytes.get(HEADER_LEN..)) else {
+    let Some((icmp, quoted)) = Icmp::new(bytes).zip(bytes.get(HEADER_LEN..)) else {
         return Quote::None(Message::Invalid("short packet"));
     };
-    if checks_sum && !icmp.checksum_ok() {
+    if checks_sum && !icmp.checksum_ok(Family::V4, packet.src(), packet.dst()) {
         return Quote::None(Message::Invalid("bad hw icmp checksum"));
     }
     match icmp.kind() {
@@ -86,10 +83,10 @@ fn quote4(packet: &Packet, checks_sum: bool) -> Quote<'_> {
 fn quote6(packet: &Packet, checks_sum: bool) -> Quote<'_> {
     const REDIRECT: u8 = 137;
     let bytes = packet.l4();
-    let Some((icmp, quoted)) = Icmp6::new(bytes).zip(bytes.get(HEADER_LEN..)) else {
+    let Some((icmp, quoted)) = Icmp::new(bytes).zip(bytes.get(HEADER_LEN..)) else {
         return Quote::None(Message::Invalid("short packet"));
     };
-    if checks_sum && !icmp.checksum_ok(packet.src(), packet.dst()) {
+    if checks_sum && !icmp.checksum_ok(Family::V6, packet.src(), packet.dst()) {
         return Quote::None(Message::Invalid("ICMPv6 checksum failed"));
     }
     match icmp.kind() {
@@ -143,17 +140,17 @@ fn related(family: Family, to: Addr, quoted: &[u8], conns: &Conns, zone: Zone, n
 mod tests {
     use crate::track::lab::{Lab, host, udp};
     use crate::track::{Class, Direction, Tracked};
-    use hairpin_wire::build::{self, Icmp4, Icmp6, Udp};
+    use hairpin_wire::build::{self, Icmp, Udp};
     use hairpin_wire::{Addr, Family, proto};
 
     const BACK: Class = Class::Established(Direction::Reply);
 
     fn icmp(kind: u8, code: u8, from: u8, to: u8) -> Vec<u8> {
-        Icmp4 { kind, code, rest: 0x1234_0001, payload: b"data" }.packet(host(from), host(to))
+        Icmp { kind, code, rest: 0x1234_0001, payload: b"data" }.packet(Family::V4, host(from), host(to))
     }
 
     fn error(kind: u8, quoted: &[u8], from: u8, to: u8) -> Vec<u8> {
-        Icmp4 { kind, code: 1, rest: 0, payload: quoted }.packet(host(from), host(to))
+        Icmp { kind, code: 1, rest: 0, payload: quoted }.packet(Family::V4, host(from), host(to))
     }
 
     fn v6(last: u16) -> Addr {
@@ -261,7 +258,7 @@ mod tests {
     fn version_6() {
         let pass = |kind: u8| {
             let mut lab = Lab::new();
-            let bytes = Icmp6 { kind, code: 0, rest: 7 << 16, payload: &[0; 32] }.packet(v6(2), v6(3));
+            let bytes = Icmp { kind, code: 0, rest: 7 << 16, payload: &[0; 32] }.packet(Family::V6, v6(2), v6(3));
             lab.pass(&bytes).unwrap()
         };
         for kind in 0..=255 {
@@ -286,7 +283,7 @@ mod tests {
         let mut lab = Lab::new();
         lab.class(&there);
         for kind in [1, 2, 3, 4, 5, 127] {
-            let error = |quoted, to| Icmp6 { kind, code: 0, rest: 0, payload: quoted }.packet(v6(9), to);
+            let error = |quoted, to| Icmp { kind, code: 0, rest: 0, payload: quoted }.packet(Family::V6, v6(9), to);
             assert_eq!(lab.class(&error(&there, v6(2))), Some(Class::Related(Direction::Reply)), "{kind}");
             assert_eq!(lab.class(&error(&there, v6(3))), None, "{kind}");
             assert_eq!(lab.class(&error(&there[..43], v6(2))), None, "{kind}");
@@ -298,7 +295,7 @@ mod tests {
         let there = Udp { src_port: 1, dst_port: 2, payload: b"data" }.packet(Family::V6, v6(2), v6(3));
         let redirect = |code: u8, option: &[u8], hop_limit: u8, src: Addr| {
             let payload = [&[0; 32], option, &there].concat();
-            let message = Icmp6 { kind: 137, code, rest: 0, payload: &payload }.to_vec(src, v6(2));
+            let message = Icmp { kind: 137, code, rest: 0, payload: &payload }.to_vec(Family::V6, src, v6(2));
             let ip = build::Ipv6 {
                 src,
                 dst: v6(2),

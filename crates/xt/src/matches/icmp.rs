@@ -5,7 +5,7 @@ use crate::value::{self, IcmpType};
 use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
-use hairpin_wire::{Family, icmp4, proto};
+use hairpin_wire::{Family, icmp, proto};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Match for Icmp {
         }
         match *look.l4() {
             // Type 255 stands for every type and does not look at the code.
-            [kind, code, ..] if look.l4().len() >= icmp4::HEADER_LEN => {
+            [kind, code, ..] if look.l4().len() >= icmp::HEADER_LEN => {
                 let fits = self.kind.kind == ANY
                     || (kind == self.kind.kind && (self.kind.from..=self.kind.to).contains(&code));
                 fits != self.inverted
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn types_and_codes() {
-        let packet = |kind, code| build::Icmp4 { kind, code, ..Default::default() }.packet(SRC, DST);
+        let packet = |kind, code| build::Icmp { kind, code, ..Default::default() }.packet(Family::V4, SRC, DST);
         check("-p icmp -m icmp --icmp-type 8", packet(8, 7), Yes);
         check("-p icmp -m icmp --icmp-type 3/1", packet(3, 1), Yes);
         check("-p icmp -m icmp --icmp-type 3/1", packet(3, 2), No);

@@ -5,7 +5,7 @@ use crate::value::{self, IcmpType};
 use crate::{Case, Families, Kind, MatchSpec};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Protocols, Scope};
-use hairpin_wire::{Family, icmp6, proto};
+use hairpin_wire::{Family, icmp, proto};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Match for Icmp6 {
             return false;
         }
         match *look.l4() {
-            [kind, code, ..] if look.l4().len() >= icmp6::HEADER_LEN => {
+            [kind, code, ..] if look.l4().len() >= icmp::HEADER_LEN => {
                 (kind == self.kind.kind && (self.kind.from..=self.kind.to).contains(&code)) != self.inverted
             }
             _ => look.hotdrop(),
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn types_and_codes() {
-        let packet = |kind, code| build::Icmp6 { kind, code, ..Default::default() }.packet(SRC6, DST6);
+        let packet = |kind, code| build::Icmp { kind, code, ..Default::default() }.packet(Family::V6, SRC6, DST6);
         check("-p 58 -m icmp6 --icmpv6-type 128", packet(128, 7), Yes);
         check("-p 58 -m icmp6 --icmpv6-type 1/3", packet(1, 4), No);
         check("-p 58 -m icmp6 ! --icmpv6-type 1/3", packet(1, 4), Yes);

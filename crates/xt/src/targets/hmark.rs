@@ -401,7 +401,7 @@ mod tests {
     }
 
     fn quoted(kind: u8, quote: &[u8]) -> Vec<u8> {
-        build::Icmp4 { kind, payload: quote, ..Default::default() }.packet(INSIDE, OUTSIDE)
+        build::Icmp { kind, payload: quote, ..Default::default() }.packet(Family::V4, INSIDE, OUTSIDE)
     }
 
     /// The marks are those that Linux 6.18 gave such packets.
