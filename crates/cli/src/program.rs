@@ -1,7 +1,7 @@
 //! The verbs of the program, and which one was asked for.
 
 use crate::applet;
-use crate::verbs::{capture, demo, gateway, install_links, manual, replay, run, trace};
+use crate::verbs::{capture, demo, gateway, install_links, manual, replay, run, sysctl, trace};
 use hairpin_commands::NAMES;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -50,6 +50,7 @@ pub const VERBS: &[Verb] = &[
     gateway::STATUS,
     gateway::TOP,
     capture::VERB,
+    sysctl::VERB,
     gateway::SAVE,
     install_links::VERB,
     manual::MAN,

@@ -139,3 +139,27 @@ fn accounts_of_packets_in_words() {
     }
     std::fs::remove_dir_all(&directory).unwrap();
 }
+
+/// Settings act at once, stay when a link goes down and up, and are refused as sysctl refuses them.
+#[test]
+fn settings_of_the_running_gateway() {
+    let Some(mut lab) = Lab::new("y") else { return };
+    lab.start();
+    assert!(lab.pings());
+    assert_eq!(lab.says(&["sysctl", "net.ipv4.ip_forward"]), "net.ipv4.ip_forward = 1\n");
+    assert_eq!(lab.says(&["sysctl", "-w", "net/ipv4/ip_forward=0"]), "net.ipv4.ip_forward = 0\n");
+    assert!(!lab.pings());
+    assert!(lab.inside(0, &["ip", "link", "set", "wan0", "down"]).status().unwrap().success());
+    assert!(lab.inside(0, &["ip", "link", "set", "wan0", "up"]).status().unwrap().success());
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(lab.says(&["sysctl", "-n", "net.ipv4.conf.lan0.forwarding"]), "0\n");
+    lab.says(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"]);
+    assert!(lab.pings());
+    lab.says(&["sysctl", "-w", "net.netfilter.nf_conntrack_max=1234"]);
+    assert!(lab.says(&["status"]).contains(" of 1234 "));
+    assert!(lab.says(&["sysctl", "-a"]).contains("net.netfilter.nf_conntrack_max = 1234\n"));
+    let refused = lab.hairpin(&["sysctl", "-w", "net.ipv4.nope=1"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(text, "sysctl: cannot stat /proc/sys/net/ipv4/nope: No such file or directory\n");
+}

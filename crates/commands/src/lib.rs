@@ -21,6 +21,7 @@ mod iptables_save;
 mod json;
 mod program;
 mod state;
+pub mod sysctl;
 
 pub use call::{Call, Input, Outcome, input_of};
 pub use ipset::{Done, SetsAccess};

@@ -590,6 +590,74 @@ impl Sysctl {
         number.ok_or_else(|| bad(name, "read", "a setting with a number"))
     }
 
+    /// A value as text; None for a setting that has no effect here and was not set.
+    ///
+    /// # Errors
+    /// There is no such setting.
+    pub fn text(&self, name: &str) -> Result<Option<String>, SysctlError> {
+        let plain = match self.target(name)? {
+            Target::RateMask6 => return Ok(Some(self.ratemask6_text())),
+            Target::Plain(plain) => plain,
+            _ => return self.get(name).map(|number| Some(number.to_string())),
+        };
+        if let Some(text) = self.inert.get(plain.as_str()) {
+            return Ok(Some(text.clone()));
+        }
+        if INERT.contains(&plain.as_str()) {
+            return Ok(None);
+        }
+        match self.get(name) {
+            Ok(number) => Ok(Some(number.to_string())),
+            Err(_) => Err(SysctlError::UnknownName { name: name.to_owned(), suggestion: self.suggest(&plain) }),
+        }
+    }
+
+    /// The name as `sysctl` prints it: with dots, and slashes for the dots in a device's name.
+    pub fn shown(&self, name: &str) -> String {
+        let plain = dotted(name);
+        for prefix in ["net.ipv4.conf.", "net.ipv6.conf."] {
+            if let Some((device, setting)) = plain.strip_prefix(prefix).and_then(|rest| rest.rsplit_once('.')) {
+                return format!("{prefix}{}.{setting}", device.replace('.', "/"));
+            }
+        }
+        plain
+    }
+
+    /// Every setting that has an effect here or was set, as `sysctl` prints its name, in order.
+    pub fn names(&self) -> Vec<String> {
+        let fixed = [Ipv4Settings::NAMES, Ipv6Settings::NAMES, BridgeSettings::NAMES].into_iter().flatten();
+        let others = ["net.ipv4.ip_forward", RATEMASK6, "net.netfilter.nf_conntrack_count"];
+        let mut names: Vec<String> = fixed.copied().chain(others).map(str::to_owned).collect();
+        names.extend(self.inert.keys().map(|name| (*name).to_owned()));
+        names.extend(KNOBS.iter().map(|(known, _)| format!("{NETFILTER}{known}")));
+        let devices = ["all", "default"].into_iter().chain(self.names.iter().map(String::as_str));
+        for device in devices.map(|device| device.replace('.', "/")) {
+            for (prefix, table) in [("net.ipv4.conf.", Conf4::TABLE), ("net.ipv6.conf.", Conf6::TABLE)] {
+                names.extend(table.iter().map(|(setting, ..)| format!("{prefix}{device}.{setting}")));
+            }
+        }
+        names.sort();
+        names
+    }
+
+    fn ratemask6_text(&self) -> String {
+        let is_set = |kind: u32| kind < 256 && self.icmp6_ratemask[(kind >> 7) as usize] >> (kind & 127) & 1 != 0;
+        let mut parts = Vec::new();
+        let mut kind = 0;
+        while kind < 256 {
+            let first = kind;
+            while is_set(kind) {
+                kind += 1;
+            }
+            match kind - first {
+                0 => kind += 1,
+                1 => parts.push(first.to_string()),
+                _ => parts.push(format!("{first}-{}", kind - 1)),
+            }
+        }
+        parts.join(",")
+    }
+
     /// A device's own value of a setting, not combined with `all`.
     pub fn conf4(&self, dev: IfIndex, setting: Conf4) -> i32 {
         self.conf4.device(dev, setting as usize)

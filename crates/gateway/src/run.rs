@@ -344,6 +344,7 @@ impl Gateway {
             now: now(),
             neighbors: &mut self.neighbors,
             stats: &self.stats,
+            setup: &mut self.file.setup,
             watchers: &mut self.watchers,
             end: &mut self.end,
         }
@@ -375,6 +376,7 @@ impl Gateway {
                 now: now(),
                 neighbors: &mut self.neighbors,
                 stats: &self.stats,
+                setup: &mut self.file.setup,
                 watchers: &mut self.watchers,
                 end: &mut self.end,
             };

@@ -22,6 +22,8 @@ pub struct Moment<'a> {
     pub neighbors: &'a mut Neighbors,
     /// What the loop has counted.
     pub stats: &'a Stats,
+    /// The host as the host file describes it, from which it is made anew: the engine has what was made of it.
+    pub setup: &'a mut hairpin_engine::setup::Setup,
     /// Who looks at packets.
     pub watchers: &'a mut Watchers,
     /// Set it to end the gateway.

@@ -7,4 +7,5 @@ pub mod install_links;
 pub mod manual;
 pub mod replay;
 pub mod run;
+pub mod sysctl;
 pub mod trace;

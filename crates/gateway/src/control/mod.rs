@@ -8,6 +8,7 @@ mod clients;
 mod events;
 mod live;
 mod status;
+mod sysctl;
 mod watching;
 
 pub use events::Hub;

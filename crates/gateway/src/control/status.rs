@@ -19,6 +19,7 @@ pub(super) fn verb(context: &Context, request: &Request) -> Option<Outcome> {
         "status" => status(context),
         "save" => save(context),
         "top" => top(context),
+        "sysctl" => super::sysctl::sysctl(context, request),
         _ => return None,
     })
 }
