@@ -412,10 +412,14 @@ impl Engine {
         path.run_backlog();
         path.engine.tracker.report_change(&mut path.out.events);
         path.release(packet);
+        self.let_go_of_held();
+        fate
+    }
+
+    fn let_go_of_held(&mut self) {
         while let Some(id) = self.held.pop() {
             self.tracker.conns.let_go(id);
         }
-        fate
     }
 
     /// Lets go of what ran out of time: connections, expectations, incomplete fragments.
@@ -428,7 +432,7 @@ impl Engine {
         self.ask_for_neighbors(now, out);
     }
 
-    /// Asks again for IPv6 neighbors that do not answer, and gives them up.
+    /// Asks again for neighbors that do not answer, and gives them up.
     fn ask_for_neighbors(&mut self, now: &Now, out: &mut Output) {
         while let Some(step) = self.solicitor.step(now.mono, &self.net) {
             let mut path = Path { engine: self, now, out };
@@ -436,6 +440,9 @@ impl Engine {
                 solicit::Step::Ask(question) => path.say(*question),
                 solicit::Step::GiveUp(packets) => packets.iter().for_each(|packet| path.neighbor_failed(packet)),
             }
+            // This host may have told itself.
+            path.run_backlog();
+            self.let_go_of_held();
         }
     }
 
@@ -477,7 +484,10 @@ impl Engine {
     /// The next hop of a packet with fate [`Fate::Resolve`] does not answer: its sender is told.
     pub fn unresolved(&mut self, now: &Now, packet: &Packet, out: &mut Output) {
         self.count_drop(DropReason::NoNeighbor);
-        Path { engine: self, now, out }.neighbor_failed(packet);
+        let mut path = Path { engine: self, now, out };
+        path.neighbor_failed(packet);
+        path.run_backlog();
+        self.let_go_of_held();
     }
 
     pub(crate) const fn is_tracing(&self) -> bool {

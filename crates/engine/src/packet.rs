@@ -556,6 +556,16 @@ impl Packet {
         self.meta.offload.checksum = Checksum::Good;
     }
 
+    /// Fills in a transport checksum that was left open as a device does: what stands in its place is taken for the sum of the pseudo
+    /// header, whatever became of the addresses.
+    pub(crate) fn fill_checksum(&mut self) {
+        if self.meta.offload.checksum == Checksum::Partial {
+            let sum = checksum::finish(checksum::sum(self.l4()));
+            self.put_checksum(if self.head.protocol == proto::UDP { checksum::udp_nonzero(sum) } else { sum });
+            self.meta.offload.checksum = Checksum::Good;
+        }
+    }
+
     fn pseudo_header(&self) -> u32 {
         let Headers { family, src, dst, protocol, .. } = self.head;
         checksum::pseudo_header(family, src, dst, protocol, u32::try_from(self.l4().len()).unwrap_or(u32::MAX))

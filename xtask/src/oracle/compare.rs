@@ -68,10 +68,15 @@ pub fn judge(
     if let Some(shares) = &scenario.meta.statistical {
         return Ok(by_shares(shares, want, got));
     }
-    let mut labels: BTreeSet<u32> = BTreeSet::from([0]);
+    // A later arrival may have copied a label that the router chose.
+    let mut first_seen: BTreeMap<u32, u64> = BTreeMap::from([(0, 0)]);
     for a in scenario.arrivals()? {
-        labels.extend(Frame::new(&a.data).flow());
+        if let Some(label) = Frame::new(&a.data).flow() {
+            let first = first_seen.entry(label).or_insert(a.micros);
+            *first = a.micros.min(*first);
+        }
     }
+    let labels: BTreeSet<u32> = first_seen.keys().copied().collect();
     let mut out = Vec::new();
     let nothing = Fields::new();
     for (iface, wanted) in &want.frames {
@@ -80,7 +85,10 @@ pub fn judge(
         for number in 0..wanted.len().max(given.len()) {
             let pair = (wanted.get(number).map(|f| &f.data[..]), given.get(number).map(|f| &f.data[..]));
             let names = loose.get(&number.to_string());
-            if let Err(why) = frames_agree(pair, names, &labels) {
+            let came_before = |label: u32| {
+                first_seen.get(&label).is_some_and(|first| wanted.get(number).is_none_or(|f| *first <= f.micros))
+            };
+            if let Err(why) = frames_agree(pair, names, came_before) {
                 let what = format!("{iface} frame {} of {}: {why}", number + 1, wanted.len());
                 out.push(Difference { area: Area::Frame { iface: iface.clone(), number }, what });
                 break;
@@ -157,7 +165,7 @@ pub fn summary(volatile: &Volatile) -> String {
 fn frames_agree(
     pair: (Option<&[u8]>, Option<&[u8]>),
     names: Option<&BTreeSet<String>>,
-    labels: &BTreeSet<u32>,
+    came_before: impl Fn(u32) -> bool,
 ) -> Result<(), String> {
     let (want, got) = match pair {
         (Some(w), Some(g)) => (w, g),
@@ -169,7 +177,7 @@ fn frames_agree(
     if let Some(names) = names {
         (a, b) = (masked(want, names), masked(got, names));
     }
-    if Frame::new(want).flow().is_some_and(|label| !labels.contains(&label)) {
+    if Frame::new(want).flow().is_some_and(|label| !came_before(label)) {
         (a, b) = (without_flow_label(a), without_flow_label(b));
     }
     if a != b {

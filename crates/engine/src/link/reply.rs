@@ -7,7 +7,7 @@
 use super::limit::{IcmpLimiter, Limits};
 use super::{IcmpError, options};
 use crate::net::{IfIndex, LO, Net};
-use crate::packet::{LinkType, Origin, Packet, Sender};
+use crate::packet::{Checksum, LinkType, Origin, Packet, Sender};
 use crate::rng::Rng;
 use crate::route::{AddressType, OutputKey, Route, RouteType};
 use crate::time::{HZ, Now};
@@ -141,7 +141,7 @@ pub fn tcp_reset(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
             let payload = reset.to_vec(Family::V6, src, dst);
             let header = Header { src, dst, tos, flow_label, ..Header::default() };
             // The socket that sends it is known to IPv4 only.
-            finish_v6(header, proto::TCP, &payload, route, mark, host).map(without_socket)
+            finish_v6(header, proto::TCP, &payload, route, mark, host).map(without_socket).map(with_open_checksum)
         }
     }
 }
@@ -153,6 +153,13 @@ pub fn reject_reset(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
 
 fn without_socket(mut packet: Packet) -> Packet {
     packet.meta.origin = Origin::Local(Sender::None);
+    packet
+}
+
+/// The device is to fill in the checksum: whoever looks at the packet before, or quotes it, finds the sum of the pseudo header.
+fn with_open_checksum(mut packet: Packet) -> Packet {
+    packet.meta.offload.checksum = Checksum::Partial;
+    packet.settle_checksum();
     packet
 }
 
@@ -185,7 +192,7 @@ fn reset_by_rule(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
             let header = Header { src, dst, id: Id::DontFragment, ..Header::default() };
             finish_v4(header, proto::TCP, &payload, Route { hop_limit: ttl, ..route }, mark, host).map(|mut packet| {
                 packet.meta.route = Some(route);
-                packet
+                with_open_checksum(packet)
             })
         }
         Family::V6 => {
@@ -704,10 +711,6 @@ fn datagram_end(packet: &Packet) -> usize {
 /// Whether the transport checksum of a received packet is right, as far as REJECT asks (`nf_reject_verify_csum`,
 /// `nf_ip_checksum`). A protocol that is not known is held against the rule of the known ones, as Linux does.
 fn is_intact(packet: &Packet) -> bool {
-    // What this host sends is right.
-    if matches!(packet.meta.origin, Origin::Local(_)) {
-        return true;
-    }
     if packet.is_checksum_known(packet.meta.route.is_none_or(|route| route.kind == RouteType::Local)) {
         return true;
     }

@@ -1,7 +1,8 @@
-//! Asking for the link address of an IPv6 next hop (RFC 4861, section 7.2.2), as far as this host's own rules see it.
+//! Asking for the link address of a next hop (RFC 826; RFC 4861, section 7.2.2), as far as this host's own rules see it.
 //!
-//! A solicitation passes OUTPUT and POSTROUTING like any packet of this host, is counted there, and leaves. The engine's neighbors are all
-//! known or not there, so nobody answers: what waited for the address is given up after three questions in three seconds.
+//! ARP is none of their business. A solicitation of IPv6 passes OUTPUT and POSTROUTING like any packet of this host, is counted there, and
+//! leaves. The engine's neighbors are all known or not there, so nobody answers: what waited for the address is given up after three
+//! questions in three seconds.
 
 use crate::net::{IfIndex, Net, Scope};
 use crate::packet::{Origin, Packet, Sender};
@@ -22,7 +23,7 @@ const NEIGHBORS: usize = 1024;
 /// The neighbors that are being asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Solicitor {
-    asked: BTreeMap<(IfIndex, Addr), Asking>,
+    asked: BTreeMap<(IfIndex, Addr, Family), Asking>,
 }
 
 #[derive(Debug)]
@@ -51,12 +52,13 @@ impl Solicitor {
         now: Instant,
         net: &Net,
     ) -> Option<Packet> {
-        let is_new = !self.asked.contains_key(&(dev, target));
+        let neighbor = (dev, target, packet.family());
+        let is_new = !self.asked.contains_key(&neighbor);
         if is_new && self.asked.len() >= NEIGHBORS {
             return None;
         }
         let first = Asking { due: now + INTERVAL, questions: 1, waiting: Vec::new() };
-        let asking = self.asked.entry((dev, target)).or_insert(first);
+        let asking = self.asked.entry(neighbor).or_insert(first);
         if asking.waiting.len() == WAITING {
             asking.waiting.remove(0);
         }
@@ -85,16 +87,16 @@ impl Solicitor {
         self.first().map(|(_, due)| due)
     }
 
-    fn first(&self) -> Option<((IfIndex, Addr), Instant)> {
+    fn first(&self) -> Option<((IfIndex, Addr, Family), Instant)> {
         self.asked.iter().map(|(key, asking)| (*key, asking.due)).min_by_key(|(key, due)| (*due, *key))
     }
 }
 
-/// From the address of the packet that waits, if the device has it; else from the device's link-local one. Without that, none is sent.
+/// IPv6's question. From the address of the packet that waits, if the device has it; else from the device's link-local one. Without that, none is sent.
 fn question(packet: &Packet, dev: IfIndex, target: Addr, net: &Net) -> Option<Packet> {
     const SOURCE_LINK_ADDRESS: u8 = 1;
     const SOLICITED: u128 = (0xff02 << 112) | (1 << 32) | (0xff << 24);
-    let device = net.interface(dev)?;
+    let device = net.interface(dev).filter(|_| packet.family() == Family::V6)?;
     let mut own = device.addresses.iter().filter(|a| a.family == Family::V6);
     let has_it = own.clone().any(|a| a.addr == packet.src());
     let src = if has_it { packet.src() } else { own.find(|a| a.scope == Scope::Link)?.addr };
@@ -126,7 +128,7 @@ fn question(packet: &Packet, dev: IfIndex, target: Addr, net: &Net) -> Option<Pa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::testing::{net, v6};
+    use crate::link::testing::{net, v4, v6};
 
     fn from(src: &str) -> Packet {
         Packet::from_ip(&build::Udp::default().packet(Family::V6, v6(src), v6("2001:db8:1::9"))).unwrap()
@@ -147,6 +149,17 @@ mod tests {
         }
         let Some(Step::GiveUp(packets)) = s.step(Instant::from_secs(3), &net) else { panic!("still asked for") };
         assert_eq!((packets.len(), s.next_timeout()), (2, None));
+    }
+
+    #[test]
+    fn arp_is_not_seen_but_gives_up_as_well() {
+        let (net, dev) = (net(), IfIndex(2));
+        let waiting =
+            Packet::from_ip(&build::Udp::default().packet(Family::V4, v4("10.0.1.2"), v4("10.0.1.9"))).unwrap();
+        let mut s = Solicitor::default();
+        assert!(s.wait(&waiting, dev, v4("10.0.1.9"), Instant(0), &net).is_none());
+        assert!(s.step(Instant::from_secs(2), &net).is_none());
+        assert!(matches!(s.step(Instant::from_secs(3), &net), Some(Step::GiveUp(packets)) if packets.len() == 1));
     }
 
     #[test]

@@ -144,8 +144,14 @@ pub(crate) fn translate(conn: &Conn, class: Class, side: Manip, packet: &mut Pac
 }
 
 /// Translates an ICMP error about a connection: the packet it quotes, and then the error itself like any packet of its
-/// direction (`nf_nat_icmp_reply_translation`).
-pub(crate) fn translate_error(conn: &Conn, class: Class, side: Manip, packet: &mut Packet) -> Result<(), DropReason> {
+/// direction (`nf_nat_icmp_reply_translation`). `comes_in`: at a hook for packets that come in.
+pub(crate) fn translate_error(
+    conn: &Conn,
+    class: Class,
+    side: Manip,
+    comes_in: bool,
+    packet: &mut Packet,
+) -> Result<(), DropReason> {
     let family = packet.family();
     let protocol = packet.protocol();
     let (src, dst) = (packet.src(), packet.dst());
@@ -156,7 +162,7 @@ pub(crate) fn translate_error(conn: &Conn, class: Class, side: Manip, packet: &m
     if packet.l4().len() < 8 {
         return Err(DropReason::NatFailed);
     }
-    if !packet.is_checksum_known(side == Manip::Dst) {
+    if !packet.is_checksum_known(comes_in) {
         if sum(packet.l4(), src, dst) != 0 {
             return Err(DropReason::NatFailed);
         }
@@ -178,12 +184,14 @@ pub(crate) fn translate_error(conn: &Conn, class: Class, side: Manip, packet: &m
     }
     let answer = conn.tuple(direction.other());
     let target = answer.invert().ok_or(DropReason::NatFailed)?;
-    if !rewrite::quoted(error, family, &answer, side.other()) {
-        return Err(DropReason::NatFailed);
-    }
+    let is_reckoned = rewrite::quoted(error, family, &answer, side.other()).ok_or(DropReason::NatFailed)?;
     error[2..4].fill(0);
     let new = sum(error, src, dst);
     error[2..4].copy_from_slice(&new.to_be_bytes());
+    if is_reckoned {
+        // As for SCTP itself, Linux now holds the whole packet's checksum for unseen (`sctp_manip_pkt`).
+        packet.meta.checksum_seen = None;
+    }
     let target = Tuple { protocol, ..target };
     if rewrite::packet(packet, &target, side) { Ok(()) } else { Err(DropReason::NatFailed) }
 }

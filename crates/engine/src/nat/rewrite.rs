@@ -8,6 +8,8 @@ use hairpin_wire::ipv4::Ipv4;
 use hairpin_wire::ipv6::Ipv6;
 use hairpin_wire::{Addr, Family, proto};
 
+const SCTP_HEADER_LEN: usize = 12;
+
 /// Gives one side of the packet the address and key of `target` (`nf_nat_manip_pkt`). False when a header is cut.
 pub(super) fn packet(packet: &mut Packet, target: &Tuple, side: Manip) -> bool {
     let (family, l4) = (packet.family(), packet.head().l4);
@@ -26,35 +28,32 @@ pub(super) fn packet(packet: &mut Packet, target: &Tuple, side: Manip) -> bool {
         packet.pull(l4 + if whole_tcp { 20 } else { 8 });
     }
     packet.set_head_addr(side, addr_of(target, side));
+    if packet.meta.made_here {
+        packet.settle_checksum();
+    }
     true
 }
 
 /// Changes the packet that an ICMP error quotes, on the side opposite to the packet's own; `error` is the message from the ICMP
-/// header on. The ICMP checksum is the caller's.
-pub(super) fn quoted(error: &mut [u8], family: Family, target: &Tuple, side: Manip) -> bool {
-    let Some(inner) = error.get_mut(8..) else { return false };
+/// header on. The ICMP checksum is the caller's. Whether a checksum was reckoned anew instead of mended; None when a header is cut.
+pub(super) fn quoted(error: &mut [u8], family: Family, target: &Tuple, side: Manip) -> Option<bool> {
+    let inner = error.get_mut(8..)?;
     let (l4, protocol) = match family {
-        Family::V4 => match Ipv4::new(&*inner) {
-            Some(ip) => (Some(ip.header_len()), ip.protocol()),
-            None => return false,
-        },
-        Family::V6 => match Ipv6::new(&*inner) {
-            Some(ip) => match ip.transport() {
-                Ok(t) if !t.is_later_fragment() => (Some(t.offset), t.protocol),
-                _ => (None, target.protocol),
-            },
-            None => return false,
+        Family::V4 => Ipv4::new(&*inner).map(|ip| (Some(ip.header_len()), ip.protocol()))?,
+        Family::V6 => match Ipv6::new(&*inner)?.transport() {
+            Ok(t) if !t.is_later_fragment() => (Some(t.offset), t.protocol),
+            _ => (None, target.protocol),
         },
     };
+    let is_reckoned = protocol == proto::SCTP && l4.is_some_and(|l4| inner.len() >= l4 + SCTP_HEADER_LEN);
     let old = match (family, side) {
         (Family::V4, Manip::Src) => Ipv4::new(&*inner).map(|ip| ip.src()),
         (Family::V4, Manip::Dst) => Ipv4::new(&*inner).map(|ip| ip.dst()),
         (Family::V6, Manip::Src) => Ipv6::new(&*inner).map(|ip| ip.src()),
         (Family::V6, Manip::Dst) => Ipv6::new(&*inner).map(|ip| ip.dst()),
     };
-    let Some(old) = old else { return false };
-    let new = addr_of(target, side);
-    edit(inner, l4, protocol, Change { family, old, new, target, side })
+    let change = Change { family, old: old?, new: addr_of(target, side), target, side };
+    edit(inner, l4, protocol, change).then_some(is_reckoned)
 }
 
 const fn addr_of(target: &Tuple, side: Manip) -> Addr {
@@ -156,7 +155,7 @@ impl Change<'_> {
         if header.len() < 8 || self.set_port(header).is_none() {
             return false;
         }
-        if header.len() >= 12 {
+        if header.len() >= SCTP_HEADER_LEN {
             header[8..12].fill(0);
             let sum = checksum::crc32c(header);
             header[8..12].copy_from_slice(&sum.to_le_bytes());

@@ -62,11 +62,9 @@ impl Path<'_> {
         self.say_icmp(|host| attached(reply::route_error(about, error, host), about));
     }
 
-    /// Nobody answers for the packet's next hop (`ipv4_link_failure`, `ip6_link_failure`).
+    /// Nobody answers for the packet's next hop (`ipv4_link_failure`, `ip6_link_failure`). This host tells itself, too.
     pub(crate) fn neighbor_failed(&mut self, about: &Packet) {
-        if about.meta.origin == Origin::Wire || about.family() == Family::V6 {
-            self.send_error(about, IcmpError::host_unreachable(about.family()));
-        }
+        self.send_error(about, IcmpError::host_unreachable(about.family()));
     }
 
     /// REJECT's answer.

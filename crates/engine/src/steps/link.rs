@@ -4,7 +4,7 @@ use crate::fate::{DropReason, Fate};
 use crate::hook::Hook;
 use crate::link::{self, Fit, FragLimits, FragUser, Reassembled, Reception};
 use crate::net::{IfIndex, Interface, LO, LinkKind};
-use crate::packet::{LinkType, NotAPacket, Offload, Packet};
+use crate::packet::{LinkType, NotAPacket, Offload, Origin, Packet, Sender};
 use crate::path::{Onward, Path};
 use crate::route::{LinkAddress, Route, RouteType};
 use crate::track::Tracked;
@@ -88,7 +88,7 @@ impl Path<'_> {
             if p.meta.offload.gso.is_some() {
                 return self.leave_in_segments(p);
             }
-            p.complete_checksum();
+            p.fill_checksum();
         }
         match link::fit(p, route.mtu, &self.engine.rng) {
             Fit::Whole => Continue(()),
@@ -136,6 +136,9 @@ impl Path<'_> {
             return Break(Fate::Drop(DropReason::NoDevice));
         };
         let own = device.mac;
+        if p.family() == Family::V6 && p.dst().is_multicast(Family::V6) {
+            self.hear_own_group(p, &route)?;
+        }
         let next = route.gateway.map(|gateway| (p.family(), route.oif, gateway));
         let address = match self.engine.last_hop {
             Some((hop, mac)) if Some(hop) == next => LinkAddress::Known(mac),
@@ -157,14 +160,14 @@ impl Path<'_> {
                 return Break(Fate::Drop(DropReason::NoNeighbor));
             }
         };
+        if p.meta.made_here && p.meta.offload.gso.is_none() {
+            p.fill_checksum();
+        }
         Continue(Fate::Transmit { oif: route.oif, to })
     }
 
-    /// IPv6 asks for a neighbor by packets that rules see; nobody will answer.
+    /// The packet waits for a neighbor; nobody will answer. IPv6 asks by packets that rules see.
     fn ask_for_neighbor(&mut self, p: &Packet, route: &Route) {
-        if p.family() == Family::V4 {
-            return;
-        }
         let target = route.gateway.unwrap_or(p.dst());
         let engine = &mut *self.engine;
         if let Some(question) = engine.solicitor.wait(p, route.oif, target, self.now.mono, &engine.net) {
@@ -180,21 +183,46 @@ impl Path<'_> {
     }
 
     /// A host hears its own broadcasts, and what it sends to a group it has joined (`ip_mc_output`): a copy passes POSTROUTING before
-    /// the packet itself does and comes back by the device that the packet leaves by, without a link header.
+    /// the packet itself does. This is IPv4; for IPv6 see [`Path::hear_own_group`].
     pub(crate) fn hear_oneself(&mut self, p: &Packet) {
         let Some(route) = p.meta.route.filter(|route| p.family() == Family::V4 && route.oif != LO) else { return };
-        let as_what = match route.kind {
-            RouteType::Broadcast => LinkType::Broadcast,
-            RouteType::Multicast if self.engine.net.is_joined(Family::V4, route.oif, p.dst()) => LinkType::Multicast,
-            _ => return,
-        };
+        match route.kind {
+            RouteType::Broadcast => self.hear_copy(p, route.oif, LinkType::Broadcast),
+            RouteType::Multicast if self.engine.net.is_joined(Family::V4, route.oif, p.dst()) => {
+                self.hear_copy(p, route.oif, LinkType::Multicast);
+            }
+            _ => {}
+        }
+    }
+
+    /// IPv6 hears what goes to a group it has joined, by whatever route, when it is about to leave (`ip6_finish_output2`): the copy
+    /// passes POSTROUTING once more. It keeps its route, so that one sent by way of a router is not delivered. Groups of the host itself
+    /// do not leave it.
+    fn hear_own_group(&mut self, p: &Packet, route: &Route) -> Onward {
+        const OF_THE_HOST: u8 = 1;
+        // What the kernel itself says to a group is neighbor discovery, which does not hear itself.
+        let is_discovery = p.meta.origin == Origin::Local(Sender::Kernel);
+        if !is_discovery && self.engine.net.is_joined(Family::V6, route.oif, p.dst()) {
+            self.hear_copy(p, route.oif, LinkType::Multicast);
+            if p.ttl() == 0 {
+                return Break(Fate::Drop(DropReason::TtlExpired));
+            }
+        }
+        match (p.dst().0 >> 112) as u8 & 15 {
+            ..=OF_THE_HOST => Break(Fate::Drop(DropReason::MartianDestination)),
+            _ => Continue(()),
+        }
+    }
+
+    /// A copy of what is sent comes back by the device that it leaves by, without a link header.
+    fn hear_copy(&mut self, p: &Packet, dev: IfIndex, as_what: LinkType) {
         let mut copy = p.clone();
         self.trace_packet(&copy);
         let fate = match self.pass_postrouting(&mut copy) {
             Break(fate) => fate,
             Continue(()) => {
                 copy.clear_link_header();
-                self.come_back(copy, route.oif, as_what)
+                self.come_back(copy, dev, as_what)
             }
         };
         self.ended(fate);

@@ -41,7 +41,7 @@ impl Path<'_> {
         let told = self.engine.is_tracing().then(|| p.describe());
         let is_icmp = matches!(p.protocol(), proto::ICMP | proto::ICMPV6);
         let done = match class {
-            Class::Related(_) if is_icmp => self.translate_error(id, class, side, p),
+            Class::Related(_) if is_icmp => self.translate_error(hook, side, p, id, class),
             Class::Related(_) | Class::New => self.bind_and_translate(hook, side, p, id, class),
             Class::Established(_) => self.translate_known(hook, side, p, id, class),
         };
@@ -60,9 +60,10 @@ impl Path<'_> {
     }
 
     #[cold]
-    fn translate_error(&mut self, id: ConnId, class: Class, side: Manip, p: &mut Packet) -> Onward {
+    fn translate_error(&mut self, hook: Hook, side: Manip, p: &mut Packet, id: ConnId, class: Class) -> Onward {
+        let comes_in = matches!(hook, Hook::Prerouting | Hook::Input);
         match self.engine.tracker.conns.get(id) {
-            Some(conn) => fate(nat::translate_error(conn, class, side, p)),
+            Some(conn) => fate(nat::translate_error(conn, class, side, comes_in, p)),
             None => Continue(()),
         }
     }
