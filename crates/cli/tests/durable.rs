@@ -32,14 +32,14 @@ impl State {
     }
 
     fn rules(&self) -> Vec<String> {
-        let (code, out, err) = self.run(&["iptables", "-S", "FORWARD"]);
+        let (code, out, err) = self.run(&["iptables-save", "-t", "filter"]);
         assert_eq!(code, 0, "{err}");
         out.lines().filter(|l| l.starts_with("-A")).map(str::to_owned).collect()
     }
 }
 
 #[test]
-fn writers_take_turns_and_readers_do_not_wait() {
+fn writers_take_turns_and_save_does_not_wait() {
     let state = State::new("turns");
     let source = |writer: u32, n: u32| format!("10.0.{writer}.{n}");
     let writers: Vec<_> = (0..4)
@@ -88,10 +88,21 @@ fn a_lock_held_elsewhere_is_waited_for_as_long_as_asked() {
     );
     let (code, err, took) = run(&["iptables", "-w", "1", "-A", "INPUT", "-j", "DROP"]);
     assert_eq!(code, Some(4));
-    assert_eq!(err, "Another app is currently holding the xtables lock. Stopped waiting after 1s.\n");
+    assert!(err.starts_with("Can't lock ") && err.contains(": Resource temporarily unavailable\n"), "{err}");
+    assert!(err.ends_with("\nAnother app is currently holding the xtables lock. Stopped waiting after 1s.\n"), "{err}");
     assert!(took >= Duration::from_secs(1), "{took:?}");
-    let (code, err, _) = run(&["iptables", "-S"]);
-    assert_eq!(code, Some(0), "readers do not wait: {err}");
+    for looks in [&["iptables", "-S"][..], &["ip6tables", "-L", "-n"], &["iptables", "-C", "INPUT", "-j", "DROP"]] {
+        let (code, err, _) = run(looks);
+        assert_eq!(code, Some(4), "{looks:?}: {err}");
+        assert!(err.starts_with("Can't lock ") && err.contains("use the -w option?"), "{looks:?}: {err}");
+    }
+    // What is wrong with the words is said before.
+    assert_eq!(run(&["iptables", "-S", "--bad"]).0, Some(2));
+    // Save takes no lock, nor does restore before the first table.
+    for free in [&["iptables-save"][..], &["iptables-restore"], &["iptables", "-h"], &["iptables", "-V"]] {
+        let (code, err, _) = run(free);
+        assert_eq!(code, Some(0), "{free:?}: {err}");
+    }
     let mut waiting = {
         let mut command = state.command(&["iptables", "-w", "-A", "INPUT", "-j", "DROP"]);
         command.env("XTABLES_LOCKFILE", &lock).spawn().expect("starts")

@@ -43,7 +43,8 @@ fn version(family: Family) -> String {
 
 fn carry_out(family: Family, command: &Command, state: &mut dyn State, outcome: &mut Outcome) -> Result<(), Failure> {
     let changes = command.verb.changes();
-    state.begin(if changes { Access::Write(Wait::given(command.wait)) } else { Access::Read })?;
+    let wait = Wait::given(command.wait);
+    state.begin(if changes { Access::Write(wait) } else { Access::Look(wait) })?;
     // A listing shows the counters from before it resets them.
     let listing = listing(family, command, state)?;
     if !changes {
@@ -52,10 +53,8 @@ fn carry_out(family: Family, command: &Command, state: &mut dyn State, outcome: 
     // What `-v` reports of a rule is said before the rule is tried.
     let mut report = String::new();
     let applied = state.apply(family, command, &mut report);
-    outcome.stdout = report.into_bytes();
-    applied?;
-    outcome.stdout.extend(listing.into_bytes());
-    Ok(())
+    outcome.stdout = if listing.is_empty() { report } else { listing + &report }.into_bytes();
+    applied
 }
 
 fn listing(family: Family, command: &Command, state: &mut dyn State) -> Result<String, Failure> {

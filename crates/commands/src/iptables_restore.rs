@@ -148,7 +148,14 @@ fn carry_out(
     state: &mut dyn State,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
-    state.begin(if asked.test { Access::Read } else { Access::Write(Wait::given(asked.wait)) })?;
+    let wait = Wait::given(asked.wait);
+    // The turn is taken at the first table.
+    let has_table = call.input.split(|byte| *byte == b'\n').any(|line| line.first() == Some(&b'*'));
+    state.begin(match (has_table, asked.test) {
+        (false, _) => Access::Read,
+        (true, true) => Access::Look(wait),
+        (true, false) => Access::Write(wait),
+    })?;
     let request = RestoreRequest {
         file: asked.file.as_deref().unwrap_or("standard input"),
         counters: asked.counters,

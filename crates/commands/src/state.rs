@@ -107,20 +107,18 @@ pub trait State {
             table: request.table,
             names: self.names(),
         };
-        let mut report = String::new();
-        let noted = request.verbose.then_some(&mut report);
-        let restored = restore_reporting(&base, text, &options, noted).map_err(Failure::RuleFile)?;
+        let restored = restore_reporting(&base, text, &options, request.verbose).map_err(Failure::RuleFile)?;
         let used = restored.ruleset.tables.iter().filter(|t| restored.tables.contains(&t.id));
         let changed: Vec<Table> = used.cloned().collect();
         if request.test {
             Compiled::new(restored.ruleset.clone())
                 .map_err(|why| Failure::RuleFile(Box::new(restored.refused(&why))))?;
-            return Ok(Told { notices: restored.notices, report });
+            return Ok(Told { notices: restored.notices, report: restored.report });
         }
         match self.replace(family, changed) {
             Err(Failure::Refused(why)) => Err(Failure::RuleFile(Box::new(restored.refused(&why)))),
             Err(other) => Err(other),
-            Ok(()) => Ok(Told { notices: restored.notices, report }),
+            Ok(()) => Ok(Told { notices: restored.notices, report: restored.report }),
         }
     }
 
@@ -181,6 +179,8 @@ pub struct Told {
 pub enum Access {
     /// Only look: needs no turn.
     Read,
+    /// Only look, but in turn with those who change, as `iptables -L`, `-S` and `-C` do.
+    Look(Wait),
     /// Change.
     Write(Wait),
 }

@@ -222,12 +222,12 @@ impl Engine {
     pub fn apply(&mut self, now: &Now, change: Change) -> Result<(), Refused> {
         match change {
             Change::Rules(rules) => {
-                self.find_sets(&rules)?;
+                self.find_what_they_name(&rules)?;
                 self.put_rules(rules, now);
             }
             Change::Table(family, table) => {
                 let rules = self.live[index(family)].compiled().with_table(table).map_err(Refused::Rules)?;
-                self.find_sets(&rules)?;
+                self.find_what_they_name(&rules)?;
                 self.put_rules(Arc::new(rules), now);
             }
             Change::ZeroCounters(family, table) => self.live[index(family)].zero(table),
@@ -243,9 +243,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Rules name only sets that exist.
-    fn find_sets(&self, rules: &Compiled) -> Result<(), Refused> {
-        rules.check_sets(&self.sets.borrow()).map_err(Refused::Rules)
+    /// Rules name only sets and estimators that exist, and agree on what they share.
+    fn find_what_they_name(&self, rules: &Compiled) -> Result<(), Refused> {
+        let [four, six] = &self.live;
+        let checked = rules.check_sets(&self.sets.borrow());
+        checked.and_then(|()| rules.check_shared([four.compiled(), six.compiled()])).map_err(Refused::Rules)
     }
 
     /// Takes up what a match of a rule kept over a restart; named as [`State::kept`] names it.

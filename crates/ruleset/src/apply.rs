@@ -1,7 +1,7 @@
 //! Commands applied to tables: what libiptc does between a command's words and the kernel.
 
 use crate::chains::{Chains, Origin, ValueChains, callee};
-use crate::command::{Command, Verb};
+use crate::command::{Command, Reset, Verb};
 use crate::error::Refusal;
 use crate::show::reported;
 use crate::suggest;
@@ -53,7 +53,9 @@ impl<C: Chains> Editor<'_, C> {
         }
         let (deed, only) = match &command.verb {
             Verb::Flush(name) => ("Flushing", name.as_deref()),
-            Verb::Zero(name, None) => ("Zeroing", name.as_deref()),
+            Verb::Zero(chain, None)
+            | Verb::List { chain, zero: Reset::Chains, .. }
+            | Verb::ListRules { chain, zero: Reset::Chains, .. } => ("Zeroing", chain.as_deref()),
             Verb::DeleteChain(name) => ("Deleting", name.as_deref()),
             _ => return,
         };
@@ -133,14 +135,12 @@ impl<C: Chains> Editor<'_, C> {
             Verb::Flush(name) => self.for_chains(name.as_deref(), C::clear),
             Verb::Zero(name, None) => self.for_chains(name.as_deref(), C::zero),
             Verb::Zero(name, Some(number)) => self.zero_rule(name.as_deref().unwrap_or_default(), *number),
-            Verb::List { chain, rule, zero: reset } | Verb::ListRules { chain, rule, zero: reset } => {
-                match (reset, chain, rule) {
-                    (false, Some(name), _) => self.find(name).map(|_| ()),
-                    (false, None, _) => Ok(()),
-                    (true, Some(name), Some(number)) => self.zero_rule(name, *number),
-                    (true, name, _) => self.for_chains(name.as_deref(), C::zero),
-                }
-            }
+            Verb::List { chain, rule, zero } | Verb::ListRules { chain, rule, zero } => match (zero, chain) {
+                (Reset::Nothing, Some(name)) => self.find(name).map(|_| ()),
+                (Reset::Nothing, None) => Ok(()),
+                (Reset::Chains, name) => self.for_chains(name.as_deref(), C::zero),
+                (Reset::Rule, name) => self.zero_rule(name.as_deref().unwrap_or_default(), rule.unwrap_or_default()),
+            },
             Verb::New(name) => self.create(name),
             Verb::DeleteChain(Some(name)) => self.delete(name),
             Verb::DeleteChain(None) => {

@@ -81,8 +81,8 @@ pub enum Verb {
         chain: Option<String>,
         /// One rule only.
         rule: Option<u32>,
-        /// `-Z` was given too.
-        zero: bool,
+        /// What `-Z` beside it resets.
+        zero: Reset,
     },
     /// `-S`; with `-Z` the counters are reset after.
     ListRules {
@@ -90,8 +90,8 @@ pub enum Verb {
         chain: Option<String>,
         /// One rule only.
         rule: Option<u32>,
-        /// `-Z` was given too.
-        zero: bool,
+        /// What `-Z` beside it resets.
+        zero: Reset,
     },
     /// `-F`.
     Flush(Option<String>),
@@ -118,11 +118,23 @@ pub enum Verb {
     OtherFamily,
 }
 
+/// What a listing resets the counters of, after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reset {
+    /// Nothing: it has no `-Z`.
+    #[default]
+    Nothing,
+    /// The chain listed, or all: `-Z` has no number.
+    Chains,
+    /// The rule listed: `-Z` has a number.
+    Rule,
+}
+
 impl Verb {
     /// Whether it changes anything.
     pub fn changes(&self) -> bool {
         match self {
-            Verb::List { zero, .. } | Verb::ListRules { zero, .. } => *zero,
+            Verb::List { zero, .. } | Verb::ListRules { zero, .. } => *zero != Reset::Nothing,
             Verb::Check(_) | Verb::Help { .. } | Verb::Version | Verb::OtherFamily => false,
             _ => true,
         }
@@ -255,7 +267,8 @@ impl Flag {
     fn allowed(self, verb: &Verb) -> bool {
         use Verb::{Append, Check, Delete, Insert, List, Policy, Replace};
         match self {
-            Flag::Numeric | Flag::Exact | Flag::LineNumbers => matches!(verb, List { .. }),
+            // 1.8.11 refuses them when `-Z` stands beside `-L`.
+            Flag::Numeric | Flag::Exact | Flag::LineNumbers => matches!(verb, List { zero: Reset::Nothing, .. }),
             Flag::Counters => matches!(verb, Append(_) | Insert(..) | Replace(..) | Policy(..)),
             _ => matches!(verb, Append(_) | Insert(..) | Replace(..) | Delete(_) | Check(_)),
         }
@@ -291,8 +304,6 @@ struct Parser<'c, 'w, W> {
     seen: Vec<Seen>,
     verb: Option<Verb>,
     verb_letter: char,
-    /// `-Z` beside `-L` or `-S`.
-    zero: bool,
     table: Option<&'w str>,
     protocol: Option<(u8, bool)>,
     protocol_text: Cow<'w, str>,
@@ -329,7 +340,6 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             seen: Vec::new(),
             verb: None,
             verb_letter: ' ',
-            zero: false,
             table: None,
             protocol: None,
             protocol_text: Cow::Borrowed(""),
@@ -383,66 +393,11 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Ok(None)
     }
 
+    /// One of iptables' own options. Some verb when the rest of the line no longer matters.
     fn base(&mut self, short: char, value: Option<&'w str>) -> Outcome<Option<Verb>> {
         let text = value.unwrap_or_default();
-        let owned = || text.to_owned();
         match short {
-            'A' => self.set_verb(short, Verb::Append(owned()))?,
-            'C' => self.set_verb(short, Verb::Check(owned()))?,
-            'D' => {
-                self.set_verb(short, Verb::Delete(owned()))?;
-                if let Some(number) = self.rule_number()? {
-                    self.verb = Some(Verb::DeleteNumber(owned(), number));
-                }
-            }
-            'R' => {
-                self.set_verb(short, Verb::Replace(owned(), 0))?;
-                let number = self.rule_number()?.ok_or_else(|| self.refuse("-R requires a rule number"))?;
-                self.verb = Some(Verb::Replace(owned(), number));
-            }
-            'I' => {
-                self.set_verb(short, Verb::Insert(owned(), 1))?;
-                let number = self.rule_number()?.unwrap_or(1);
-                self.verb = Some(Verb::Insert(owned(), number));
-            }
-            'L' | 'S' => {
-                let verb = |chain, rule, zero| match short {
-                    'L' => Verb::List { chain, rule, zero },
-                    _ => Verb::ListRules { chain, rule, zero },
-                };
-                self.set_verb(short, verb(None, None, false))?;
-                let chain = self.optional_chain(text);
-                let rule = self.rule_number()?;
-                self.verb = Some(verb(chain, rule, self.zero));
-            }
-            'F' => {
-                self.set_verb(short, Verb::Flush(None))?;
-                self.verb = Some(Verb::Flush(self.optional_chain(text)));
-            }
-            'Z' => self.zero(text)?,
-            'N' => {
-                self.check_new_name(text)?;
-                self.set_verb(short, Verb::New(owned()))?;
-            }
-            'X' => {
-                self.set_verb(short, Verb::DeleteChain(None))?;
-                self.verb = Some(Verb::DeleteChain(self.optional_chain(text)));
-            }
-            'E' => {
-                self.set_verb(short, Verb::New(String::new()))?;
-                let Some(new) = self.reader.argument() else {
-                    return Err(self.refuse("-E requires old-chain-name and new-chain-name"));
-                };
-                self.check_new_name(new)?;
-                self.verb = Some(Verb::Rename(owned(), new.to_owned()));
-            }
-            'P' => {
-                self.set_verb(short, Verb::New(String::new()))?;
-                let Some(policy) = self.reader.argument() else {
-                    return Err(self.refuse("-P requires a chain and a policy"));
-                };
-                self.verb = Some(Verb::Policy(owned(), policy.to_owned()));
-            }
+            'A' | 'C' | 'D' | 'R' | 'I' | 'L' | 'S' | 'F' | 'Z' | 'N' | 'X' | 'E' | 'P' => self.verb(short, text)?,
             'h' => return Ok(Some(self.help())),
             'V' => return Ok(Some(Verb::Version)),
             'p' => self.set_protocol(text)?,
@@ -501,39 +456,110 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
 
     // Verbs
 
+    /// The option of a verb.
+    fn verb(&mut self, short: char, text: &'w str) -> Outcome {
+        let owned = || text.to_owned();
+        match short {
+            'A' => self.set_verb(short, Verb::Append(owned()))?,
+            'C' => self.set_verb(short, Verb::Check(owned()))?,
+            'D' => {
+                self.set_verb(short, Verb::Delete(owned()))?;
+                if let Some(number) = self.number_to_delete()? {
+                    self.verb = Some(Verb::DeleteNumber(owned(), number));
+                }
+            }
+            'R' => {
+                self.set_verb(short, Verb::Replace(owned(), 0))?;
+                let number = self.rule_number()?.ok_or_else(|| self.refuse("-R requires a rule number"))?;
+                self.verb = Some(Verb::Replace(owned(), number));
+            }
+            'I' => {
+                self.set_verb(short, Verb::Insert(owned(), 1))?;
+                let number = self.rule_number()?.unwrap_or(1);
+                self.verb = Some(Verb::Insert(owned(), number));
+            }
+            'L' | 'S' => self.listing(short, text)?,
+            'F' => {
+                self.set_verb(short, Verb::Flush(None))?;
+                self.verb = Some(Verb::Flush(self.optional_chain(text)));
+            }
+            'Z' => self.zero(text)?,
+            'N' => {
+                self.check_new_name(text)?;
+                self.set_verb(short, Verb::New(owned()))?;
+            }
+            'X' => {
+                self.set_verb(short, Verb::DeleteChain(None))?;
+                self.verb = Some(Verb::DeleteChain(self.optional_chain(text)));
+            }
+            'E' => {
+                self.set_verb(short, Verb::New(String::new()))?;
+                let Some(new) = self.reader.argument() else {
+                    return Err(self.refuse("-E requires old-chain-name and new-chain-name"));
+                };
+                self.check_new_name(new)?;
+                self.verb = Some(Verb::Rename(owned(), new.to_owned()));
+            }
+            'P' => {
+                self.set_verb(short, Verb::New(String::new()))?;
+                let Some(policy) = self.reader.argument() else {
+                    return Err(self.refuse("-P requires a chain and a policy"));
+                };
+                self.verb = Some(Verb::Policy(owned(), policy.to_owned()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn set_verb(&mut self, letter: char, verb: Verb) -> Outcome {
         if self.inverted {
             return Err(self.refuse("unexpected '!' flag"));
         }
-        let pair = |a: char, b: char| matches!((a, b), ('L' | 'S', 'Z'));
-        if self.verb.is_some() && !pair(letter, self.verb_letter) {
+        if self.verb.is_some() {
             return Err(self.refuse(format!("Cannot use -{letter} with -{}", self.verb_letter)));
         }
-        self.zero = matches!(self.verb, Some(Verb::Zero(..)));
         self.verb = Some(verb);
         self.verb_letter = letter;
         Ok(())
     }
 
+    /// `-L` or `-S`, perhaps after `-Z`. Chain and number are those named last, whichever of the two named them.
+    fn listing(&mut self, letter: char, text: &'w str) -> Outcome {
+        let (mut chain, mut rule, mut zero) = (None, None, Reset::Nothing);
+        if let Some(Verb::Zero(zeroed, number)) = self.verb.take_if(|verb| matches!(verb, Verb::Zero(..))) {
+            zero = if number.is_some() { Reset::Rule } else { Reset::Chains };
+            (chain, rule) = (zeroed, number);
+        }
+        self.set_verb(letter, Verb::Zero(None, None))?;
+        chain = self.optional_chain(text).or(chain);
+        rule = self.rule_number()?.or(rule);
+        self.verb = Some(match letter {
+            'L' => Verb::List { chain, rule, zero },
+            _ => Verb::ListRules { chain, rule, zero },
+        });
+        Ok(())
+    }
+
+    /// `-Z`, perhaps after `-L` or `-S`.
     fn zero(&mut self, text: &'w str) -> Outcome {
-        let listing = match self.verb.take() {
-            listing @ Some(Verb::List { .. } | Verb::ListRules { .. }) => listing,
-            other => {
-                self.verb = other;
-                self.set_verb('Z', Verb::Zero(None, None))?;
-                None
-            }
+        let is_first_zero = |verb: &mut Verb| {
+            matches!(verb, Verb::List { zero: Reset::Nothing, .. } | Verb::ListRules { zero: Reset::Nothing, .. })
         };
+        let listing = self.verb.take_if(is_first_zero);
+        if matches!(self.verb, Some(Verb::List { .. } | Verb::ListRules { .. })) {
+            self.verb_letter = 'Z';
+        }
+        self.set_verb('Z', Verb::Zero(None, None))?;
         let chain = self.optional_chain(text);
-        let rule = self.rule_number()?;
+        let number = self.rule_number()?;
+        let zero = if number.is_some() { Reset::Rule } else { Reset::Chains };
         self.verb = Some(match listing {
-            Some(Verb::List { chain: c, rule: r, .. }) => {
-                Verb::List { chain: chain.or(c), rule: rule.or(r), zero: true }
+            Some(Verb::List { chain: c, rule, .. }) => Verb::List { chain: chain.or(c), rule: number.or(rule), zero },
+            Some(Verb::ListRules { chain: c, rule, .. }) => {
+                Verb::ListRules { chain: chain.or(c), rule: number.or(rule), zero }
             }
-            Some(Verb::ListRules { chain: c, rule: r, .. }) => {
-                Verb::ListRules { chain: chain.or(c), rule: rule.or(r), zero: true }
-            }
-            _ => Verb::Zero(chain, rule),
+            _ => Verb::Zero(chain, number),
         });
         Ok(())
     }
@@ -552,12 +578,31 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         }
     }
 
+    /// A number after `-D CHAIN`, which is read in another way than those after other verbs: decimal, and of a larger one only the
+    /// lower 32 bits count.
+    fn number_to_delete(&mut self) -> Outcome<Option<u32>> {
+        let at = self.reader.position();
+        let Some(text) = self.reader.argument() else { return Ok(None) };
+        if text.contains(':') {
+            return Err(refuse_at(at, "Rule ranges are not supported", text));
+        }
+        let digits = text.trim_start_matches(|c: char| c.is_ascii_whitespace());
+        let digits = digits.strip_prefix('+').unwrap_or(digits);
+        let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        match digits.parse().unwrap_or(u64::MAX) as u32 {
+            0 => Err(refuse_at(at, format!("Invalid rule number `{text}'"), text)),
+            _ if !is_number => Err(refuse_at(at, format!("Invalid rule number `{text}'"), text)),
+            number => Ok(Some(number)),
+        }
+    }
+
     fn check_new_name(&self, name: &str) -> Outcome {
         self.check_name_length(name)?;
         if let Some(first) = name.chars().next().filter(|c| matches!(c, '-' | '!')) {
             return Err(self.refuse(format!("chain name not allowed to start with `{first}'")));
         }
-        if standard_action(name).is_some() || find_target(name, self.context.family).is_some() {
+        // Without a name it is the standard target's.
+        if name.is_empty() || standard_action(name).is_some() || find_target(name, self.context.family).is_some() {
             return Err(self.refuse("chain name may not clash with target name"));
         }
         if name.contains(|c: char| c.is_ascii_whitespace()) {
@@ -877,7 +922,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         }
         let sources = self.addresses(Flag::Source, self.source)?;
         let destinations = self.addresses(Flag::Destination, self.destination)?;
-        self.check_unique(&verb, &sources, &destinations)?;
+        self.check_not_inverted(&sources, &destinations)?;
         self.check_flags(&verb)?;
         if self.json && !matches!(verb, Verb::List { .. } | Verb::ListRules { .. }) {
             return Err(self.refuse("--json belongs to --list and --list-rules"));
@@ -894,12 +939,16 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             let bytes = word.as_ref().as_bytes();
             bytes.is_empty() || bytes.iter().any(|b| !b.is_ascii_graphic() || matches!(b, b'"' | b'\\'))
         };
-        if self.words.iter().any(odd) {
+        // rateest saves its mode once for bytes and once for packets, and takes it only once.
+        let is_rateest = matches.iter().any(|m| m.name() == "rateest");
+        if is_rateest || self.words.iter().any(odd) {
             command.odd_words = Some(self.words.iter().map(|w| w.as_ref().to_owned()).collect());
         }
         let (protocol, protocol_inverted) = self.protocol.unwrap_or_default();
-        for &src in &sources {
-            for &dst in &destinations {
+        // Of several addresses, `-R` takes the first.
+        let wanted = if matches!(command.verb, Verb::Replace(..)) { 1 } else { usize::MAX };
+        for &src in sources.iter().take(wanted) {
+            for &dst in destinations.iter().take(wanted) {
                 command.rules.push(Rule {
                     header: Header {
                         src,
@@ -1031,7 +1080,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Ok(all)
     }
 
-    fn check_unique(&self, verb: &Verb, sources: &[AddrMatch], destinations: &[AddrMatch]) -> Outcome {
+    fn check_not_inverted(&self, sources: &[AddrMatch], destinations: &[AddrMatch]) -> Outcome {
         let inverted = |list: &[AddrMatch]| list.iter().any(|a| a.inverted);
         if sources.len() == 1 && destinations.len() == 1 {
             return Ok(());
@@ -1043,9 +1092,6 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         };
         if inverted(sources) || inverted(destinations) {
             return Err(refuse("! not allowed with multiple source or destination IP addresses"));
-        }
-        if matches!(verb, Verb::Replace(..)) {
-            return Err(refuse("Replacement rule does not specify a unique address"));
         }
         Ok(())
     }

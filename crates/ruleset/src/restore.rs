@@ -35,6 +35,8 @@ pub struct Restored {
     pub tables: Vec<TableId>,
     /// Lines for stderr that are no errors.
     pub notices: Vec<String>,
+    /// What `-v` says.
+    pub report: String,
     file: String,
     lines: Vec<TableLines>,
 }
@@ -88,10 +90,10 @@ pub fn refused(family: Family, file: &str, commit: usize, line: Option<usize>, w
 /// The first fault, as iptables-restore finds it. No table is changed then, not even one that was committed on an earlier
 /// line.
 pub fn restore(base: &Ruleset, text: &[u8], options: &RestoreOptions<'_>) -> Result<Restored, Box<RuleFileError>> {
-    restore_reporting(base, text, options, None)
+    restore_reporting(base, text, options, false)
 }
 
-/// As [`restore`]; what `-v` says is added to `report`.
+/// As [`restore`]; `verbose` is `-v`: what is done is noted, not only what lines with a `-v` of their own do.
 ///
 /// # Errors
 /// As [`restore`].
@@ -99,13 +101,13 @@ pub fn restore_reporting(
     base: &Ruleset,
     text: &[u8],
     options: &RestoreOptions<'_>,
-    report: Option<&mut String>,
+    verbose: bool,
 ) -> Result<Restored, Box<RuleFileError>> {
     let mut values = Values { ruleset: base.clone(), lines: Vec::new() };
-    let applied = restore_to(&mut values, base.family, text, options, report)?;
+    let applied = restore_to(&mut values, base.family, text, options, verbose)?;
     let Values { ruleset, lines } = values;
-    let Applied { tables, notices } = applied;
-    Ok(Restored { ruleset, tables, notices, file: options.file.to_owned(), lines })
+    let Applied { tables, notices, report } = applied;
+    Ok(Restored { ruleset, tables, notices, report, file: options.file.to_owned(), lines })
 }
 
 /// Tables as a rule file changes them, however they are kept.
@@ -130,9 +132,11 @@ pub struct Applied {
     pub tables: Vec<TableId>,
     /// Lines for stderr that are no errors.
     pub notices: Vec<String>,
+    /// What `-v` says.
+    pub report: String,
 }
 
-/// Reads a rule file onto tables. What `-v` says is added to `report`.
+/// Reads a rule file onto tables. `verbose` is `-v`.
 ///
 /// # Errors
 /// The first fault, as iptables-restore finds it. The tables may be changed in part then and must be thrown away.
@@ -141,7 +145,7 @@ pub fn restore_to<T: Tables>(
     family: Family,
     text: &[u8],
     options: &RestoreOptions<'_>,
-    report: Option<&mut String>,
+    verbose: bool,
 ) -> Result<Applied, Box<RuleFileError>> {
     let mut reader = Reader {
         options,
@@ -151,7 +155,9 @@ pub fn restore_to<T: Tables>(
         skipped_table: String::new(),
         tables: Vec::new(),
         notices: Vec::new(),
-        verbose: report.is_some(),
+        // With --noflush it is silent.
+        verbose: verbose && !options.noflush,
+        comments: verbose,
         report: String::new(),
     };
     // Bytes that are no UTF-8 can only stand in free texts such as comments; they become replacement characters.
@@ -168,10 +174,7 @@ pub fn restore_to<T: Tables>(
         fault.hint = Some("each table ends with a line COMMIT".to_owned());
         return Err(Box::new(reader.error(number + 1, "", fault)));
     }
-    if let Some(report) = report {
-        report.push_str(&reader.report);
-    }
-    Ok(Applied { tables: reader.tables, notices: reader.notices })
+    Ok(Applied { tables: reader.tables, notices: reader.notices, report: reader.report })
 }
 
 /// Tables as values.
@@ -230,13 +233,15 @@ struct Reader<'a, T: Tables> {
     notices: Vec<String>,
     /// `-v`: what is done is noted.
     verbose: bool,
+    /// `-v`: comments are repeated.
+    comments: bool,
     report: String,
 }
 
 impl<T: Tables> Reader<'_, T> {
     fn line(&mut self, number: usize, line: &str) -> Result<(), Fault> {
         if line == "\n" || line.starts_with('#') {
-            if self.verbose && line != "\n" {
+            if self.comments && line != "\n" {
                 self.report.push_str(line);
             }
             return Ok(());
@@ -251,8 +256,8 @@ impl<T: Tables> Reader<'_, T> {
         }
         let table = *table;
         let context = Context { family: self.family, names: self.options.names, table, restore: true };
-        let report = self.verbose.then_some(&mut self.report);
-        rule_line(chains, &context, self.options.counters, number, line, &mut self.notices, report)
+        let said = Said { notices: &mut self.notices, report: &mut self.report, verbose: self.verbose };
+        rule_line(chains, &context, self.options.counters, number, line, said)
     }
 
     fn outside(&mut self, number: usize, line: &str) -> Result<(), Fault> {
@@ -384,6 +389,13 @@ fn parse_counters(text: &str) -> Option<Counter> {
     Some(Counter { packets: packets.parse().ok()?, bytes: rest.get(..end)?.parse().ok()? })
 }
 
+/// What is said while lines are read.
+struct Said<'a> {
+    notices: &'a mut Vec<String>,
+    report: &'a mut String,
+    verbose: bool,
+}
+
 /// `[PACKETS:BYTES] -A CHAIN …`, or any other command.
 fn rule_line(
     chains: &mut impl Chains,
@@ -391,11 +403,10 @@ fn rule_line(
     with_counters: bool,
     number: usize,
     line: &str,
-    notices: &mut Vec<String>,
-    report: Option<&mut String>,
+    said: Said<'_>,
 ) -> Result<(), Fault> {
     let (counters, rest) = split_counters(number, line)?;
-    let offset = line.len() - rest.len();
+    let offset = (rest.as_ptr() as usize).saturating_sub(line.as_ptr() as usize);
     let mut words = words::split(rest).map_err(|error| Fault { error, start: Some(offset), hint: None })?;
     let mut added = 0;
     if let Some((packets, bytes)) = counters.filter(|_| with_counters) {
@@ -408,16 +419,15 @@ fn rule_line(
         words.get(at + added).map(|word| word.start + offset)
     };
     let mut command =
-        command::parse_noting(context, &words, notices).map_err(|CommandError { error, word, hint }| {
+        command::parse_noting(context, &words, said.notices).map_err(|CommandError { error, word, hint }| {
             // At a word's end there is nothing to point at but the line's end.
             let start = start(word).or_else(|| word.map(|_| line.trim_end().len()));
             Fault { error, start, hint }
         })?;
-    let mut unseen = String::new();
-    if report.is_some() {
+    if said.verbose {
         command.verbose = 1;
     }
-    apply_to(chains, command, number, report.unwrap_or(&mut unseen)).map_err(|refusal| {
+    apply_to(chains, command, number, said.report).map_err(|refusal| {
         let target = || words.iter().position(|w| matches!(w.as_ref(), "-j" | "-g" | "--jump" | "--goto"));
         let at = if refusal.from_table { Some(added + 1) } else { target().map(|at| at + 1) };
         from_refusal(refusal, number, start(at))
@@ -427,16 +437,23 @@ fn rule_line(
 /// Packets and bytes as written, if there; and the rest of the line.
 type Counters<'a> = (Option<(&'a str, &'a str)>, &'a str);
 
-/// The words of `[PACKETS:BYTES]` at the beginning of a line, and what follows it.
+/// The words of `[PACKETS:BYTES]` at the beginning of a line, and what follows it. Where the colon or the second bracket is not where
+/// it belongs, iptables-restore takes the next one of the line, and the line ends there.
 fn split_counters(number: usize, line: &str) -> Result<Counters<'_>, SyntaxError> {
     let Some(inside) = line.strip_prefix('[') else { return Ok((None, line)) };
     let need = |what| SyntaxError::parameter(format!("Bad line {number}: need {what}"));
-    let (counters, rest) = inside.split_once(']').ok_or_else(|| need(']'))?;
-    let (packets, bytes) = counters.split_once(':').ok_or_else(|| need(']'))?;
-    if packets.is_empty() || bytes.is_empty() {
-        return Err(need(if packets.is_empty() { ':' } else { ']' }));
-    }
-    Ok((Some((packets, bytes)), rest))
+    let close = inside.find(']').ok_or_else(|| need(']'))?;
+    // Up to the separator, those before it passed over; and where that ended.
+    let token = |from: usize, separator: char| {
+        let start = from + inside[from..].find(|c| c != separator)?;
+        Some((start, inside[start..].find(separator).map_or(inside.len(), |length| start + length)))
+    };
+    let (start, colon) = token(0, ':').ok_or_else(|| need(':'))?;
+    let packets = &inside[start..colon];
+    let (start, end) = token((colon + 1).min(inside.len()), ']').ok_or_else(|| need(']'))?;
+    let bytes = &inside[start..end];
+    let rest = [colon, end].into_iter().filter(|cut| *cut > close).min().unwrap_or(inside.len());
+    Ok((Some((packets, bytes)), &inside[close + 1..rest]))
 }
 
 fn from_refusal(refusal: Refusal, number: usize, start: Option<usize>) -> Fault {

@@ -116,6 +116,11 @@ impl Pace {
     const fn jiffies(self) -> u64 {
         (HZ / 4) << self.interval_log
     }
+
+    /// One number for each pace.
+    pub(crate) fn form(self) -> u32 {
+        u32::from(self.interval_log) << 8 | u32::from(self.ewma_log)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Random commands given to hairpin and to the real iptables: whatever one says, the other must say.
 
 use super::generate::{Dice, Extension, Rule, extensions, probe, rule};
+use super::moves::{self, Move};
 use super::reference::{Reference, in_own_namespaces};
 use hairpin_commands::{Call, find, run as run_command};
 use hairpin_control::state_file::StateFile;
@@ -48,6 +49,8 @@ pub(super) fn run(tree: PathBuf, options: &Options) -> Result<bool, String> {
         words: Vec::new(),
         known: BTreeMap::new(),
         log: Vec::new(),
+        moves: 0,
+        sessions: 0,
     };
     let mut tried = 0;
     let mut accepted = 0;
@@ -55,7 +58,10 @@ pub(super) fn run(tree: PathBuf, options: &Options) -> Result<bool, String> {
         if options.family.as_deref().is_some_and(|only| only != number) {
             continue;
         }
+        // Estimators, for one, are shared by both families: the other one's rules go first.
+        pair.start_over(false)?;
         pair.family = family;
+        pair.start_over(true)?;
         let all = usable(&mut pair, options)?;
         let share = if options.family.is_some() { options.count } else { options.count / 2 };
         let mut dice = Dice::new(options.seed);
@@ -69,8 +75,9 @@ pub(super) fn run(tree: PathBuf, options: &Options) -> Result<bool, String> {
     }
     let _ = std::fs::remove_file(&pair.state);
     println!(
-        "seed {}: {tried} rules tried, {accepted} accepted by both, {} differences",
+        "seed {}: {tried} rules tried, {accepted} accepted by both, and {} other commands: {} differences",
         options.seed,
+        pair.moves,
         pair.differences.len()
     );
     for (why, count) in &pair.known {
@@ -123,7 +130,8 @@ fn usable(pair: &mut Pair, options: &Options) -> Result<Vec<Extension>, String> 
             None => false,
             Some(rule) => {
                 let said = pair.real(&pair.iptables(), &append(&rule))?;
-                let _ = pair.real(&pair.iptables(), &["-t".to_owned(), rule.table.clone(), "-F".to_owned()])?;
+                let flush = ["-t", &rule.table, "-F", &rule.chain].map(str::to_owned);
+                let _ = pair.real(&pair.iptables(), &flush)?;
                 let lacks = ["No chain/target/match by that name", "missing kernel module", "No such file"];
                 !lacks.iter().any(|words| said.stderr.contains(words))
             }
@@ -148,10 +156,13 @@ fn append(rule: &Rule) -> Vec<String> {
 
 /// Some rules one after the other, then what all tables look like. Gives how many both accepted.
 fn session(pair: &mut Pair, dice: &mut Dice, all: &[Extension], size: usize) -> Result<usize, String> {
-    pair.start_over()?;
+    let estimators = dice.percent(70);
+    pair.start_over(estimators)?;
     let mut accepted = 0;
+    let mut before: Vec<Vec<String>> = Vec::new();
     for _ in 0..size {
-        let rule = rule(dice, pair.family, all);
+        let mut rule = rule(dice, pair.family, all);
+        pair.own_labels(&mut rule);
         if let Some(why) = known(&rule.words) {
             *pair.known.entry(why).or_default() += 1;
             continue;
@@ -173,15 +184,21 @@ fn session(pair: &mut Pair, dice: &mut Dice, all: &[Extension], size: usize) -> 
                         pair.both(&iptables, &swapped(verb), "")?;
                     }
                 }
+                before.push(rule.words.clone());
             }
             Both::Same { .. } => {}
             // The tables differ now; whatever follows would differ too.
-            Both::Different => pair.start_over()?,
+            Both::Different => pair.start_over(estimators)?,
         }
-        if dice.percent(20) {
-            let command = other_command(dice, &rule);
-            if let Both::Different = pair.both(&iptables, &command, "")? {
-                pair.start_over()?;
+        while dice.percent(30) {
+            let Move { program, words, input } = moves::random(dice, &rule, &before);
+            if let Some(why) = known(&words) {
+                *pair.known.entry(why).or_default() += 1;
+                continue;
+            }
+            pair.moves += 1;
+            if let Both::Different = pair.both(&format!("{iptables}{program}"), &words, &input)? {
+                pair.start_over(estimators)?;
             }
         }
     }
@@ -191,6 +208,14 @@ fn session(pair: &mut Pair, dice: &mut Dice, all: &[Extension], size: usize) -> 
 
 /// Where hairpin differs on purpose, or the kernel's answer depends on more than the rules; such rules are not tried.
 fn known(words: &[String]) -> Option<&'static str> {
+    let verbose = |word: &String| match word.strip_prefix('-') {
+        Some("-verbose") => 1,
+        Some(short) if !short.starts_with('-') => short.matches('v').count(),
+        _ => 0,
+    };
+    if words.iter().map(verbose).sum::<usize>() > 1 {
+        return Some("-v twice: iptables prints libiptc's dump of the kernel's bytes");
+    }
     let has = |word: &str| words.iter().any(|w| w == word);
     let begins = |start: &str| words.iter().any(|w| w.starts_with(start));
     if has("ipcomp") && (!begins("--ipcompspi") || has(":")) {
@@ -198,37 +223,7 @@ fn known(words: &[String]) -> Option<&'static str> {
             "ipcomp without an index: iptables asks for index 0, but saves `--ipcompspi :', any index, like that; hairpin means any",
         );
     }
-    if begins("--hashlimit-rate-m") {
-        return Some(
-            "hashlimit --hashlimit-rate-match: whether it is accepted depends on the kernel's table of that name from before",
-        );
-    }
     None
-}
-
-/// A command that is no new rule.
-fn other_command(dice: &mut Dice, rule: &Rule) -> Vec<String> {
-    let chain = dice.pick(&["INPUT", "FORWARD", "OUTPUT", "own", "other", "third", rule.chain.as_str()]).to_owned();
-    let number = dice.pick(&["1", "2", "9", "0", "x"]).to_owned();
-    let owned = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-    let mut words = match dice.roll(14) {
-        0 => owned(&["-N", "third"]),
-        1 => owned(&["-X", &chain]),
-        2 => owned(&["-E", &chain, "fourth"]),
-        3 => owned(&["-P", &chain, dice.pick(&["DROP", "ACCEPT", "REJECT"])]),
-        4 => owned(&["-D", &chain, &number]),
-        5 => owned(&["-F", &chain]),
-        6 => owned(&["-Z", &chain]),
-        7 => owned(&["-Z", &chain, &number]),
-        8 => owned(&["-S", &chain]),
-        9 => owned(&["-L", &chain, "-n"]),
-        10 => owned(&["-R", &chain, &number, "-j", "ACCEPT"]),
-        11 => owned(&["-I", &chain, &number, "-p", "tcp", "--syn"]),
-        12 => owned(&["-vS", &chain, &number]),
-        _ => owned(&["--list", &chain, &number, "--line-numbers", "-v", "--exact", "--num"]),
-    };
-    words.splice(0..0, ["-t".to_owned(), rule.table.clone()]);
-    words
 }
 
 /// Both programs.
@@ -245,6 +240,9 @@ struct Pair {
     known: BTreeMap<&'static str, usize>,
     /// The commands that both accepted since the tables were empty.
     log: Vec<String>,
+    /// How many commands that are no new rule were tried.
+    moves: usize,
+    sessions: usize,
 }
 
 /// What a program said.
@@ -293,14 +291,19 @@ impl Pair {
     fn both(&mut self, program: &str, words: &[String], input: &str) -> Result<Both, String> {
         let real = self.real_with(program, words, input)?;
         let ours = self.ours(program, words, input)?;
-        let line = shown(program, words);
+        let mut line = shown(program, words);
+        input.lines().for_each(|l| line += &format!("\n  < {l}"));
         if without_dates(&real) == without_dates(&ours) {
             if real.code == 0 {
                 self.log.push(line);
             }
             return Ok(Both::Same { code: real.code });
         }
-        let before = if words.iter().any(|w| w == "-A") { String::new() } else { self.log.join("\n") + "\n" };
+        let before = if real.code == ours.code && words.iter().any(|w| w == "-A") {
+            String::new()
+        } else {
+            self.log.join("\n") + "\n"
+        };
         let text = format!("{before}{line}\n{}", contrast(&real, &ours));
         if real.code != 0 && real.code == ours.code {
             self.words.push(text);
@@ -310,10 +313,32 @@ impl Pair {
         Ok(Both::Different)
     }
 
-    fn start_over(&mut self) -> Result<(), String> {
+    /// A label is one for the whole machine, whatever the namespace, so each session has its own.
+    fn own_labels(&self, rule: &mut Rule) {
+        let is_timer = rule.words.iter().any(|word| word == "IDLETIMER");
+        for at in 1..rule.words.len() {
+            let named = is_timer && rule.words[at - 1] == "--label";
+            if named && rule.words[at].bytes().all(|b| b.is_ascii_alphabetic()) && rule.words[at].len() < 10 {
+                rule.words[at] += &format!("{}x{}", std::process::id(), self.sessions);
+            }
+        }
+    }
+
+    /// Empty tables; with the estimators that the cases of rateest read, if so asked.
+    fn start_over(&mut self, estimators: bool) -> Result<(), String> {
+        self.sessions += 1;
+        let makers: String = ["RE1", "RE2", "a"]
+            .iter()
+            .map(|name| {
+                format!("-A own -j RATEEST --rateest-name {name} --rateest-interval 250ms --rateest-ewmalog 500ms\n")
+            })
+            .collect();
         let empty: String = ["raw", "mangle", "nat", "filter", "security"]
             .iter()
-            .map(|table| format!("*{table}\n{}:own - [0:0]\n:other - [0:0]\nCOMMIT\n", policies(table)))
+            .map(|table| {
+                let rules = if estimators && *table == "mangle" { &makers } else { "" };
+                format!("*{table}\n{}:own - [0:0]\n:other - [0:0]\n{rules}COMMIT\n", policies(table))
+            })
             .collect();
         let restore = format!("{}-restore", self.iptables());
         let real = self.real_with(&restore, &[], &empty)?;

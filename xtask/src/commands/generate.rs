@@ -269,7 +269,7 @@ fn use_extension(
     }
     words.extend([flag(extension).to_owned(), extension.name.to_owned()]);
     if how < 17 {
-        words.extend(case.after.iter().cloned());
+        words.extend(if dice.percent(20) { in_other_order(dice, &case.after) } else { case.after.clone() });
     }
     if how < 15 {
         return;
@@ -281,6 +281,22 @@ fn use_extension(
             random_option(dice, extension, option, words);
         }
     }
+}
+
+/// The options of a case, each with its values, in another order.
+fn in_other_order(dice: &mut Dice, words: &[String]) -> Vec<String> {
+    let mut options: Vec<Vec<String>> = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let begins = word == "!" || (word.starts_with("--") && (at == 0 || words[at - 1] != "!"));
+        match options.last_mut() {
+            Some(option) if !begins => option.push(word.clone()),
+            _ => options.push(vec![word.clone()]),
+        }
+    }
+    for at in (1..options.len()).rev() {
+        options.swap(at, dice.roll(at + 1));
+    }
+    options.concat()
 }
 
 fn random_option(dice: &mut Dice, extension: &Extension, option: &'static Opt, words: &mut Vec<String>) {

@@ -4,6 +4,7 @@ mod bench;
 mod diff;
 mod generate;
 mod life;
+mod moves;
 mod reference;
 mod sets;
 

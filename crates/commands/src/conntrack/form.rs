@@ -3,6 +3,7 @@
 use super::filter::tags;
 use super::options::{Output, plain};
 use hairpin_engine::Wall;
+use hairpin_engine::track::text::{ids, protocol_name, tuple};
 use hairpin_engine::track::{Direction, ExpectRecord, Record, Status, TcpState, Tuple};
 use hairpin_wire::{Family, proto};
 use hairpin_xt::option::{NameKind, NumberNames};
@@ -516,45 +517,10 @@ fn status_words(status: Status) -> String {
     if words.is_empty() { "UNSET".to_owned() } else { words.join(",") }
 }
 
-fn tuple(f: &mut String, tuple: &Tuple) -> fmt::Result {
-    let family = tuple.family;
-    write!(f, "src={} dst={} ", tuple.src.display(family), tuple.dst.display(family))?;
-    ids(f, tuple)
-}
-
-fn ids(f: &mut String, tuple: &Tuple) -> fmt::Result {
-    match tuple.protocol {
-        // The tool prints ports for DCCP too, though the kernel no longer knows them.
-        proto::TCP | proto::UDP | proto::UDPLITE | proto::SCTP | proto::DCCP => {
-            write!(f, "sport={} dport={} ", tuple.src_id, tuple.dst_id)
-        }
-        proto::GRE => write!(f, "srckey=0x{:x} dstkey=0x{:x} ", tuple.src_id, tuple.dst_id),
-        proto::ICMP | proto::ICMPV6 => {
-            let (kind, code) = tuple.icmp_type_code();
-            write!(f, "type={kind} code={code} id={} ", tuple.src_id)
-        }
-        _ => Ok(()),
-    }
-}
-
 fn layer3(family: Family) -> (u8, &'static str) {
     match family {
         Family::V4 => (2, "ipv4"),
         Family::V6 => (10, "ipv6"),
-    }
-}
-
-fn protocol_name(protocol: u8) -> &'static str {
-    match protocol {
-        proto::TCP => "tcp",
-        proto::UDP => "udp",
-        proto::UDPLITE => "udplite",
-        proto::ICMP => "icmp",
-        proto::ICMPV6 => "icmpv6",
-        proto::SCTP => "sctp",
-        proto::GRE => "gre",
-        proto::DCCP => "dccp",
-        _ => "unknown",
     }
 }
 

@@ -74,13 +74,12 @@ impl Turn {
 
 fn busy(path: &Path, wait: Wait) -> Failure {
     const BUSY: &str = "Another app is currently holding the xtables lock.";
-    Failure::Unavailable(match wait {
-        Wait::Seconds(seconds) if seconds > 0 => format!("{BUSY} Stopped waiting after {seconds}s."),
-        _ => {
-            let why = "Resource temporarily unavailable";
-            format!("Can't lock {}: {why}\n{BUSY} Perhaps you want to use the -w option?", path.display())
-        }
-    })
+    let more = match wait {
+        Wait::Seconds(seconds) if seconds > 0 => format!("Stopped waiting after {seconds}s."),
+        _ => "Perhaps you want to use the -w option?".to_owned(),
+    };
+    let why = "Resource temporarily unavailable";
+    Failure::Unavailable(format!("Can't lock {}: {why}\n{BUSY} {more}", path.display()))
 }
 
 fn is_at(file: &File, path: &Path) -> bool {

@@ -1,22 +1,24 @@
 //! `HAIRPIN_STATE`: the rules of both families, counters and sets in one file.
 //!
 //! - `container.rs`: the file; what makes a command atomic and durable.
-//! - `rules.rs`, `table.rs`, `record.rs`, `operation.rs`: how rules stand in it, and how a command changes them without reading
+//! - `rules.rs`, `table.rs`, `pieces.rs`, `record.rs`, `operation.rs`: how rules stand in it, and how a command changes them without reading
 //!   what it does not touch.
-//! - `lock.rs`: how writers take turns. Readers never wait.
+//! - `lock.rs`: how writers, and those who look in turn with them, take turns.
 
 mod codec;
 mod container;
 mod lock;
 mod operation;
+mod pieces;
 mod record;
 mod rules;
 mod sets;
+mod shared;
 mod table;
 
 use container::{Container, Part, Section};
 use hairpin_commands::{Access, Done, Failure, RestoreRequest, SetsAccess, State, Told, Wait};
-use hairpin_engine::rule::{Chain, Ruleset, Table, TableId};
+use hairpin_engine::rule::{Ruleset, Table, TableId};
 use hairpin_engine::set::Sets;
 use hairpin_engine::time::Now;
 use hairpin_ruleset::apply::apply_to;
@@ -33,9 +35,9 @@ use lock::{Turn, reason};
 use rules::{StoredRules, section};
 use sets::{FileNames, Source, clock, written};
 use std::fmt::Write;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use table::{StoredTable, Unloadable};
 
 /// Rules in a file, made on first use.
@@ -114,27 +116,23 @@ impl<'n> StateFile<'n> {
         Ok(())
     }
 
+    /// What was there before is read again, and only when a new rule shares something by name.
+    fn check_shared(&self, rules: &StoredRules, changed: &[TableId]) -> Result<(), (TableId, Unloadable)> {
+        let shares = |id: &&TableId| rules.table(**id).is_some_and(StoredTable::shares_freshly);
+        let Some(first) = changed.iter().find(shares) else { return Ok(()) };
+        let old = match &self.container {
+            None => Ok(Vec::new()),
+            Some(container) => [Family::V4, Family::V6].iter().map(|f| StoredRules::read(*f, container)).collect(),
+        };
+        let old: Vec<StoredRules> = old.map_err(|why: io::Error| (*first, why.into()))?;
+        shared::check(&old, rules, changed, &self.names)
+    }
+
     fn unloadable(&self, why: Unloadable) -> Failure {
         match why {
             Unloadable::Refused(load, _) => load.into(),
             Unloadable::Unreadable(why) => self.failure(&why),
         }
-    }
-
-    /// The value of a table, with the rules of these chains.
-    fn value(&self, table: &StoredTable, wanted: impl Fn(&str) -> bool) -> io::Result<Table> {
-        let mut value = Table { id: table.id(), chains: Vec::new() };
-        for chain in table.in_order() {
-            let mut rules = Vec::new();
-            if wanted(&chain.name) {
-                table.each(chain, |record| {
-                    rules.push(table.rule(&chain.name, record, &self.names)?);
-                    Ok(())
-                })?;
-            }
-            value.chains.push(Chain { name: chain.name.clone(), policy: chain.policy, counter: chain.counter, rules });
-        }
-        Ok(value)
     }
 }
 
@@ -144,18 +142,24 @@ impl State for StateFile<'_> {
     }
 
     fn begin(&mut self, access: Access) -> Result<(), Failure> {
-        let file = match access {
-            Access::Read => match File::open(&self.path) {
+        (self.container, self.held) = (None, None);
+        let turn = match access {
+            Access::Read => None,
+            Access::Look(wait) | Access::Write(wait) => Some(Turn::new(wait)),
+        };
+        if let (Some(turn), Some(path)) = (&turn, &self.shared_lock) {
+            self.held = Some(turn.shared(path)?);
+        }
+        // Who looks may have no right to write: there is nobody's turn then.
+        let turn = turn.filter(|_| matches!(access, Access::Write(_)) || is_writable(&self.path));
+        self.writes = turn.is_some();
+        let file = match turn {
+            Some(turn) => Some(turn.state(&self.path)?),
+            None => match File::open(&self.path) {
                 Err(why) if why.kind() == io::ErrorKind::NotFound => None,
                 opened => Some(opened.map_err(|why| self.failure(&why))?),
             },
-            Access::Write(wait) => {
-                let turn = Turn::new(wait);
-                self.held = self.shared_lock.as_ref().map(|path| turn.shared(path)).transpose()?;
-                Some(turn.state(&self.path)?)
-            }
         };
-        self.writes = access != Access::Read;
         self.container = file.map(Container::read).transpose().map_err(|why| self.failure(&why))?;
         let source = self.container.as_ref().map(Source::of).transpose().map_err(|why| self.failure(&why))?;
         self.names.set_source(source.unwrap_or_default());
@@ -167,13 +171,14 @@ impl State for StateFile<'_> {
         let rules = self.rules(family)?;
         let mut ruleset = Ruleset::new(family);
         for table in &rules.tables {
-            ruleset.tables.push(self.value(table, |_| true).map_err(|why| self.failure(&why))?);
+            ruleset.tables.push(table.value(|_| true, &self.names).map_err(|why| self.failure(&why))?);
         }
         Ok(ruleset)
     }
 
     fn replace(&mut self, family: Family, tables: Vec<Table>) -> Result<(), Failure> {
         let mut rules = self.rules(family)?;
+        let changed: Vec<TableId> = tables.iter().map(|table| table.id).collect();
         for table in tables {
             let mut stored = rules.open(table.id).map_err(Failure::Unavailable)?;
             stored.reset();
@@ -181,6 +186,7 @@ impl State for StateFile<'_> {
             stored.check(&self.names).map_err(|why| self.unloadable(why))?;
             rules.commit(stored, 0);
         }
+        self.check_shared(&rules, &changed).map_err(|(_, why)| self.unloadable(why))?;
         self.keep(rules)
     }
 
@@ -216,13 +222,16 @@ impl State for StateFile<'_> {
         if self.rules(family)?.table(table).is_some() {
             return Ok(());
         }
-        // Whoever has the turn is no reason to keep a reader waiting.
-        if self.begin(Access::Write(Wait::No)).is_ok() {
-            let mut rules = self.rules(family)?;
-            rules.table_mut(table);
-            self.keep(rules)?;
+        if !self.writes {
+            // Whoever has the turn is no reason to keep a reader waiting.
+            let begun = self.begin(Access::Write(Wait::No));
+            if begun.is_err() {
+                return self.begin(Access::Read);
+            }
         }
-        Ok(())
+        let mut rules = self.rules(family)?;
+        rules.table_mut(table);
+        self.keep(rules)
     }
 
     fn apply(&mut self, family: Family, command: &Command, report: &mut String) -> Result<(), Failure> {
@@ -230,6 +239,7 @@ impl State for StateFile<'_> {
         let table = rules.table_mut(command.table);
         apply_to(table, command.clone(), 0, report).map_err(|refusal| Failure::Refusal(Box::new(refusal)))?;
         table.check(&self.names).map_err(|why| self.unloadable(why))?;
+        self.check_shared(&rules, &[command.table]).map_err(|(_, why)| self.unloadable(why))?;
         self.keep(rules)
     }
 
@@ -242,23 +252,23 @@ impl State for StateFile<'_> {
             table: request.table,
             names: &self.names,
         };
-        let mut report = String::new();
-        let noted = request.verbose.then_some(&mut report);
-        let applied = restore_to(&mut rules, family, text, &options, noted).map_err(Failure::RuleFile)?;
-        for id in &applied.tables {
-            let Some(table) = rules.table(*id) else { continue };
-            table.check(&self.names).map_err(|why| match why {
-                Unloadable::Refused(load, line) => {
-                    let line = Some(line).filter(|line| *line != 0);
-                    Failure::RuleFile(Box::new(refused(family, request.file, table.commit_line, line, &load)))
-                }
-                Unloadable::Unreadable(why) => self.failure(&why),
-            })?;
+        let applied = restore_to(&mut rules, family, text, &options, request.verbose).map_err(Failure::RuleFile)?;
+        let refuse = |(id, why)| match why {
+            Unloadable::Refused(load, line) => {
+                let commit = rules.table(id).map_or(0, |table| table.commit_line);
+                let line = Some(line).filter(|line| *line != 0);
+                Failure::RuleFile(Box::new(refused(family, request.file, commit, line, &load)))
+            }
+            Unloadable::Unreadable(why) => self.failure(&why),
+        };
+        for table in applied.tables.iter().filter_map(|id| rules.table(*id)) {
+            table.check(&self.names).map_err(|why| refuse((table.id(), why)))?;
         }
+        self.check_shared(&rules, &applied.tables).map_err(refuse)?;
         if !request.test {
             self.keep(rules)?;
         }
-        Ok(Told { notices: applied.notices, report })
+        Ok(Told { notices: applied.notices, report: applied.report })
     }
 
     fn save(&mut self, family: Family, options: &SaveOptions<'_>) -> Result<String, Failure> {
@@ -281,7 +291,7 @@ impl State for StateFile<'_> {
         let mut rules = self.rules(family)?;
         let table = rules.table_mut(options.list.table);
         let wanted = |name: &str| options.list.chain.is_none_or(|only| only == name);
-        let value = self.value(table, wanted).map_err(|why| self.failure(&why))?;
+        let value = table.value(wanted, &self.names).map_err(|why| self.failure(&why))?;
         let mut out = String::new();
         for chain in value.chains.iter().filter(|c| wanted(&c.name)) {
             if !out.is_empty() {
@@ -292,6 +302,11 @@ impl State for StateFile<'_> {
         }
         Ok(out)
     }
+}
+
+/// Whether there is such a file and it may be written to.
+fn is_writable(path: &Path) -> bool {
+    OpenOptions::new().write(true).open(path).is_ok()
 }
 
 /// The sets that a saved rule names.

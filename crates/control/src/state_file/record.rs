@@ -106,6 +106,12 @@ impl<'a> Record<'a> {
         rule.counter = self.counter;
     }
 
+    /// Whether it is a verdict without any condition.
+    pub(super) fn ends_chain(&self) -> bool {
+        let any_device = self.flags & (ANY_IN | ANY_OUT) != 0;
+        !any_device && matches!(self.text, " -j ACCEPT" | " -j DROP" | " -j RETURN" | " -j QUEUE")
+    }
+
     /// The chain it goes to.
     pub(super) fn callee(&self) -> Option<&'a str> {
         // ` -j NAME` or ` -g NAME`

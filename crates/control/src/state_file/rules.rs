@@ -3,7 +3,8 @@
 use super::codec::{Reader, Writer, damaged};
 use super::container::{Container, Part, Section};
 use super::operation::{Operation, table_of};
-use super::table::{Run, StoredChain, StoredTable};
+use super::pieces::Run;
+use super::table::{StoredChain, StoredTable};
 use hairpin_engine::rule::{Counter, Policy, TableId};
 use hairpin_ruleset::restore::Tables;
 use hairpin_wire::Family;

@@ -1,15 +1,19 @@
 //! A table as the file keeps it: chains of rules as text, read as far as a command needs.
 //!
-//! A chain is a list of pieces: runs of rules that stand in the file's body, unread, and rules that came since. A change splits,
+//! A chain is a list of pieces ([`Pieces`]): runs of rules that stand in the file's body, unread, and rules that came since. A change splits,
 //! drops or adds pieces and is written down as an [`Operation`], which makes the same change when the file is read again. So appending
 //! to a chain of 100,000 rules looks at none of them.
 
 use super::codec::Reader;
 use super::container::Body;
 use super::operation::Operation;
+use super::pieces::{Piece, Pieces, Run};
 use super::record::{self, Record};
 use hairpin_engine::hook::Hooks;
-use hairpin_engine::rule::{Counter, LoadError, LoadRefusal, Place, Policy, Rule, Table, TableId, check_rule, reach};
+use hairpin_engine::rule::{
+    Chain, Counter, LoadError, LoadRefusal, Place, Policy, Rule, Table, TableId, check_rule, check_table, reach,
+    shared_uses,
+};
 use hairpin_ruleset::chains::{Chains, Origin, callee};
 use hairpin_ruleset::command::{Context, parse, parse_rule};
 use hairpin_ruleset::save::rule_body;
@@ -38,6 +42,8 @@ pub(super) struct StoredTable {
     pub(super) rewrite: bool,
     /// From which hooks chains could be reached before the first change of calls.
     reach_before: Option<HashMap<String, Hooks>>,
+    /// A verdict without conditions was taken out from before other rules, which may be reached now.
+    uncovered: bool,
     /// The line of a rule file's `COMMIT`.
     pub(super) commit_line: usize,
 }
@@ -48,60 +54,22 @@ pub(super) struct StoredChain {
     pub(super) name: String,
     pub(super) policy: Option<Policy>,
     pub(super) counter: Counter,
-    pieces: Vec<Piece>,
-    rules: usize,
+    pieces: Pieces,
     /// The chains that its rules go to, and how many do.
     pub(super) calls: BTreeMap<String, u32>,
 }
 
-#[derive(Debug)]
-enum Piece {
-    /// Rules in the body.
-    Run(Run),
-    /// A rule that came since.
-    Own { record: Vec<u8>, fresh: Option<Box<Fresh>> },
-}
-
-/// Rules in the body, one after the other.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    pub(super) start: u64,
-    pub(super) len: u64,
-    pub(super) count: usize,
-    /// Their counters were set to zero since.
-    zeroed: bool,
-}
-
-impl Run {
-    pub(super) fn new(start: u64, len: u64, count: usize) -> Run {
-        Run { start, len, count, zeroed: false }
-    }
-}
-
 /// A rule of this command, not yet checked.
 #[derive(Debug)]
-struct Fresh {
+pub(super) struct Fresh {
     rule: Rule,
     line: usize,
-}
-
-impl Piece {
-    fn count(&self) -> usize {
-        match self {
-            Piece::Run(run) => run.count,
-            Piece::Own { .. } => 1,
-        }
-    }
 }
 
 impl StoredTable {
     /// As it is used first.
     pub(super) fn unused(family: Family, id: TableId) -> StoredTable {
-        let chain = |chain: hairpin_engine::rule::Chain| StoredChain {
-            name: chain.name,
-            policy: chain.policy,
-            ..StoredChain::default()
-        };
+        let chain = |chain: Chain| StoredChain { name: chain.name, policy: chain.policy, ..StoredChain::default() };
         let chains = Table::new(id).chains.into_iter().map(chain).collect();
         StoredTable::new(family, id, chains, Body::empty())
     }
@@ -118,6 +86,7 @@ impl StoredTable {
             done_bytes: 0,
             rewrite: false,
             reach_before: None,
+            uncovered: false,
             commit_line: 0,
         }
     }
@@ -157,7 +126,7 @@ impl StoredTable {
         chain: &StoredChain,
         mut show: impl FnMut(&Record<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
-        for piece in &chain.pieces {
+        for piece in chain.pieces.iter() {
             match piece {
                 Piece::Own { record, .. } => show(&Record::take(&mut Reader(record))?)?,
                 Piece::Run(run) => {
@@ -241,9 +210,7 @@ impl StoredTable {
                 if let Some(name) = found.callee() {
                     *chain.calls.entry(name.to_owned()).or_default() += 1;
                 }
-                let at = chain.split(place, cut)?;
-                chain.pieces.insert(at, Piece::Own { record: record.to_vec(), fresh: None });
-                chain.rules += 1;
+                chain.pieces.insert(place, cut, record.to_vec())?;
             }
             Operation::Remove { chain, place, cut, len, callee } => {
                 let chain = self.named(chain)?;
@@ -253,17 +220,7 @@ impl StoredTable {
                         chain.calls.remove(callee);
                     }
                 }
-                let at = chain.split(place, cut)?;
-                match chain.pieces.get_mut(at) {
-                    Some(Piece::Run(run)) if run.count > 1 => {
-                        run.count -= 1;
-                        run.start += len;
-                        run.len = run.len.checked_sub(len).ok_or_else(super::codec::damaged)?;
-                    }
-                    Some(_) => drop(chain.pieces.remove(at)),
-                    None => return Err(super::codec::damaged()),
-                }
-                chain.rules -= 1;
+                chain.pieces.remove(place, cut, len)?;
             }
             Operation::Clear { chain } => self.named(chain)?.clear(),
             Operation::Zero { chain } => self.named(chain)?.zero()?,
@@ -300,42 +257,34 @@ impl StoredTable {
     /// Where in the body the rule at this place begins and how long it is; `u64::MAX` when it is not in the body or no run
     /// must be split to come to it.
     fn locate(&self, chain: usize, place: usize) -> io::Result<(u64, Vec<u8>)> {
-        let mut before = 0;
-        for piece in &self.chains[chain].pieces {
-            if place < before + piece.count() {
-                return match piece {
-                    Piece::Own { record, .. } => Ok((u64::MAX, record.clone())),
-                    Piece::Run(run) => {
-                        let body = self.body.bytes()?;
-                        let mut reader = self.run(&body, run)?;
-                        let all = reader.0.len();
-                        Record::skip(&mut reader, place - before)?;
-                        let cut = run.start + (all - reader.0.len()) as u64;
-                        let record = Record::take(&mut reader)?;
-                        let bytes = match run.zeroed {
-                            true => record::with_counter(&record, Counter::default()),
-                            false => record.bytes.to_vec(),
-                        };
-                        Ok((cut, bytes))
-                    }
+        let pieces = &self.chains[chain].pieces;
+        let found = pieces.find(place).and_then(|(spot, inside)| Some((pieces.get(spot)?, inside)));
+        match found {
+            None => Ok((u64::MAX, Vec::new())),
+            Some((Piece::Own { record, .. }, _)) => Ok((u64::MAX, record.clone())),
+            Some((Piece::Run(run), inside)) => {
+                let body = self.body.bytes()?;
+                let mut reader = self.run(&body, run)?;
+                let all = reader.0.len();
+                Record::skip(&mut reader, inside)?;
+                let cut = run.start + (all - reader.0.len()) as u64;
+                let record = Record::take(&mut reader)?;
+                let bytes = match run.zeroed {
+                    true => record::with_counter(&record, Counter::default()),
+                    false => record.bytes.to_vec(),
                 };
+                Ok((cut, bytes))
             }
-            before += piece.count();
         }
-        Ok((u64::MAX, Vec::new()))
     }
 
     fn put(&mut self, chain: usize, place: usize, record: &[u8], fresh: Option<Box<Fresh>>) -> io::Result<()> {
-        let at_end = place == self.chains[chain].rules;
+        let at_end = place == self.chains[chain].rules();
         let cut = if at_end || place == 0 { u64::MAX } else { self.locate(chain, place)?.0 };
         let name = self.chains[chain].name.clone();
         self.make(&Operation::Insert { chain: &name, place, cut, record })?;
         if let Some(fresh) = fresh {
-            let chain = &mut self.chains[chain];
-            let at = if at_end { chain.pieces.len() - 1 } else { chain.split(place, u64::MAX)? };
-            if let Some(Piece::Own { fresh: none, .. }) = chain.pieces.get_mut(at) {
-                *none = Some(fresh);
-            }
+            self.chains[chain].pieces.set_fresh(place, fresh);
         }
         Ok(())
     }
@@ -349,6 +298,7 @@ impl StoredTable {
         if !callee.is_empty() {
             self.remember_reach();
         }
+        self.uncovered |= record.ends_chain() && place + 1 < self.chains[chain].rules();
         let len = bytes.len() as u64;
         self.make(&Operation::Remove { chain: &name, place, cut, len, callee })?;
         Ok(bytes)
@@ -357,7 +307,52 @@ impl StoredTable {
     // What the kernel checks
 
     /// Checks what this command changed, as the kernel checks a table that it loads.
+    ///
+    /// Mostly the new rules tell, with the hooks that could reach their chains. Those may be more than do, for the kernel leaves out
+    /// what stands after a verdict without conditions; so before something is refused, the table is looked at as a whole.
     pub(super) fn check(&self, names: &dyn Names) -> Result<(), Unloadable> {
+        if !self.uncovered {
+            match self.check_new(names) {
+                Err(Unloadable::Refused(..)) => {}
+                done => return done,
+            }
+        }
+        check_table(self.family, &self.value(|_| true, names)?).map_err(|load| {
+            let line = self.line(&load.chain, load.rule);
+            Unloadable::Refused(load, line)
+        })
+    }
+
+    /// The value of the table, with the rules of these chains.
+    pub(super) fn value(&self, wanted: impl Fn(&str) -> bool, names: &dyn Names) -> io::Result<Table> {
+        let mut value = Table { id: self.id, chains: Vec::new() };
+        for chain in self.in_order() {
+            let mut rules = Vec::new();
+            if wanted(&chain.name) {
+                self.each(chain, |record| {
+                    rules.push(self.rule(&chain.name, record, names)?);
+                    Ok(())
+                })?;
+            }
+            value.chains.push(Chain { name: chain.name.clone(), policy: chain.policy, counter: chain.counter, rules });
+        }
+        Ok(value)
+    }
+
+    /// The line of a rule file that the rule of this number came from; 0 when it came from none.
+    fn line(&self, chain: &str, rule: usize) -> usize {
+        let mut line = 0;
+        // Whatever it finds, it shows no error.
+        let _ = self.each_fresh(|name, number, _, from| -> Result<(), ()> {
+            if (name, number) == (chain, rule) {
+                line = from;
+            }
+            Ok(())
+        });
+        line
+    }
+
+    fn check_new(&self, names: &dyn Names) -> Result<(), Unloadable> {
         let mut reach: Option<Vec<Hooks>> = None;
         for chain in self.in_order() {
             let fresh = chain.pieces.iter().any(|p| matches!(p, Piece::Own { fresh: Some(_), .. }));
@@ -379,7 +374,7 @@ impl StoredTable {
 
     fn check_chain(&self, chain: &StoredChain, hooks: Hooks, again: bool, names: &dyn Names) -> Result<(), Unloadable> {
         let mut number = 0;
-        for piece in &chain.pieces {
+        for piece in chain.pieces.iter() {
             match piece {
                 Piece::Own { fresh: Some(fresh), .. } => {
                     self.check_one(chain, hooks, &fresh.rule, number + 1, fresh.line)?;
@@ -399,6 +394,29 @@ impl StoredTable {
                 }
             }
             number += piece.count();
+        }
+        Ok(())
+    }
+
+    /// Whether a rule of this command shares something by name.
+    pub(super) fn shares_freshly(&self) -> bool {
+        self.each_fresh(|_, _, rule, _| if shared_uses(rule).next().is_some() { Err(()) } else { Ok(()) }).is_err()
+    }
+
+    /// Shows each rule of this command that has matches or a target, in the order of tables: its chain, its number and the line it
+    /// came from.
+    pub(super) fn each_fresh<E>(
+        &self,
+        mut show: impl FnMut(&str, usize, &Rule, usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for chain in self.in_order() {
+            let mut number = 0;
+            for piece in chain.pieces.iter() {
+                if let Piece::Own { fresh: Some(fresh), .. } = piece {
+                    show(&chain.name, number + 1, &fresh.rule, fresh.line)?;
+                }
+                number += piece.count();
+            }
         }
         Ok(())
     }
@@ -471,55 +489,21 @@ impl StoredChain {
         run: Run,
         calls: BTreeMap<String, u32>,
     ) -> StoredChain {
-        let pieces = if run.count > 0 { vec![Piece::Run(run)] } else { Vec::new() };
-        StoredChain { name, policy, counter, pieces, rules: run.count, calls }
+        StoredChain { name, policy, counter, pieces: Pieces::of(run), calls }
     }
 
     pub(super) fn rules(&self) -> usize {
-        self.rules
+        self.pieces.rules()
     }
 
     fn clear(&mut self) {
         self.pieces.clear();
         self.calls.clear();
-        self.rules = 0;
     }
 
     fn zero(&mut self) -> io::Result<()> {
         self.counter = Counter::default();
-        for piece in &mut self.pieces {
-            match piece {
-                Piece::Run(run) => run.zeroed = true,
-                Piece::Own { record, .. } => {
-                    *record = record::with_counter(&Record::take(&mut Reader(record))?, Counter::default());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The piece that begins at this place, splitting a run where `cut` says that the rule begins in the body.
-    fn split(&mut self, place: usize, cut: u64) -> io::Result<usize> {
-        if place == self.rules {
-            return Ok(self.pieces.len());
-        }
-        let mut before = 0;
-        for at in 0..self.pieces.len() {
-            if before == place {
-                return Ok(at);
-            }
-            let count = self.pieces[at].count();
-            if place < before + count {
-                let Piece::Run(run) = self.pieces[at] else { return Err(super::codec::damaged()) };
-                let front = cut.checked_sub(run.start).filter(|f| *f <= run.len).ok_or_else(super::codec::damaged)?;
-                let first = Run { len: front, count: place - before, ..run };
-                let second = Run { start: cut, len: run.len - front, count: run.count - (place - before), ..run };
-                self.pieces.splice(at..=at, [Piece::Run(first), Piece::Run(second)]);
-                return Ok(at + 1);
-            }
-            before += count;
-        }
-        Ok(self.pieces.len())
+        self.pieces.zero()
     }
 }
 
@@ -549,7 +533,7 @@ impl Chains for StoredTable {
     }
 
     fn len(&self, chain: usize) -> usize {
-        self.chains[chain].rules
+        self.chains[chain].rules()
     }
 
     fn position(&mut self, chain: usize, wanted: &Rule) -> Result<Option<usize>, String> {

@@ -1,6 +1,6 @@
 //! What the kernel checks when a table is loaded: loops, and whether each extension may be used where it is.
 
-use super::{Action, Place, Protocols, Refused, Rule, Scope, Table, TableId};
+use super::{Action, Chain, Header, Place, Protocols, Refused, Rule, Scope, Table, TableId};
 use crate::hook::{Hook, Hooks};
 use hairpin_wire::Family;
 use std::collections::HashMap;
@@ -57,8 +57,10 @@ pub(super) fn chain_index(table: &Table) -> HashMap<&str, usize> {
 pub(super) fn check(family: Family, table: &Table) -> Result<Vec<Hooks>, LoadError> {
     let reach = reachable(table)?;
     for (chain, hooks) in table.chains.iter().zip(&reach) {
+        let end = last_reached(chain);
         for (n, rule) in chain.rules.iter().enumerate() {
-            let place = Place { family, table: table.id, hooks: *hooks, rule };
+            let hooks = if n <= end { *hooks } else { Hooks::NONE };
+            let place = Place { family, table: table.id, hooks, rule };
             check_rule(&place).map_err(|why| LoadError {
                 table: table.id,
                 chain: chain.name.clone(),
@@ -68,6 +70,26 @@ pub(super) fn check(family: Family, table: &Table) -> Result<Vec<Hooks>, LoadErr
         }
     }
     Ok(reach)
+}
+
+/// Checks a whole table as the kernel does when it is loaded.
+///
+/// # Errors
+/// The first rule that the kernel refuses.
+pub fn check_table(family: Family, table: &Table) -> Result<(), LoadError> {
+    check(family, table).map(|_| ())
+}
+
+/// Whether no packet passes this rule: a verdict without any condition. For the kernel the rules after it are not reached from any
+/// hook, so that they may be what they could not be elsewhere, and their jumps do not count.
+pub fn ends_chain(rule: &Rule) -> bool {
+    let is_verdict = matches!(rule.action, Action::Accept | Action::Drop | Action::Return | Action::Queue);
+    is_verdict && rule.matches.is_empty() && rule.header == Header::default()
+}
+
+/// The place of the last rule that packets come to.
+fn last_reached(chain: &Chain) -> usize {
+    chain.rules.iter().position(ends_chain).unwrap_or(usize::MAX)
 }
 
 /// Checks one rule as the kernel does when its table is loaded.
@@ -114,10 +136,15 @@ fn reachable(table: &Table) -> Result<Vec<Hooks>, LoadError> {
     let mut next: Vec<Vec<(usize, usize)>> = Vec::with_capacity(table.chains.len());
     for chain in &table.chains {
         let mut calls = Vec::new();
+        let end = last_reached(chain);
         for (n, rule) in chain.rules.iter().enumerate() {
             if let Some(name) = callee(rule) {
                 match names.get(name) {
-                    Some(&to) if table.chains[to].policy.is_none() => calls.push((to, n + 1)),
+                    Some(&to) if table.chains[to].policy.is_none() => {
+                        if n < end {
+                            calls.push((to, n + 1));
+                        }
+                    }
                     _ => {
                         return Err(LoadError {
                             table: table.id,
@@ -194,7 +221,7 @@ pub(super) fn callee(rule: &Rule) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{Chain, Counter, Header};
+    use crate::rule::Counter;
 
     fn table(calls: &[(&str, &str)]) -> Table {
         let mut t = Table::new(TableId::Filter);
@@ -225,6 +252,23 @@ mod tests {
         let e = check(Family::V4, &table(&[("INPUT", "a"), ("a", "b"), ("b", "a")])).unwrap_err();
         assert_eq!((e.why, e.chain.as_str(), e.rule), (LoadRefusal::Loop, "b", 1));
         assert!(check(Family::V4, &table(&[("INPUT", "a"), ("INPUT", "a"), ("a", "b"), ("INPUT", "b")])).is_ok());
+    }
+
+    #[test]
+    fn what_stands_after_a_verdict_without_conditions_is_not_reached() {
+        let verdict = |action: Action, protocol| Rule {
+            header: Header { protocol, ..Header::default() },
+            matches: Vec::new(),
+            action,
+            counter: Counter::default(),
+        };
+        for (action, protocol, is_reached) in
+            [(Action::Accept, 0, false), (Action::Return, 0, false), (Action::Accept, 6, true), (Action::None, 0, true)]
+        {
+            let mut t = table(&[("INPUT", "a"), ("a", "a")]);
+            t.chain_mut("INPUT").expect("built in").rules.insert(0, verdict(action.clone(), protocol));
+            assert_eq!(check(Family::V4, &t).is_err(), is_reached, "{action:?} -p {protocol}");
+        }
     }
 
     #[test]

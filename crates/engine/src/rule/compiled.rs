@@ -3,7 +3,10 @@
 
 use super::check::{LoadError, LoadRefusal, callee, chain_index, check};
 use super::scan::{Scan, is_all_front};
-use super::{Action, Counter, Header, Match, Needs, Policy, Refused, Rule, Ruleset, Table, TableId, Target};
+use super::{
+    Action, Counter, Header, Match, Needs, Policy, Refused, Rule, Ruleset, SharedNames, Table, TableId, Target,
+    shared_uses,
+};
 use crate::hook::Hook;
 use crate::set::Sets;
 use hairpin_wire::Family;
@@ -77,6 +80,39 @@ impl Compiled {
         Ok(())
     }
 
+    /// Whether rules that share something by name agree on it ([`SharedNames`]). The tables of `in_force` give way to these one after
+    /// the other.
+    ///
+    /// # Errors
+    /// The first rule that the kernel would not load.
+    pub fn check_shared(&self, in_force: [&Compiled; 2]) -> Result<(), LoadError> {
+        let is_own = |rules: &&Compiled| rules.family == self.family;
+        let old = |id| in_force.iter().find(|rules| is_own(rules)).and_then(|rules| rules.flat(id));
+        let shared = |new: &Arc<FlatTable>, id| old(id).is_some_and(|old| Arc::ptr_eq(old, new));
+        let fresh = self.order.iter().filter_map(|id| Some((*id, self.flat(*id).filter(|new| !shared(new, *id))?)));
+        let mut changed: Vec<TableId> = Vec::new();
+        for (id, new) in fresh {
+            if !new.sharing.is_empty() {
+                let mut there = SharedNames::default();
+                let stays = |rules: &Compiled, id: &TableId| !is_own(&rules) || !changed.contains(id);
+                for rules in in_force {
+                    let tables = rules.order.iter().filter(|id| stays(rules, id)).filter_map(|id| rules.flat(*id));
+                    tables.flat_map(|t| t.sharing_rules()).for_each(|(_, _, rule)| there.note(rules.family, rule));
+                }
+                let came = changed.iter().filter_map(|id| self.flat(*id));
+                came.flat_map(|t| t.sharing_rules()).for_each(|(_, _, rule)| there.note(self.family, rule));
+                for (chain, number, rule) in new.sharing_rules() {
+                    there.load(self.family, rule).map_err(|why| {
+                        let why = LoadRefusal::Extension(why);
+                        LoadError { table: id, chain: chain.to_owned(), rule: number, why }
+                    })?;
+                }
+            }
+            changed.push(id);
+        }
+        Ok(())
+    }
+
     pub(crate) fn flat(&self, id: TableId) -> Option<&Arc<FlatTable>> {
         self.tables[id as usize].as_ref()
     }
@@ -100,6 +136,8 @@ pub(crate) struct FlatTable {
     pub(crate) needs: Needs,
     /// The sets that rules name, each with the chain and the number of the rule.
     sets: Vec<(String, u32, u32)>,
+    /// The rules that share something by name: chain, and number in it from 0.
+    sharing: Vec<(u32, u32)>,
 }
 
 /// A chain's place in the flat list: its rules, then its hidden end.
@@ -162,6 +200,7 @@ impl FlatTable {
             memories: 0,
             needs: Needs::NONE,
             sets: Vec::new(),
+            sharing: Vec::new(),
             source: Table { id: source.id, chains: Vec::new() },
         };
         for (n, chain) in source.chains.iter().enumerate() {
@@ -182,6 +221,9 @@ impl FlatTable {
                     }
                 };
                 flat.add_sets(rule, n as u32, k as u32 + 1);
+                if shared_uses(rule).next().is_some() {
+                    flat.sharing.push((n as u32, k as u32));
+                }
                 let header = rule.header.clone();
                 let is_all_front = is_all_front(&header);
                 let number = k as u32 + 1;
@@ -207,6 +249,14 @@ impl FlatTable {
         flat.scan = Scan::new(family, flat.rules.iter().map(|rule| &rule.header));
         flat.source = source;
         Ok(flat)
+    }
+
+    /// The rules that share something by name, each with its chain and its number.
+    fn sharing_rules(&self) -> impl Iterator<Item = (&str, usize, &Rule)> {
+        self.sharing.iter().filter_map(|(chain, place)| {
+            let (chain, place) = (self.source.chains.get(*chain as usize)?, *place as usize);
+            Some((chain.name.as_str(), place + 1, chain.rules.get(place)?))
+        })
     }
 
     fn add_sets(&mut self, rule: &Rule, chain: u32, number: u32) {

@@ -1,6 +1,6 @@
 //! What a match and a target are to the engine. The extensions themselves live in `hairpin-xt`; the engine knows only this.
 
-use super::{Listing, TableId, Tables, Verdict};
+use super::{Listing, Shared, TableId, Tables, Verdict};
 use crate::hook::Hooks;
 use crate::look::{Edit, Look};
 use crate::time::Now;
@@ -19,12 +19,8 @@ pub trait Match: fmt::Debug + Send + Sync {
     /// Exactly what `iptables-save` prints after `-m NAME`: each option with a space before it, nothing at the end.
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 
-    /// Exactly what `iptables -L` prints for it, with the space it begins with. Where that has the words of `save`, one function
-    /// serves both.
-    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
-        let _ = listing;
-        self.save(f)
-    }
+    /// Exactly what `iptables -L` prints for it, with the space it begins with. Where that has the words of `save`, it calls `save`.
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result;
 
     /// Where it may be used.
     fn scope(&self) -> Scope {
@@ -51,6 +47,16 @@ pub trait Match: fmt::Debug + Send + Sync {
     /// no memory of its own but their places: a `Vec<Option<SetId>>` in this order.
     fn sets(&self) -> &[String] {
         &[]
+    }
+
+    /// What it shares with other rules by name and makes when it is not there yet ([`SharedNames`](super::SharedNames)).
+    fn shares(&self) -> Option<Shared<'_>> {
+        None
+    }
+
+    /// The estimators of rates that it reads, by name; they must be there ([`SharedNames`](super::SharedNames)).
+    fn reads_estimators(&self) -> [Option<&str>; 2] {
+        [None; 2]
     }
 
     /// What it remembers between packets, as it is when the rule is loaded.
@@ -90,12 +96,8 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// Exactly what `iptables-save` prints after `-j NAME`: each option with a space before it, nothing at the end.
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 
-    /// Exactly what `iptables -L` prints for it, with the space it begins with. Where that has the words of `save`, one function
-    /// serves both.
-    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
-        let _ = listing;
-        self.save(f)
-    }
+    /// Exactly what `iptables -L` prints for it, with the space it begins with. Where that has the words of `save`, it calls `save`.
+    fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result;
 
     /// Where it may be used.
     fn scope(&self) -> Scope {
@@ -117,6 +119,11 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// no memory of its own but their places: a `Vec<Option<SetId>>` in this order.
     fn sets(&self) -> &[String] {
         &[]
+    }
+
+    /// What it shares with other rules by name and makes when it is not there yet ([`SharedNames`](super::SharedNames)).
+    fn shares(&self) -> Option<Shared<'_>> {
+        None
     }
 
     /// What it remembers between packets, as it is when the rule is loaded.

@@ -4,7 +4,7 @@ use super::{Conn, Direction, ProtoState, Status, Tuple, sctp};
 use crate::rule::Counter;
 use crate::time::{Instant, Now};
 use hairpin_wire::{Family, proto};
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Display, Formatter, Write};
 
 /// The line of a connection in `conntrack -L -o extended`.
 pub fn line(conn: &Conn, now: Instant) -> String {
@@ -84,9 +84,21 @@ impl Line<'_> {
     }
 }
 
-fn tuple(f: &mut Formatter<'_>, tuple: &Tuple) -> fmt::Result {
+/// The addresses of a tuple and what else tells it from others, with a space after each.
+///
+/// # Errors
+/// The writer's.
+pub fn tuple(f: &mut impl Write, tuple: &Tuple) -> fmt::Result {
     let family = tuple.family;
     write!(f, "src={} dst={} ", tuple.src.display(family), tuple.dst.display(family))?;
+    ids(f, tuple)
+}
+
+/// What tells a tuple from others between the same addresses, with a space after each.
+///
+/// # Errors
+/// The writer's.
+pub fn ids(f: &mut impl Write, tuple: &Tuple) -> fmt::Result {
     match tuple.protocol {
         // The tool prints ports for DCCP too, though the kernel no longer knows them.
         proto::TCP | proto::UDP | proto::UDPLITE | proto::SCTP | proto::DCCP => {
@@ -101,7 +113,8 @@ fn tuple(f: &mut Formatter<'_>, tuple: &Tuple) -> fmt::Result {
     }
 }
 
-fn protocol_name(protocol: u8) -> &'static str {
+/// What the tool calls a protocol.
+pub fn protocol_name(protocol: u8) -> &'static str {
     match protocol {
         proto::TCP => "tcp",
         proto::UDP => "udp",

@@ -3,7 +3,7 @@
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Listing, Match, Memory, Place, Refused};
+use hairpin_engine::rule::{Listing, Match, Memory, Place, Refused, Shared, SharedKind};
 use hairpin_engine::time::{HZ, Now};
 use hairpin_wire::{Addr, Family, proto};
 use std::any::Any;
@@ -327,6 +327,11 @@ impl Match for HashLimit {
             return Err(Refused::Range(message));
         }
         Ok(())
+    }
+
+    fn shares(&self) -> Option<Shared<'_>> {
+        let form = u32::from(self.config.rate_match);
+        Some(Shared { kind: SharedKind::RateTable, name: &self.name, form })
     }
 
     fn memory(&self, now: &Now) -> Memory {

@@ -272,6 +272,10 @@ impl Match for RateEst {
         Ok(())
     }
 
+    fn reads_estimators(&self) -> [Option<&str>; 2] {
+        [Some(&self.first), self.second.as_deref()]
+    }
+
     fn memory(&self, _now: &Now) -> Memory {
         Estimators::default().memory()
     }

@@ -71,6 +71,9 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     for given in &parsed.given {
         match given.option.name {
             "match-set" => {
+                if given.name == "set" {
+                    parsed.notice("--set option deprecated, please use --match-set");
+                }
                 inverted = given.inverted;
                 of = Some(SetUse::parse(parsed, given, of.as_ref())?);
             }

@@ -3,7 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::Edit;
-use hairpin_engine::rule::{Listing, Place, Refused, Target, Verdict};
+use hairpin_engine::rule::{Listing, Place, Refused, Shared, SharedKind, Target, Verdict};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -91,6 +91,10 @@ impl Target for IdleTimer {
             return refuse("the label is taken");
         }
         Ok(())
+    }
+
+    fn shares(&self) -> Option<Shared<'_>> {
+        Some(Shared { kind: SharedKind::IdleTimer, name: &self.label, form: u32::from(self.alarm) })
     }
 
     fn as_any(&self) -> &dyn Any {

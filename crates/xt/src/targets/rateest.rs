@@ -3,7 +3,7 @@
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::rateest::{Estimators, NAME_MAX, Pace};
 use crate::{Case, Families, Kind, TargetSpec, value};
-use hairpin_engine::rule::{Listing, Memory, Target, Verdict};
+use hairpin_engine::rule::{Listing, Memory, Shared, SharedKind, Target, Verdict};
 use hairpin_engine::{Edit, Now};
 use std::any::Any;
 use std::fmt;
@@ -128,6 +128,10 @@ impl Target for RateEst {
 
     fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
         self.write(f, "")
+    }
+
+    fn shares(&self) -> Option<Shared<'_>> {
+        Some(Shared { kind: SharedKind::Estimator, name: &self.name, form: self.pace.form() })
     }
 
     fn memory(&self, now: &Now) -> Memory {
