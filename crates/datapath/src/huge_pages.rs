@@ -5,6 +5,7 @@
 //! Most systems give huge pages only to who asks (`/sys/kernel/mm/transparent_hugepage/enabled` says `madvise`), so this asks.
 //! Where none are to be had, all goes on with small ones.
 
+use crate::cells::{CELL, Cells};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,13 +34,20 @@ pub fn prefer() {
     }
 }
 
-/// The system's allocator, which after [`prefer`] asks for huge pages under large blocks.
+static CELLS: Cells = Cells::new();
+
+/// The system's allocator, which after [`prefer`] asks for huge pages under large blocks, and has pieces of one cache line (64 bytes,
+/// so aligned) side by side.
 #[derive(Debug, Default)]
 pub struct Allocator;
 
-// SAFETY: every call goes to the system's allocator with its own arguments; what is added only advises on memory that it gave.
+// SAFETY: blocks of the layout CELL are cells and nothing else is. Every other call goes to the system's allocator with its own
+// arguments; what is added only advises on memory that it gave.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout == CELL {
+            return CELLS.take(advise_chunk);
+        }
         // SAFETY: the caller's promise is passed on.
         let block = unsafe { System.alloc(layout) };
         advise(block, layout.size());
@@ -47,6 +55,14 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if layout == CELL {
+            let cell = CELLS.take(advise_chunk);
+            if !cell.is_null() {
+                // SAFETY: a cell has as many bytes.
+                unsafe { cell.write_bytes(0, CELL.size()) };
+            }
+            return cell;
+        }
         // SAFETY: the caller's promise is passed on.
         let block = unsafe { System.alloc_zeroed(layout) };
         advise(block, layout.size());
@@ -54,11 +70,27 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if layout == CELL {
+            // SAFETY: all blocks of this layout are cells, and the caller promises not to use it any more.
+            return unsafe { CELLS.give_back(block) };
+        }
         // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(block, layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if layout.align() == CELL.align() && (layout.size() == CELL.size()) != (size == CELL.size()) {
+            // SAFETY: the caller promises that the new size goes with the alignment, and that the old block has that layout; both
+            // blocks hold what is copied, and the old one is used no more.
+            unsafe {
+                let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+                if !new.is_null() {
+                    new.copy_from_nonoverlapping(block, size.min(layout.size()));
+                    self.dealloc(block, layout);
+                }
+                return new;
+            }
+        }
         // SAFETY: the caller's promise is passed on.
         let block = unsafe { System.realloc(block, layout, size) };
         advise(block, size);
@@ -70,6 +102,13 @@ unsafe impl GlobalAlloc for Allocator {
 fn advise(block: *mut u8, size: usize) {
     if size >= LARGE && !block.is_null() && IS_WANTED.load(Ordering::Relaxed) {
         ask(block as usize, size);
+    }
+}
+
+fn advise_chunk(chunk: *mut u8, size: usize) {
+    if size >= PAGE && IS_WANTED.load(Ordering::Relaxed) {
+        // SAFETY: this advice changes no content and no mapping of any address.
+        unsafe { libc::madvise(chunk.cast(), size, libc::MADV_HUGEPAGE) };
     }
 }
 
@@ -96,7 +135,7 @@ mod tests {
             if wanted {
                 prefer();
             }
-            for size in [1, 100, LARGE - 1, LARGE, PAGE + 1, 3 * PAGE] {
+            for size in [1, 32, 64, 100, LARGE - 1, LARGE, PAGE + 1, 3 * PAGE] {
                 let layout = Layout::from_size_align(size, 64).expect("a layout");
                 // SAFETY: the layouts are not empty, and each block is written and read within its size and given back once.
                 unsafe {

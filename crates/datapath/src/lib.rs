@@ -16,6 +16,7 @@
 //! A datapath is one file and one type that implements [`Datapath`].
 
 mod bpf;
+mod cells;
 pub mod huge_pages;
 pub mod memory;
 pub mod netlink;

@@ -286,7 +286,7 @@ impl Engine {
         for before in &old.interfaces {
             let after = new.interfaces.iter().find(|i| i.name == before.name && i.index == before.index);
             let Some(after) = after.filter(|i| i.up) else {
-                self.forget(|conn| conn.masquerade == Some(before.index));
+                self.forget(|conn| conn.masquerade() == Some(before.index));
                 continue;
             };
             for gone in before.addresses.iter().filter(|a| !after.addresses.iter().any(|b| b.addr == a.addr)) {
@@ -330,17 +330,22 @@ impl Engine {
             return;
         }
         let conns = &self.tracker.conns;
-        let mut touched = 0;
         let mut seen = [None; AHEAD];
         for (packet, ahead) in packets.iter().zip(&mut seen) {
             if packet.meta.tracked == Tracked::No && self.needs(packet.family(), Needs::TRACKING) {
-                *ahead = Tuple::of_packet(packet).map(|tuple| Ahead::new(conns.hash(&tuple, 0)));
-                touched ^= ahead.map_or(0, |ahead| conns.touch_index(ahead));
+                *ahead = Tuple::of_packet(packet).map(|tuple| Ahead::new(&tuple, conns.hash(&tuple, 0)));
             }
         }
-        // Short loops of their own: a processor waits for as many places at once as it can see coming.
+        // Short loops of their own, without branches that depend on what they wait for: a processor waits for as many places at once
+        // as it can see coming.
+        let mut touched = 0;
+        for ahead in seen.iter().flatten() {
+            touched ^= conns.touch_index(*ahead);
+        }
         for ahead in seen.iter_mut().flatten() {
             conns.look_ahead(ahead);
+        }
+        for ahead in seen.iter().flatten() {
             touched ^= conns.touch_found(*ahead);
         }
         for ahead in seen.iter().flatten() {
@@ -428,6 +433,10 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: &Now, out: &mut Output) {
         // What time makes comes before the first packet of a batch.
         self.cause = 0;
+        if self.known_routes.is_worn_out() {
+            self.tracker.conns.forget_routes();
+            self.known_routes = KnownRoutes::default();
+        }
         out.events.append(&mut self.late_events);
         self.tracker.expire(now.mono, &self.knobs, &mut out.events);
         self.expire_fragments(now, out);
@@ -537,8 +546,14 @@ impl Path<'_> {
     /// A packet lets go of its connection at its end. One that an error about it, still under way over `lo`, belongs to as well stays
     /// until the packet of the batch is done.
     pub(crate) fn release(&mut self, packet: &Packet) {
+        let Tracked::Conn(id, _) = packet.meta.tracked else { return };
+        let is_alone = self.engine.backlog.is_empty();
+        // Nearly every packet.
+        if is_alone && self.engine.tracker.conns.get(id).is_none_or(Conn::is_in_table) {
+            return;
+        }
         let Some(id) = self.engine.tracker.takes_along(packet) else { return };
-        if self.engine.backlog.is_empty() {
+        if is_alone {
             self.engine.tracker.conns.let_go(id);
         } else {
             self.engine.held.push(id);
@@ -622,7 +637,7 @@ fn plan(rules: &Compiled) -> Plan {
 }
 
 fn is_masqueraded_by(conn: &Conn, dev: IfIndex, family: Family, addr: Addr) -> bool {
-    conn.masquerade == Some(dev) && conn.family() == family && conn.tuple(Direction::Reply).dst == addr
+    conn.masquerade() == Some(dev) && conn.family() == family && conn.tuple(Direction::Reply).dst == addr
 }
 
 /// A read-only view of an engine.

@@ -34,6 +34,21 @@ pub enum Step {
     Confirm,
 }
 
+impl Step {
+    /// Every step that there is at some hook, once.
+    const ALL: [Step; 9] = [
+        Step::Defragment,
+        Step::Track,
+        Step::Confirm,
+        Step::Nat(Manip::Dst),
+        Step::Nat(Manip::Src),
+        Step::Table(TableId::Raw),
+        Step::Table(TableId::Mangle),
+        Step::Table(TableId::Filter),
+        Step::Table(TableId::Security),
+    ];
+}
+
 impl Hook {
     /// All hooks, in Linux's numbering.
     pub const ALL: [Hook; 5] = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting];
@@ -72,24 +87,37 @@ impl Hook {
 
 /// The steps of each hook that do something under a rule set, worked out once when it is put in force.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan([[Option<Step>; Plan::MOST]; 5]);
+pub(crate) struct Plan([Steps; 5]);
+
+/// Steps in order: a byte for each, its place in [`Step::ALL`] from 1, the first lowest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steps(u64);
 
 impl Plan {
-    /// One more than the steps of any hook.
-    const MOST: usize = 8;
-
     /// The steps for which `is_needed` says yes.
     pub(crate) fn new(is_needed: impl Fn(Step) -> bool) -> Plan {
+        let place = |step: &Step| Step::ALL.iter().zip(1u64..).find_map(|(s, n)| (s == step).then_some(n));
         Plan(Hook::ALL.map(|hook| {
-            let mut steps = hook.steps().iter().copied().filter(|step| is_needed(*step));
-            std::array::from_fn(|_| steps.next())
+            let needed = hook.steps().iter().filter(|step| is_needed(**step));
+            Steps(needed.rev().filter_map(place).fold(0, |steps, place| steps << 8 | place))
         }))
     }
 
-    /// The step of a hook with this number, from 0; None behind the last.
+    /// The steps of a hook.
     #[inline]
-    pub(crate) fn step(&self, hook: Hook, number: usize) -> Option<Step> {
-        self.0[hook.number()].get(number).copied().flatten()
+    pub(crate) fn steps(&self, hook: Hook) -> Steps {
+        self.0[hook.number()]
+    }
+}
+
+impl Iterator for Steps {
+    type Item = Step;
+
+    #[inline]
+    fn next(&mut self) -> Option<Step> {
+        let place = (self.0 as u8).checked_sub(1)?;
+        self.0 >>= 8;
+        Step::ALL.get(usize::from(place)).copied()
     }
 }
 
@@ -158,5 +186,20 @@ impl fmt::Display for Hooks {
             write!(f, "{}{}", if n == 0 { "" } else { "/" }, hook)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_keep_the_order() {
+        for hook in Hook::ALL {
+            assert!(Plan::new(|_| true).steps(hook).eq(hook.steps().iter().copied()));
+            let without_tables = |step: &Step| !matches!(step, Step::Table(_));
+            let left = hook.steps().iter().copied().filter(without_tables);
+            assert!(Plan::new(|step| without_tables(&step)).steps(hook).eq(left));
+        }
     }
 }

@@ -350,7 +350,7 @@ impl<'a> Look<'a> {
     /// [`Facts::CONN`]: rules change them while packets pass.
     pub fn conn_labels(&self) -> Option<&'a Cell<u128>> {
         self.note(Facts::MEMORY);
-        self.conn()?.0.extra.as_ref()?.labels.as_ref()
+        self.conn()?.0.extra()?.labels.as_ref()
     }
 
     /// Notes that the connection's counters are read.

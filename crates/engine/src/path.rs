@@ -103,9 +103,7 @@ impl Path<'_> {
     /// Everything that happens at a hook, in the order that [`Hook::steps`] gives, without the steps that the rules leave nothing to do.
     fn hook(&mut self, hook: Hook, p: &mut Packet) -> Onward {
         self.trace_hook(hook);
-        let mut number = 0;
-        while let Some(step) = self.engine.plan(p.family()).step(hook, number) {
-            number += 1;
+        for step in self.engine.plan(p.family()).steps(hook) {
             match step {
                 Step::Defragment => self.collect_fragments(hook, p)?,
                 Step::Table(table) => self.ask_table(table, hook, p)?,

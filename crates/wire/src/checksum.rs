@@ -101,6 +101,21 @@ pub const fn update_addr(check: u16, family: Family, old: Addr, new: Addr) -> u1
     }
 }
 
+/// The partial sum that a change of an address adds to the data: for [`update_by`], where several checksums cover it.
+#[inline]
+pub const fn addr_delta(family: Family, old: Addr, new: Addr) -> u32 {
+    match family {
+        Family::V4 => combine(!old.as_u32(), new.as_u32()),
+        Family::V6 => combine(addr_sum(Family::V6, Addr(!old.0)), addr_sum(Family::V6, new)),
+    }
+}
+
+/// As [`update_u16`] for changes whose partial sum is known: for each word, its old value complemented and its new one.
+#[inline]
+pub const fn update_by(check: u16, delta: u32) -> u16 {
+    finish(combine(!check as u32, delta))
+}
+
 /// As [`update_u16`] for data that changed at an even offset, from a partial sum `old` to a partial sum `new`: for
 /// payloads rewritten in place, and for changes of length together with the length field.
 #[inline]
@@ -294,6 +309,22 @@ mod tests {
             let before = transport(family, low(old), low(dst), 6, &data);
             let after = transport(family, low(new), low(dst), 6, &data);
             prop_assert_eq!(update_addr(before, family, low(old), low(new)), after);
+        }
+
+        #[test]
+        fn changes_add_up(
+            data in message(), v6 in any::<bool>(),
+            old in prop_oneof![Just(0), Just(u128::MAX), any::<u128>()],
+            new in prop_oneof![Just(0), Just(u128::MAX), any::<u128>()],
+            words in (prop_oneof![Just(0), Just(0xffff), any::<u16>()], prop_oneof![Just(0), Just(0xffff), any::<u16>()]),
+        ) {
+            let family = if v6 { Family::V6 } else { Family::V4 };
+            let (old, new) = (Addr(old & family.mask(128).0), Addr(new & family.mask(128).0));
+            let check = checksum(&data);
+            let step_by_step = update_u16(update_addr(check, family, old, new), words.0, words.1);
+            let delta = combine(addr_delta(family, old, new), u32::from(!words.0) + u32::from(words.1));
+            prop_assert_eq!(update_by(check, delta), step_by_step);
+            prop_assert_eq!(update_by(check, addr_delta(family, old, new)), update_addr(check, family, old, new));
         }
 
         #[test]

@@ -77,7 +77,7 @@ pub(crate) fn set_up(
     }
     conn.status.set(settled_bit(side));
     if range.masquerade {
-        conn.masquerade = oif;
+        conn.set_masquerade(oif);
     }
     if side == Manip::Src {
         conns.index_source(id);
@@ -112,7 +112,7 @@ pub(crate) fn follow_master(
     rng: &Rng,
     now: Instant,
 ) -> Result<(), DropReason> {
-    let master = conns.get(id).and_then(|c| c.extra.as_ref()?.master).and_then(|m| conns.get(m));
+    let master = conns.get(id).and_then(|c| c.extra()?.master).and_then(|m| conns.get(m));
     let Some(master) = master else { return Err(DropReason::NatFailed) };
     let seen = master.tuple(expected.direction.other());
     let source = NatRange { addrs: Some((seen.dst, seen.dst)), ..NatRange::default() };

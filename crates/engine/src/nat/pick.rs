@@ -231,9 +231,9 @@ impl Seeker {
         Seeker {
             original: conn.tuple(Direction::Original),
             reply: conn.tuple(Direction::Reply),
-            zone: conn.zone,
+            zone: conn.zone(),
             status: conn.status,
-            has_master: conn.extra.as_ref().is_some_and(|e| e.master.is_some()),
+            has_master: conn.extra().is_some_and(|e| e.master.is_some()),
             syn_end,
         }
     }

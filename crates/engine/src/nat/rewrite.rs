@@ -3,7 +3,7 @@
 use super::Manip;
 use crate::packet::Packet;
 use crate::track::Tuple;
-use hairpin_wire::checksum::{self, update_addr, update_u16};
+use hairpin_wire::checksum::{self, update_u16};
 use hairpin_wire::ipv4::Ipv4;
 use hairpin_wire::ipv6::Ipv6;
 use hairpin_wire::{Addr, Family, proto};
@@ -20,14 +20,14 @@ pub(super) fn packet(packet: &mut Packet, target: &Tuple, side: Manip) -> bool {
         Manip::Dst => packet.dst(),
     };
     let new = addr_of(target, side);
-    if !edit(packet.ip_mut(), l4, protocol, Change { family, old, new, target, side }) {
+    if !edit(packet.ip_mut(), l4, protocol, Change::new(family, old, new, target, side)) {
         return false;
     }
     if let Some(l4) = l4 {
         let whole_tcp = protocol == proto::TCP && packet.length() >= l4 + 20;
         packet.pull(l4 + if whole_tcp { 20 } else { 8 });
     }
-    packet.set_head_addr(side, addr_of(target, side));
+    packet.set_head_addr(side, new);
     if packet.meta.made_here {
         packet.settle_checksum();
     }
@@ -52,7 +52,7 @@ pub(super) fn quoted(error: &mut [u8], family: Family, target: &Tuple, side: Man
         (Family::V6, Manip::Src) => Ipv6::new(&*inner).map(|ip| ip.src()),
         (Family::V6, Manip::Dst) => Ipv6::new(&*inner).map(|ip| ip.dst()),
     };
-    let change = Change { family, old: old?, new: addr_of(target, side), target, side };
+    let change = Change::new(family, old?, addr_of(target, side), target, side);
     edit(inner, l4, protocol, change).then_some(is_reckoned)
 }
 
@@ -72,15 +72,17 @@ fn edit(ip: &mut [u8], l4: Option<usize>, protocol: u8, change: Change<'_>) -> b
             return false;
         }
     }
-    let (at, checksum) = match (change.family, change.side) {
-        (Family::V4, Manip::Src) => (12, Some(10)),
-        (Family::V4, Manip::Dst) => (16, Some(10)),
-        (Family::V6, Manip::Src) => (8, None),
-        (Family::V6, Manip::Dst) => (24, None),
+    let at = match (change.family, change.side) {
+        (Family::V4, Manip::Src) => 12,
+        (Family::V4, Manip::Dst) => 16,
+        (Family::V6, Manip::Src) => 8,
+        (Family::V6, Manip::Dst) => 24,
     };
-    if let Some(checksum) = checksum {
-        let sum = update_addr(read_u16(ip, checksum), change.family, change.old, change.new);
-        replace_u16(ip, checksum, sum);
+    if change.family == Family::V4
+        && let Some(header) = ip.first_chunk_mut::<12>()
+    {
+        let sum = change.mend(u16::from_be_bytes([header[10], header[11]]));
+        header[10..].copy_from_slice(&sum.to_be_bytes());
     }
     change.new.write(change.family, ip.get_mut(at..).unwrap_or_default());
     true
@@ -88,13 +90,18 @@ fn edit(ip: &mut [u8], l4: Option<usize>, protocol: u8, change: Change<'_>) -> b
 
 struct Change<'a> {
     family: Family,
-    old: Addr,
     new: Addr,
+    /// What the change of address adds to a sum over it.
+    delta: u32,
     target: &'a Tuple,
     side: Manip,
 }
 
-impl Change<'_> {
+impl<'a> Change<'a> {
+    fn new(family: Family, old: Addr, new: Addr, target: &'a Tuple, side: Manip) -> Change<'a> {
+        Change { family, new, delta: checksum::addr_delta(family, old, new), target, side }
+    }
+
     /// Changes the key in a transport header and mends its checksum. False when the header is too short to be translated.
     fn transport(&self, header: &mut [u8], protocol: u8) -> bool {
         match protocol {
@@ -115,46 +122,53 @@ impl Change<'_> {
         }
     }
 
-    fn set_port(&self, header: &mut [u8]) -> Option<u16> {
+    /// Puts the port in its place; the old one.
+    #[inline]
+    fn set_port(&self, ports: &mut [u8; 8]) -> u16 {
         let at = if self.side == Manip::Src { 0 } else { 2 };
-        replace_u16(header, at, self.key())
+        let old = u16::from_be_bytes([ports[at], ports[at + 1]]);
+        ports[at..at + 2].copy_from_slice(&self.key().to_be_bytes());
+        old
     }
 
-    /// The checksum after both address and key changed.
-    fn mend(&self, sum: u16, old_key: u16) -> u16 {
-        update_u16(update_addr(sum, self.family, self.old, self.new), old_key, self.key())
+    /// A checksum after the address changed.
+    #[inline]
+    fn mend(&self, sum: u16) -> u16 {
+        checksum::update_by(sum, self.delta)
+    }
+
+    /// A checksum after both address and key changed.
+    #[inline]
+    fn mend_both(&self, sum: u16, old_key: u16) -> u16 {
+        checksum::update_by(sum, checksum::combine(self.delta, u32::from(!old_key) + u32::from(self.key())))
     }
 
     fn tcp(&self, header: &mut [u8]) -> bool {
-        if header.len() < 8 {
-            return false;
-        }
-        let Some(old) = self.set_port(header) else { return false };
+        let Some(ports) = header.first_chunk_mut() else { return false };
+        let old = self.set_port(ports);
         // A quoted header may end before the checksum.
-        if header.len() >= 20 {
-            let sum = self.mend(read_u16(header, 16), old);
-            replace_u16(header, 16, sum);
+        if let Some(header) = header.first_chunk_mut::<20>() {
+            let sum = self.mend_both(u16::from_be_bytes([header[16], header[17]]), old);
+            header[16..18].copy_from_slice(&sum.to_be_bytes());
         }
         true
     }
 
     fn udp(&self, header: &mut [u8], lite: bool) -> bool {
-        if header.len() < 8 {
-            return false;
-        }
-        let Some(old) = self.set_port(header) else { return false };
-        let sum = read_u16(header, 6);
+        let Some(header) = header.first_chunk_mut() else { return false };
+        let old = self.set_port(header);
+        let sum = u16::from_be_bytes([header[6], header[7]]);
         // UDP's 0 means "no checksum"; UDP-Lite has no such thing.
         if sum != 0 || lite {
-            replace_u16(header, 6, checksum::udp_nonzero(self.mend(sum, old)));
+            let sum = checksum::udp_nonzero(self.mend_both(sum, old));
+            header[6..].copy_from_slice(&sum.to_be_bytes());
         }
         true
     }
 
     fn sctp(&self, header: &mut [u8]) -> bool {
-        if header.len() < 8 || self.set_port(header).is_none() {
-            return false;
-        }
+        let Some(ports) = header.first_chunk_mut() else { return false };
+        self.set_port(ports);
         if header.len() >= SCTP_HEADER_LEN {
             header[8..12].fill(0);
             let sum = checksum::crc32c(header);
@@ -183,7 +197,7 @@ impl Change<'_> {
         if header.len() < 8 {
             return false;
         }
-        let mut sum = update_addr(read_u16(header, 2), self.family, self.old, self.new);
+        let mut sum = self.mend(read_u16(header, 2));
         if matches!(header[0], ECHO | ECHO_REPLY)
             && let Some(old) = replace_u16(header, 4, self.target.src_id)
         {

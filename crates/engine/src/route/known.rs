@@ -6,6 +6,7 @@
 use super::Route;
 use crate::net::IfIndex;
 use crate::packet::Packet;
+use crate::track::Conn;
 
 /// What a routing decision reads of a packet beside the addresses, protocol and ports of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl KnownRoutes {
         (*was_asked == asked).then_some(route)
     }
 
-    /// Keeps a route; its number.
+    /// Keeps a route; its number, or 0 if the numbers have run out.
     pub(crate) fn keep(&mut self, asked: Asked, route: &Route) -> u32 {
         let recent = self.routes.len().saturating_sub(RECENT);
         let same = self.routes.iter().skip(recent).position(|kept| kept.0 == asked && kept.1 == *route);
@@ -59,15 +60,23 @@ impl KnownRoutes {
                 self.forget();
                 return self.keep(asked, route);
             }
+            if self.first + at as u32 > Conn::LAST_ROUTE {
+                return 0;
+            }
             self.routes.push((asked, *route));
         }
-        self.first.saturating_add(at as u32)
+        self.first + at as u32
+    }
+
+    /// Whether it is time to begin with the numbers anew, once all connections have forgotten theirs.
+    #[inline]
+    pub(crate) fn is_worn_out(&self) -> bool {
+        self.first > Conn::LAST_ROUTE / 2
     }
 
     /// Gives all up: host or rules are others now.
     pub(crate) fn forget(&mut self) {
-        // Were the numbers ever to run out, none would be found any more.
-        self.first = self.first.saturating_add(self.routes.len() as u32);
+        self.first += self.routes.len() as u32;
         self.routes.clear();
     }
 }
@@ -110,10 +119,15 @@ mod tests {
             assert_eq!(known.get(number, asked), Some(&route));
         }
         assert!(known.routes.len() <= MOST);
-        // A number beyond all is nobody's.
-        known.first = u32::MAX;
+        // The numbers end where a connection can remember no more.
+        assert!(!known.is_worn_out());
+        known.first = Conn::LAST_ROUTE;
         known.routes.clear();
-        assert_eq!(known.keep(asked, &route), u32::MAX);
-        assert_eq!(known.get(u32::MAX - 1, asked), None);
+        assert_eq!(known.keep(asked, &route), Conn::LAST_ROUTE);
+        assert!(known.is_worn_out());
+        assert_eq!(known.get(Conn::LAST_ROUTE - 1, asked), None);
+        assert_eq!(known.keep(other, &route), 0);
+        known.forget();
+        assert_eq!(known.keep(asked, &route), 0);
     }
 }

@@ -5,31 +5,38 @@
 use super::{AddrMatch, Header};
 use crate::packet::Headers;
 use hairpin_wire::Family;
-use std::ops::{BitAnd, BitOr, BitXor};
 
-/// The front of each rule of a table, in its order.
+/// The front of each rule of a table, in its order: what it says of addresses and protocol. What it does not say, or inverted, is
+/// masked out.
 #[derive(Debug)]
 pub(super) enum Scan {
-    V4(Vec<Front<u32>>),
-    V6(Vec<Front<u128>>),
+    V4(Vec<Block<1>>),
+    V6(Vec<Block<4>>),
 }
 
-/// What a rule says of addresses and protocol. What it does not say, or inverted, is masked out.
+/// The fronts of so many rules lie word by word side by side, so that a processor compares several at once.
+const LANES: usize = 8;
+
+/// The fronts of [`LANES`] rules in a row; addresses have `W` words.
+#[derive(Clone, Debug)]
+pub(super) struct Block<const W: usize> {
+    src: [Words; W],
+    dst: [Words; W],
+    protocol: Words,
+}
+
+/// A word of each rule, and which of its bits count.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Front<A> {
-    src: A,
-    src_mask: A,
-    dst: A,
-    dst_mask: A,
-    protocol: u32,
-    protocol_mask: u32,
+struct Words {
+    value: [u32; LANES],
+    mask: [u32; LANES],
 }
 
 impl Scan {
     pub(super) fn new<'a>(family: Family, headers: impl Iterator<Item = &'a Header>) -> Scan {
         match family {
-            Family::V4 => Scan::V4(headers.map(|header| front(header, |bits| bits as u32)).collect()),
-            Family::V6 => Scan::V6(headers.map(|header| front(header, |bits| bits)).collect()),
+            Family::V4 => Scan::V4(blocks(headers, |bits| [bits as u32])),
+            Family::V6 => Scan::V6(blocks(headers, words6)),
         }
     }
 
@@ -42,8 +49,8 @@ impl Scan {
         }
         let protocol = u32::from(head.protocol);
         match self {
-            Scan::V4(fronts) => first(fronts, at, head.src.as_u32(), head.dst.as_u32(), protocol),
-            Scan::V6(fronts) => first(fronts, at, head.src.0, head.dst.0, protocol),
+            Scan::V4(blocks) => first(blocks, at, [head.src.as_u32()], [head.dst.as_u32()], protocol),
+            Scan::V6(blocks) => first(blocks, at, words6(head.src.0), words6(head.dst.0), protocol),
         }
     }
 }
@@ -59,29 +66,85 @@ pub(super) fn is_all_front(header: &Header) -> bool {
 }
 
 #[inline]
-fn first<A>(fronts: &[Front<A>], at: usize, src: A, dst: A, protocol: u32) -> usize
-where
-    A: Copy + PartialEq + Default + BitAnd<Output = A> + BitXor<Output = A> + BitOr<Output = A>,
-{
-    let fits = |front: &Front<A>| {
-        let addrs = (src & front.src_mask ^ front.src) | (dst & front.dst_mask ^ front.dst);
-        addrs == A::default() && protocol & front.protocol_mask == front.protocol
-    };
-    at + fronts.get(at..).unwrap_or_default().iter().take_while(|front| !fits(front)).count()
+fn first<const W: usize>(blocks: &[Block<W>], at: usize, src: [u32; W], dst: [u32; W], protocol: u32) -> usize {
+    let (mut number, mut lane) = (at / LANES, at % LANES);
+    // Often it is the very first, where rules differ by what is behind their fronts.
+    if blocks.get(number).is_some_and(|block| block.miss(lane, src, dst, protocol) == 0) {
+        return at;
+    }
+    while let Some(block) = blocks.get(number) {
+        let mut fit = 0u32;
+        for lane in 0..LANES {
+            fit |= u32::from(block.miss(lane, src, dst, protocol) == 0) << lane;
+        }
+        let from_lane = fit & (!0 << lane);
+        if from_lane != 0 {
+            return number * LANES + from_lane.trailing_zeros() as usize;
+        }
+        (number, lane) = (number + 1, 0);
+    }
+    number * LANES
 }
 
-fn front<A>(header: &Header, bits: impl Fn(u128) -> A) -> Front<A> {
-    let (src, src_mask) = said(&header.src);
-    let (dst, dst_mask) = said(&header.dst);
-    let named = header.protocol != 0 && !header.protocol_inverted;
-    Front {
-        src: bits(src),
-        src_mask: bits(src_mask),
-        dst: bits(dst),
-        dst_mask: bits(dst_mask),
-        protocol: if named { header.protocol.into() } else { 0 },
-        protocol_mask: if named { 0xff } else { 0 },
+impl<const W: usize> Block<W> {
+    /// Nothing fits.
+    const EMPTY: Block<W> = {
+        let any = Words { value: [0; LANES], mask: [0; LANES] };
+        Block { src: [any; W], dst: [any; W], protocol: Words { value: [1; LANES], mask: [0; LANES] } }
+    };
+
+    fn put(&mut self, lane: usize, header: &Header, words: &impl Fn(u128) -> [u32; W]) {
+        for (place, said) in [(&mut self.src, said(&header.src)), (&mut self.dst, said(&header.dst))] {
+            for ((place, value), mask) in place.iter_mut().zip(words(said.0)).zip(words(said.1)) {
+                place.put(lane, value, mask);
+            }
+        }
+        let is_named = header.protocol != 0 && !header.protocol_inverted;
+        let protocol = if is_named { (header.protocol.into(), 0xff) } else { (0, 0) };
+        self.protocol.put(lane, protocol.0, protocol.1);
     }
+
+    /// The bits that do not fit a rule; 0 if its front fits.
+    #[inline(always)]
+    fn miss(&self, lane: usize, src: [u32; W], dst: [u32; W], protocol: u32) -> u32 {
+        let mut bits = self.protocol.miss(lane, protocol);
+        for word in 0..W {
+            bits |= self.src[word].miss(lane, src[word]) | self.dst[word].miss(lane, dst[word]);
+        }
+        bits
+    }
+}
+
+impl Words {
+    fn put(&mut self, lane: usize, value: u32, mask: u32) {
+        self.value[lane] = value;
+        self.mask[lane] = mask;
+    }
+
+    #[inline(always)]
+    fn miss(&self, lane: usize, word: u32) -> u32 {
+        word & self.mask[lane] ^ self.value[lane]
+    }
+}
+
+fn blocks<'a, const W: usize>(
+    headers: impl Iterator<Item = &'a Header>,
+    words: impl Fn(u128) -> [u32; W],
+) -> Vec<Block<W>> {
+    let mut blocks = Vec::new();
+    for (number, header) in headers.enumerate() {
+        if number % LANES == 0 {
+            blocks.push(Block::EMPTY);
+        }
+        if let Some(block) = blocks.last_mut() {
+            block.put(number % LANES, header, &words);
+        }
+    }
+    blocks
+}
+
+fn words6(bits: u128) -> [u32; 4] {
+    [(bits >> 96) as u32, (bits >> 64) as u32, (bits >> 32) as u32, bits as u32]
 }
 
 fn said(addr: &AddrMatch) -> (u128, u128) {
@@ -123,7 +186,7 @@ mod tests {
         /// What is passed over does not fit; what is all front and stopped at does.
         #[test]
         fn passes_over_nothing_that_fits(
-            headers in prop::collection::vec(header(), 0..12),
+            headers in prop::collection::vec(header(), 0..30),
             src in address(),
             dst in address(),
             protocol in 0u8..3,
@@ -137,7 +200,7 @@ mod tests {
             let scan = Scan::new(family, headers.iter());
             let mut at = 0;
             while at < headers.len() {
-                let next = scan.next(at, &head);
+                let next = scan.next(at, &head).min(headers.len());
                 for header in &headers[at..next] {
                     prop_assert_eq!(header.matches(&head, None, None), HeaderSays::No);
                 }

@@ -129,7 +129,7 @@ impl Path<'_> {
 fn has_moved(conn: &Conn, hook: Hook, direction: Direction, p: &Packet) -> bool {
     hook == Hook::Postrouting
         && direction == Direction::Original
-        && conn.masquerade.is_some_and(|dev| Some(dev) != p.meta.oif)
+        && conn.masquerade().is_some_and(|dev| Some(dev) != p.meta.oif)
 }
 
 fn fate(result: Result<(), DropReason>) -> Onward {

@@ -51,13 +51,12 @@ impl Path<'_> {
         let Engine { net, tracker, known_routes, .. } = &mut *self.engine;
         let Some((conn, direction)) = lasting(&mut tracker.conns, p) else { return net.route_input(p) };
         let asked = Asked::by(p);
-        let number = &mut conn.routes[direction.index()];
-        if let Some(known) = known_routes.get(*number, asked) {
+        if let Some(known) = known_routes.get(conn.route(direction), asked) {
             debug_assert_eq!(Ok(*known), net.route_input(p));
             return Ok(*known);
         }
         let route = net.route_input(p)?;
-        *number = known_routes.keep(asked, &route);
+        conn.set_route(direction, known_routes.keep(asked, &route));
         Ok(route)
     }
 

@@ -47,7 +47,7 @@ impl Path<'_> {
         if conn.status.has(Status::CONFIRMED) {
             return Continue(());
         }
-        if let Some(expected) = conn.extra.as_mut().and_then(|e| e.expected.take()) {
+        if let Some(expected) = conn.known_extra_mut().and_then(|e| e.expected.take()) {
             let conns = &mut engine.tracker.conns;
             // A failure leaves the side unsettled, and the nat chains are asked as for any other connection.
             let _ = nat::follow_master(conns, id, &expected, &engine.rng, self.now.mono);
@@ -59,7 +59,7 @@ impl Path<'_> {
     pub(crate) fn confirm(&mut self, p: &mut Packet) -> Onward {
         let Tracked::Conn(id, class) = p.meta.tracked else { return Continue(()) };
         let Some(conn) = self.engine.tracker.conns.get(id) else { return Continue(()) };
-        if conn.extra.is_some() || conn.status.has(Status::SEQ_ADJUST) {
+        if conn.extra().is_some() || conn.status.has(Status::SEQ_ADJUST) {
             self.help(id, class, p)?;
         } else if conn.status.has(Status::CONFIRMED) {
             return Continue(());

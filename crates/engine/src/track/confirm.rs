@@ -96,7 +96,7 @@ fn enter_for_answers(tracker: &mut Tracker, packet: &mut Packet, loser: ConnId, 
 }
 
 fn stamp(tracker: &mut Tracker, id: ConnId, now: &Now) {
-    if let Some(extra) = tracker.conns.get_mut(id).and_then(|conn| conn.extra.as_mut())
+    if let Some(extra) = tracker.conns.get_mut(id).and_then(|conn| conn.known_extra_mut())
         && let Some(at) = &mut extra.confirmed_at
     {
         *at = now.wall;
@@ -104,12 +104,12 @@ fn stamp(tracker: &mut Tracker, id: ConnId, now: &Now) {
 }
 
 fn is_same(a: &Conn, b: &Conn) -> bool {
-    a.tuples() == b.tuples() && a.zone == b.zone
+    a.tuples() == b.tuples() && a.zone() == b.zone()
 }
 
 fn is_reverse(a: &Conn, b: &Conn) -> bool {
     let [original, reply] = b.tuples();
-    a.tuples() == [reply, original] && a.zone.original == b.zone.reply && a.zone.reply == b.zone.original
+    a.tuples() == [reply, original] && a.zone().original == b.zone().reply && a.zone().reply == b.zone().original
 }
 
 #[cfg(test)]
@@ -162,7 +162,7 @@ mod tests {
         lab.confirm(&mut packet).unwrap();
         let conn = lab.tracker.conns.get(id).unwrap();
         assert_eq!(conn.seconds_left(lab.now.mono), 30);
-        assert_eq!(conn.extra.as_ref().unwrap().confirmed_at, Some(lab.now.wall));
+        assert_eq!(conn.extra().unwrap().confirmed_at, Some(lab.now.wall));
     }
 
     #[test]

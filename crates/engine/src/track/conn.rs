@@ -134,7 +134,8 @@ impl Status {
 
 /// A connection.
 ///
-/// The order of the fields is that of their use, in memory too: what finding and refreshing a connection needs comes first.
+/// The order of the fields is that of their use, in memory too. What finding and refreshing a connection needs comes first, in one
+/// cache line; the protocol's state is in the next; then what is asked for rarely.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Conn {
@@ -143,54 +144,80 @@ pub struct Conn {
     pub expires: Instant,
     /// Status bits.
     pub status: Status,
-    /// Zones.
-    pub zone: Zone,
+    masquerade: IfIndex,
     addrs: Addrs,
     /// Source and destination id of the original tuple, then of the reply tuple.
     ids: [u16; 4],
     protocol: u8,
-    /// Connection mark.
-    pub mark: u32,
-    /// When it was made (UDP's two-second rule counts from here).
-    pub started: Instant,
-    /// Packets and bytes by direction, if they are counted: that was decided when it was made.
-    pub counters: Option<Box<[Counter; 2]>>,
-    /// What few connections have.
-    pub extra: Option<Box<Extra>>,
-    /// The device a MASQUERADE bound it to.
-    pub masquerade: Option<IfIndex>,
-    /// By direction, the number of the route that its last packet went by (see [`crate::route`]); 0 for none.
-    pub(crate) routes: [u32; 2],
+    known: Known,
+    routes: [[u8; 3]; 2],
     /// The protocol's own state.
     pub proto: ProtoState,
+    /// Connection mark.
+    pub mark: u32,
+    started: Instant,
+    counters: Option<Box<[Counter; 2]>>,
+    extra: Option<Box<Extra>>,
+    zone: Zone,
 }
 
-/// Source and destination of the original tuple, then of the reply tuple. IPv6's are kept aside: IPv4 needs no room for them.
+/// What is known of a connection's rarely used part, so that nobody has to look there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known(u8);
+
+impl Known {
+    const EXTRA: Known = Known(1 << 0);
+    const COUNTERS: Known = Known(1 << 1);
+    const MASQUERADE: Known = Known(1 << 2);
+    /// It lives for more than two seconds.
+    const LASTING: Known = Known(1 << 3);
+    const ZONE: Known = Known(1 << 4);
+
+    const fn has(self, other: Known) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn put(&mut self, other: Known, is_so: bool) {
+        self.0 = if is_so { self.0 | other.0 } else { self.0 & !other.0 };
+    }
+}
+
+/// Source and destination of the original tuple, then of the reply tuple. IPv6's are kept aside: IPv4 needs no room for them. The other
+/// number, the lower half of the jiffy at which the connection was made, is here because there is room for it.
 #[derive(Clone, Debug)]
 enum Addrs {
-    V4([u32; 4]),
-    V6(Box<[Addr; 4]>),
+    V4([u32; 4], u32),
+    V6(Box<Aside>, u32),
 }
+
+/// A cache line of its own.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Aside([Addr; 4]);
 
 impl Conn {
     /// A connection as its first packet makes it: nothing seen, nothing settled, no life yet. `reply` is the original tuple turned
     /// round, or at least of the same family and protocol.
     pub fn new(original: Tuple, reply: Tuple, zone: Zone, now: Instant) -> Conn {
+        let (addrs, begun) = ([original.src, original.dst, reply.src, reply.dst], now.jiffies() as u32);
+        let mut known = Known::default();
+        known.put(Known::ZONE, zone != Zone::default());
         Conn {
             addrs: match original.family {
-                Family::V4 => Addrs::V4([original.src, original.dst, reply.src, reply.dst].map(Addr::as_u32)),
-                Family::V6 => Addrs::V6(Box::new([original.src, original.dst, reply.src, reply.dst])),
+                Family::V4 => Addrs::V4(addrs.map(Addr::as_u32), begun),
+                Family::V6 => Addrs::V6(Box::new(Aside(addrs)), begun),
             },
             ids: [original.src_id, original.dst_id, reply.src_id, reply.dst_id],
             protocol: original.protocol,
+            known,
             zone,
             status: Status::default(),
             mark: 0,
             expires: Instant::default(),
             started: now,
             counters: None,
-            masquerade: None,
-            routes: [0; 2],
+            masquerade: IfIndex(0),
+            routes: [[0; 3]; 2],
             proto: ProtoState::for_protocol(original.protocol),
             extra: None,
         }
@@ -200,10 +227,10 @@ impl Conn {
     #[inline]
     pub fn tuple(&self, direction: Direction) -> Tuple {
         let (src, dst) = match (&self.addrs, direction) {
-            (Addrs::V4([src, dst, ..]), Direction::Original) => (Addr::v4(*src), Addr::v4(*dst)),
-            (Addrs::V4([_, _, src, dst]), Direction::Reply) => (Addr::v4(*src), Addr::v4(*dst)),
-            (Addrs::V6(addrs), Direction::Original) => (addrs[0], addrs[1]),
-            (Addrs::V6(addrs), Direction::Reply) => (addrs[2], addrs[3]),
+            (Addrs::V4([src, dst, ..], _), Direction::Original) => (Addr::v4(*src), Addr::v4(*dst)),
+            (Addrs::V4([_, _, src, dst], _), Direction::Reply) => (Addr::v4(*src), Addr::v4(*dst)),
+            (Addrs::V6(aside, _), Direction::Original) => (aside.0[0], aside.0[1]),
+            (Addrs::V6(aside, _), Direction::Reply) => (aside.0[2], aside.0[3]),
         };
         let (src_id, dst_id) = match (self.ids, direction) {
             ([src, dst, ..], Direction::Original) => (src, dst),
@@ -219,12 +246,12 @@ impl Conn {
         let [a, b, c, d] = self.ids;
         let ids = if is_reply { (c, d) } else { (a, b) };
         let has_addrs = match (&self.addrs, tuple.family) {
-            (Addrs::V4([a, b, c, d]), Family::V4) => {
+            (Addrs::V4([a, b, c, d], _), Family::V4) => {
                 let addrs = if is_reply { (*c, *d) } else { (*a, *b) };
                 addrs == (tuple.src.as_u32(), tuple.dst.as_u32())
             }
-            (Addrs::V6(addrs), Family::V6) => {
-                let [a, b, c, d] = **addrs;
+            (Addrs::V6(aside, _), Family::V6) => {
+                let Aside([a, b, c, d]) = **aside;
                 let addrs = if is_reply { (c, d) } else { (a, b) };
                 addrs == (tuple.src, tuple.dst)
             }
@@ -243,8 +270,8 @@ impl Conn {
         debug_assert_eq!((tuple.family, tuple.protocol), (self.family(), self.protocol));
         let at = direction.index() * 2;
         match &mut self.addrs {
-            Addrs::V4(addrs) => addrs[at..at + 2].copy_from_slice(&[tuple.src.as_u32(), tuple.dst.as_u32()]),
-            Addrs::V6(addrs) => addrs[at..at + 2].copy_from_slice(&[tuple.src, tuple.dst]),
+            Addrs::V4(addrs, _) => addrs[at..at + 2].copy_from_slice(&[tuple.src.as_u32(), tuple.dst.as_u32()]),
+            Addrs::V6(aside, _) => aside.0[at..at + 2].copy_from_slice(&[tuple.src, tuple.dst]),
         }
         self.ids[at..at + 2].copy_from_slice(&[tuple.src_id, tuple.dst_id]);
     }
@@ -259,35 +286,108 @@ impl Conn {
     #[inline]
     pub fn family(&self) -> Family {
         match self.addrs {
-            Addrs::V4(_) => Family::V4,
-            Addrs::V6(_) => Family::V6,
+            Addrs::V4(..) => Family::V4,
+            Addrs::V6(..) => Family::V6,
         }
     }
 
-    /// How far a search by tuple reads, and how far every packet of a connection does.
+    /// How far every packet of a connection reads, but for the protocol's state, and how far that goes.
     #[cfg(test)]
-    pub(super) const END_OF_SEARCH: usize = std::mem::offset_of!(Conn, ids) + size_of::<[u16; 4]>();
+    pub(super) const END_OF_EVERY_PACKET: usize = std::mem::offset_of!(Conn, routes) + size_of::<[[u8; 3]; 2]>();
     #[cfg(test)]
-    pub(super) const END_OF_EVERY_PACKET: usize = std::mem::offset_of!(Conn, routes) + size_of::<[u32; 2]>();
+    pub(super) const PROTOCOL_STATE: std::ops::Range<usize> =
+        std::mem::offset_of!(Conn, proto)..std::mem::offset_of!(Conn, proto) + size_of::<ProtoState>();
+    /// Bytes that an IPv6 connection has aside.
+    pub(super) const ASIDE: usize = size_of::<Aside>();
 
     /// A word of what lies aside of the connection and is needed to find it: see [`super::ahead`].
     #[inline]
     pub(super) fn touch_aside(&self) -> u64 {
         match &self.addrs {
-            Addrs::V4(_) => 0,
-            Addrs::V6(addrs) => addrs[0].0 as u64 ^ addrs[3].0 as u64,
+            Addrs::V4(..) => 0,
+            Addrs::V6(aside, _) => aside.0[0].0 as u64,
         }
     }
 
-    /// Packets and bytes by direction, if they are counted.
+    /// When it was made (UDP's two-second rule counts from here).
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Whether it was made more than two seconds ago. Once that is so it stays so, and is not reckoned again.
+    #[inline]
+    pub(crate) fn is_lasting(&mut self, now: Instant) -> bool {
+        if !self.known.has(Known::LASTING) {
+            let (Addrs::V4(_, begun) | Addrs::V6(_, begun)) = self.addrs;
+            let age = (now.jiffies() as u32).wrapping_sub(begun);
+            self.known.put(Known::LASTING, u64::from(age) > 2 * HZ);
+        }
+        self.known.has(Known::LASTING)
+    }
+
+    /// Packets and bytes by direction, if they are counted: that was decided when it was made.
+    #[inline]
     pub fn counters(&self) -> Option<[Counter; 2]> {
-        self.counters.as_deref().copied()
+        if self.known.has(Known::COUNTERS) { self.counters.as_deref().copied() } else { None }
+    }
+
+    /// Packets and bytes by direction, to be changed if they are counted.
+    #[inline]
+    pub(crate) fn counters_mut(&mut self) -> Option<&mut [Counter; 2]> {
+        if self.known.has(Known::COUNTERS) { self.counters.as_deref_mut() } else { None }
+    }
+
+    /// Sets what was counted; None stops counting.
+    pub fn set_counters(&mut self, counters: Option<[Counter; 2]>) {
+        self.known.put(Known::COUNTERS, counters.is_some());
+        self.counters = counters.map(Box::new);
+    }
+
+    /// The device a MASQUERADE bound it to.
+    #[inline]
+    pub fn masquerade(&self) -> Option<IfIndex> {
+        self.known.has(Known::MASQUERADE).then_some(self.masquerade)
+    }
+
+    /// Binds it to a device, or to none.
+    pub fn set_masquerade(&mut self, device: Option<IfIndex>) {
+        self.known.put(Known::MASQUERADE, device.is_some());
+        self.masquerade = device.unwrap_or(IfIndex(0));
+    }
+
+    /// Zones.
+    #[inline]
+    pub fn zone(&self) -> Zone {
+        if self.known.has(Known::ZONE) { self.zone } else { Zone { original: 0, reply: 0 } }
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_zone(&mut self, zone: Zone) {
+        self.known.put(Known::ZONE, zone != Zone::default());
+        self.zone = zone;
+    }
+
+    /// The largest number of a route that a connection can remember.
+    pub(crate) const LAST_ROUTE: u32 = (1 << 24) - 1;
+
+    /// The number of the route that the last packet of a direction went by (see [`crate::route`]); 0 for none.
+    #[inline]
+    pub(crate) fn route(&self, direction: Direction) -> u32 {
+        let [a, b, c] = self.routes[direction.index()];
+        u32::from_le_bytes([a, b, c, 0])
+    }
+
+    /// Remembers a route by its number, at most [`Conn::LAST_ROUTE`].
+    #[inline]
+    pub(crate) fn set_route(&mut self, direction: Direction, number: u32) {
+        let [a, b, c, _] = number.to_le_bytes();
+        self.routes[direction.index()] = [a, b, c];
     }
 
     /// Counts a packet of `bytes` L3 bytes, if packets are counted.
     #[inline]
     pub(crate) fn account(&mut self, direction: Direction, bytes: usize) {
-        if let Some(counters) = &mut self.counters {
+        if let Some(counters) = self.counters_mut() {
             counters[direction.index()].add(bytes);
         }
     }
@@ -322,19 +422,32 @@ impl Conn {
         self.status.has(Status::CONFIRMED) && !self.status.has(Status::DYING)
     }
 
-    /// What few connections have; made when it is missing.
+    /// What few connections have.
+    #[inline]
+    pub fn extra(&self) -> Option<&Extra> {
+        if self.known.has(Known::EXTRA) { self.extra.as_deref() } else { None }
+    }
+
+    /// What few connections have, to be changed; made when it is missing.
     pub fn extra_mut(&mut self) -> &mut Extra {
+        self.known.put(Known::EXTRA, true);
         self.extra.get_or_insert_default()
+    }
+
+    /// What few connections have, to be changed if it is there.
+    #[inline]
+    pub(crate) fn known_extra_mut(&mut self) -> Option<&mut Extra> {
+        if self.known.has(Known::EXTRA) { self.extra.as_deref_mut() } else { None }
     }
 
     /// The name of its helper.
     pub fn helper(&self) -> Option<&'static str> {
-        self.extra.as_ref()?.helper
+        self.extra()?.helper
     }
 
     /// The connection that announced it.
     pub fn master(&self) -> Option<ConnId> {
-        self.extra.as_ref()?.master
+        self.extra()?.master
     }
 
     /// Whether it may go to make room although it is ASSURED: it is about to end anyway.

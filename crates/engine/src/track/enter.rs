@@ -57,8 +57,18 @@ pub(crate) fn enter(
     let Some(tuple) = Tuple::of_packet(packet) else {
         return tracker.invalid("transport header too short, or not one of a connection");
     };
-    let visit = Visit { tuple, zone, template: template.as_deref(), hook, now, knobs };
-    visit.resolve(tracker, packet, events)
+    // Nearly every packet: its connection was found ahead of its turn.
+    if template.is_none()
+        && let Some(ahead) = packet.meta.ahead
+        && let Some(found) = tracker.conns.find_there(ahead, &tuple, now.mono)
+    {
+        match meet(tracker, packet, found, &Observe { now, knobs, hook }, events) {
+            Met::Done => return Ok(()),
+            Met::Invalid(reason) => return tracker.invalid(reason),
+            Met::Again => {}
+        }
+    }
+    Visit { tuple, zone, template: template.as_deref(), hook, now, knobs }.resolve(tracker, packet, events)
 }
 
 impl Tracker {
@@ -83,7 +93,9 @@ struct Visit<'a> {
 
 impl Visit<'_> {
     /// Looks the packet up, again if the tracker says that it begins anew.
+    #[inline(never)]
     fn resolve(&self, tracker: &mut Tracker, packet: &mut Packet, events: &mut Vec<Event>) -> Result<(), DropReason> {
+        let context = Observe { now: self.now, knobs: self.knobs, hook: self.hook };
         loop {
             let found = match packet.meta.ahead.filter(|_| self.zone == Zone::default()) {
                 Some(ahead) => tracker.conns.find_ahead(ahead, &self.tuple, self.now.mono),
@@ -93,54 +105,16 @@ impl Visit<'_> {
                 Some(found) => Some(found),
                 None => self.make(tracker, events)?.map(|id| (id, Direction::Original)),
             };
-            if let Some((id, _)) = found {
-                tracker.note_before(id);
-            }
-            let shown = found.and_then(|(id, direction)| {
-                let (seen, class) = tracker.conns.change(id, |conn| self.show(conn, direction, packet))?;
-                Some((id, seen, class))
-            });
-            let Some((id, seen, class)) = shown else {
+            let Some(found) = found else {
                 return tracker.invalid("no connection begins with this type");
             };
-            match seen {
-                Seen::Accept | Seen::Ignore => packet.meta.tracked = Tracked::Conn(id, class),
-                Seen::Repeat => {
-                    // Each turn takes one connection away, so this ends.
-                    tracker.remove(id, events);
-                    continue;
-                }
-                Seen::AcceptAndDelete => {
-                    packet.meta.tracked = Tracked::Conn(id, class);
-                    tracker.kill(id, events);
-                    if let Some(conn) = tracker.conns.get_mut(id) {
-                        note_reply(conn, class);
-                    }
-                }
-                Seen::Invalid(reason) => {
-                    tracker.conns.let_go(id);
-                    return tracker.invalid(reason);
-                }
+            match meet(tracker, packet, found, &context, events) {
+                // Each turn takes one connection away, so this ends.
+                Met::Again => {}
+                Met::Done => return Ok(()),
+                Met::Invalid(reason) => return tracker.invalid(reason),
             }
-            return Ok(());
         }
-    }
-
-    /// Lets the protocol's tracker see the packet.
-    #[inline]
-    fn show(&self, conn: &mut Conn, direction: Direction, packet: &Packet) -> (Seen, Class) {
-        let class = class(conn.status, direction);
-        let context = Observe { now: self.now, knobs: self.knobs, hook: self.hook };
-        let is_new = !conn.status.has(Status::CONFIRMED);
-        let seen = super::observe(conn, direction, packet, is_new, &context);
-        if matches!(seen, Seen::Accept | Seen::AcceptAndDelete) {
-            conn.account(direction, packet.length());
-        }
-        // The event of a connection's end does not know yet of the answer that ended it.
-        if matches!(seen, Seen::Accept | Seen::Ignore) {
-            note_reply(conn, class);
-        }
-        (seen, class)
     }
 
     /// Makes a connection, unconfirmed; None when the tuple has no answer. The protocol's tracker has not seen it yet: the limit and
@@ -155,7 +129,7 @@ impl Visit<'_> {
         }
         let mut conn = Conn::new(self.tuple, reply, self.zone, self.now.mono);
         if self.knobs.accounting {
-            conn.counters = Some(Box::new([Counter::default(); 2]));
+            conn.set_counters(Some([Counter::default(); 2]));
         }
         if self.knobs.timestamp {
             conn.extra_mut().confirmed_at = Some(Wall(0));
@@ -190,6 +164,64 @@ impl Visit<'_> {
         tracker.stats.expect_new += 1;
         true
     }
+}
+
+/// What came of a packet's meeting with its connection.
+enum Met {
+    Done,
+    /// The packet is INVALID, for this reason.
+    Invalid(&'static str),
+    /// The connection is over and gone: the search begins anew.
+    Again,
+}
+
+/// Lets the protocol's tracker see the packet, and does what it says.
+#[inline]
+fn meet(
+    tracker: &mut Tracker,
+    packet: &mut Packet,
+    (id, direction): (ConnId, Direction),
+    context: &Observe<'_>,
+    events: &mut Vec<Event>,
+) -> Met {
+    tracker.note_before(id);
+    let shown = tracker.conns.change(id, |conn| show(conn, direction, packet, context));
+    let Some((seen, class)) = shown else { return Met::Invalid("no connection begins with this type") };
+    match seen {
+        Seen::Accept | Seen::Ignore => packet.meta.tracked = Tracked::Conn(id, class),
+        Seen::Repeat => {
+            tracker.remove(id, events);
+            return Met::Again;
+        }
+        Seen::AcceptAndDelete => {
+            packet.meta.tracked = Tracked::Conn(id, class);
+            tracker.kill(id, events);
+            if let Some(conn) = tracker.conns.get_mut(id) {
+                note_reply(conn, class);
+            }
+        }
+        Seen::Invalid(reason) => {
+            tracker.conns.let_go(id);
+            return Met::Invalid(reason);
+        }
+    }
+    Met::Done
+}
+
+/// Lets the protocol's tracker see the packet.
+#[inline]
+fn show(conn: &mut Conn, direction: Direction, packet: &Packet, context: &Observe<'_>) -> (Seen, Class) {
+    let class = class(conn.status, direction);
+    let is_new = !conn.status.has(Status::CONFIRMED);
+    let seen = super::observe(conn, direction, packet, is_new, context);
+    if matches!(seen, Seen::Accept | Seen::AcceptAndDelete) {
+        conn.account(direction, packet.length());
+    }
+    // The event of a connection's end does not know yet of the answer that ended it.
+    if matches!(seen, Seen::Accept | Seen::Ignore) {
+        note_reply(conn, class);
+    }
+    (seen, class)
 }
 
 fn note_reply(conn: &mut Conn, class: Class) {
@@ -407,7 +439,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(class(&mut lab, &there, zone(5, 5)), Class::New);
-        assert_eq!(lab.only().1.zone, Zone::both(5));
+        assert_eq!(lab.only().1.zone(), Zone::both(5));
         let back = udp((3, 2), (2, 1));
         assert_eq!(lab.class(&back), Some(Class::New), "zone 0 knows nothing of it");
         assert_eq!(class(&mut lab, &back, zone(5, 5)), Class::Established(Direction::Reply));
@@ -438,7 +470,7 @@ mod tests {
         let mut lab = Lab::new();
         lab.tracker.labels = true;
         lab.class(&udp((2, 1), (3, 2)));
-        assert_eq!(lab.only().1.extra.as_ref().unwrap().labels.as_ref().map(|labels| labels.get()), Some(0));
+        assert_eq!(lab.only().1.extra().unwrap().labels.as_ref().map(|labels| labels.get()), Some(0));
     }
 
     fn expectation(lab: &Lab, master: ConnId) -> Expectation {
@@ -472,7 +504,7 @@ mod tests {
         let conn = lab.tracker.conns.get(id).unwrap();
         assert_eq!((conn.mark, conn.master(), conn.helper()), (77, Some(master), Some("ftp")));
         assert!(conn.status.has(Status::EXPECTED) && !conn.status.has(Status::HELPER));
-        assert_eq!(conn.extra.as_ref().unwrap().expected, expected.nat);
+        assert_eq!(conn.extra().unwrap().expected, expected.nat);
         assert_eq!((lab.tracker.stats.expect_new, lab.tracker.expectations.len()), (1, 0));
         assert_eq!(lab.class(&syn), Some(Class::Related(Direction::Original)));
         let answer = segment((2, 5000), (3, 20), 1, 2, tcp::SYN | tcp::ACK);

@@ -133,7 +133,7 @@ impl Tracker {
         let mut conn = Conn::new(wanted.tuples[0], wanted.tuples[1], wanted.zone, started);
         conn.expires = Instant::from_jiffies(u64::from(wanted.timeout) * HZ);
         if knobs.accounting {
-            conn.counters = Some(Box::new([Counter::default(); 2]));
+            conn.set_counters(Some([Counter::default(); 2]));
         }
         if knobs.timestamp {
             conn.extra_mut().confirmed_at = Some(Wall(0));
@@ -177,7 +177,7 @@ impl Tracker {
             }
         }
         self.conns.confirm(id, now.mono);
-        if let Some(at) = self.conns.get_mut(id).and_then(|conn| conn.extra.as_mut()?.confirmed_at.as_mut()) {
+        if let Some(at) = self.conns.get_mut(id).and_then(|conn| conn.known_extra_mut()?.confirmed_at.as_mut()) {
             *at = now.wall;
         }
         Ok(())
@@ -190,7 +190,7 @@ impl Tracker {
     pub fn change(&mut self, id: ConnId, changes: &ConnChange, now: Instant) -> Result<(), ManageError> {
         let has_labels = self.labels;
         let conn = self.conns.get_mut(id).filter(|conn| conn.is_in_table()).ok_or(ManageError::NotFound)?;
-        if changes.labels.is_some() && has_labels && conn.extra.as_ref().is_none_or(|extra| extra.labels.is_none()) {
+        if changes.labels.is_some() && has_labels && conn.extra().is_none_or(|extra| extra.labels.is_none()) {
             conn.extra_mut().labels = Some(Cell::new(0));
         }
         change(conn, changes, Some(now))?;
@@ -200,8 +200,8 @@ impl Tracker {
 
     /// Sets a connection's counters to zero (`conntrack -L -z`).
     pub fn zero_counters(&mut self, id: ConnId) {
-        if let Some(counters) = self.conns.get_mut(id).and_then(|conn| conn.counters.as_mut()) {
-            **counters = Default::default();
+        if let Some(counters) = self.conns.get_mut(id).and_then(Conn::counters_mut) {
+            *counters = Default::default();
         }
     }
 
@@ -223,9 +223,9 @@ impl Tracker {
         conn.status = record.status;
         conn.status.clear(Status::CONFIRMED.union(Status::DYING));
         conn.expires = Instant(nanos(left));
-        conn.counters = record.counters.map(Box::new);
+        conn.set_counters(record.counters);
         conn.mark = record.mark;
-        conn.masquerade = record.masquerade;
+        conn.set_masquerade(record.masquerade);
         conn.proto = record.proto;
         let is_plain = record.helper.is_none()
             && record.labels.is_none()
@@ -348,7 +348,7 @@ fn change(conn: &mut Conn, changes: &ConnChange, now: Option<Instant>) -> Result
         conn.expires = Instant::from_jiffies(now.jiffies().saturating_add(u64::from(secs) * HZ));
     }
     if let Some(labels) = changes.labels
-        && let Some(cell) = conn.extra.as_ref().and_then(|extra| extra.labels.as_ref())
+        && let Some(cell) = conn.extra().and_then(|extra| extra.labels.as_ref())
     {
         cell.set(labels);
     }
@@ -512,7 +512,7 @@ mod tests {
         let conn = lab.tracker.conns.get_mut(master).unwrap();
         conn.extra_mut().seq_adjust[1] = SeqAdjust { position: 5, before: -1, after: 3 };
         conn.extra_mut().line_ends[0][1] = Some(88);
-        conn.extra.as_ref().unwrap().labels.as_ref().unwrap().set(5);
+        conn.extra().unwrap().labels.as_ref().unwrap().set(5);
         let data = create(&mut lab, &wanted(proto::TCP, 20)).unwrap();
         lab.tracker.conns.get_mut(data).unwrap().extra_mut().master = Some(master);
         let expected = Expectation {

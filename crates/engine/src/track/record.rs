@@ -125,26 +125,26 @@ pub struct ExpectRecord {
 impl Conns {
     /// The number that tools show for a connection.
     pub fn number(&self, conn: &Conn) -> u32 {
-        self.hash(&conn.tuple(Direction::Original), conn.zone.original)
+        self.hash(&conn.tuple(Direction::Original), conn.zone().original)
     }
 
     /// A connection as a value.
     pub fn record(&self, conn: &Conn, now: Instant) -> Record {
-        let extra = conn.extra.as_deref();
-        let key = |id| self.get(id).map(|master| Key { tuple: master.tuple(Direction::Original), zone: master.zone });
+        let extra = conn.extra();
+        let key = |id| self.get(id).map(|master| Key { tuple: master.tuple(Direction::Original), zone: master.zone() });
         // In the kernel's steps of time: a fresh connection has its whole life before it.
         let begun = if conn.status.has(Status::CONFIRMED) { now.jiffies() } else { 0 };
         let left = Instant::from_jiffies(conn.expires.jiffies().saturating_sub(begun)).0;
         Record {
             number: self.number(conn),
             tuples: conn.tuples(),
-            zone: conn.zone,
+            zone: conn.zone(),
             status: conn.status,
             left: Duration::from_nanos(left),
-            age: Duration::from_nanos(now.since(conn.started)),
+            age: Duration::from_nanos(now.since(conn.started())),
             mark: conn.mark,
             counters: conn.counters(),
-            masquerade: conn.masquerade,
+            masquerade: conn.masquerade(),
             proto: conn.proto,
             helper: conn.helper(),
             labels: extra.and_then(|extra| Some(extra.labels.as_ref()?.get())),
@@ -182,7 +182,7 @@ impl Tracker {
             number: id.number(),
             tuple: expected.tuple,
             mask: expected.mask,
-            master: Key { tuple: master.tuple(Direction::Original), zone: master.zone },
+            master: Key { tuple: master.tuple(Direction::Original), zone: master.zone() },
             master_tuples: master.tuples(),
             helper: master.helper(),
             next_helper: expected.helper,

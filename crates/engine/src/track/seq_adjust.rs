@@ -47,7 +47,7 @@ pub(crate) fn note(conn: &mut Conn, dir: Direction, seq: u32, change: i32) {
 /// the difference. False when its options are malformed: then the packet is to be dropped. Does nothing for connections without
 /// [`Status::SEQ_ADJUST`].
 pub(crate) fn adjust(conn: &Conn, packet: &mut Packet, dir: Direction) -> bool {
-    let Some(extra) = conn.extra.as_ref().filter(|_| conn.status.has(Status::SEQ_ADJUST)) else { return true };
+    let Some(extra) = conn.extra().filter(|_| conn.status.has(Status::SEQ_ADJUST)) else { return true };
     if packet.protocol() != proto::TCP {
         return true;
     }
@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn the_same_line_again_counts_once() {
-        assert_eq!(noted(&[(1010, -2), (1010, -2)]).extra.unwrap().seq_adjust[0].after, -2);
-        assert_eq!(noted(&[(1010, -2), (900, 9)]).extra.unwrap().seq_adjust[0].after, -2);
+        assert_eq!(noted(&[(1010, -2), (1010, -2)]).extra().unwrap().seq_adjust[0].after, -2);
+        assert_eq!(noted(&[(1010, -2), (900, 9)]).extra().unwrap().seq_adjust[0].after, -2);
         assert!(!noted(&[(1010, 0)]).status.has(Status::SEQ_ADJUST));
     }
 

@@ -90,7 +90,7 @@ impl Conns {
         let (mut id, mut direction, mut conn) = alive.next()?;
         if self.is_split {
             for other in alive {
-                if other.2.started > conn.started {
+                if other.2.started() > conn.started() {
                     (id, direction, conn) = other;
                 }
             }
@@ -168,8 +168,8 @@ impl Conns {
         let me = self.get(by)?;
         let original = me.tuple(Direction::Original);
         let jiffies = now.jiffies();
-        self.with_tuple(self.hash(tuple, me.zone.reply), tuple, me.zone).find_map(|(id, direction, conn)| {
-            let same = conn.tuple(Direction::Original) == original && conn.zone.original == me.zone.original;
+        self.with_tuple(self.hash(tuple, me.zone().reply), tuple, me.zone()).find_map(|(id, direction, conn)| {
+            let same = conn.tuple(Direction::Original) == original && conn.zone().original == me.zone().original;
             (id != by && !same && !conn.is_expired_at(jiffies)).then_some((id, direction))
         })
     }
@@ -198,14 +198,24 @@ impl Conns {
     /// The confirmed connection that has this one's tuple of a direction.
     pub(crate) fn clash_in(&self, conn: &Conn, direction: Direction) -> Option<ConnId> {
         let tuple = conn.tuple(direction);
-        let hash = self.hash(&tuple, conn.zone.of(direction));
-        self.with_tuple(hash, &tuple, conn.zone).next().map(|(id, ..)| id)
+        let hash = self.hash(&tuple, conn.zone().of(direction));
+        self.with_tuple(hash, &tuple, conn.zone()).next().map(|(id, ..)| id)
     }
 
     /// Looks again when a confirmed connection ends, after its life was shortened. Lengthening needs no call.
     #[inline]
     pub fn rearm(&mut self, id: ConnId) {
-        self.change(id, |_| ());
+        let due = self.get(id).map(|conn| conn.expires.jiffies());
+        // The wheel knows the lower half of the jiffy it was armed for.
+        if let Some(due) = due
+            && self
+                .slab
+                .get(id.slot)
+                .is_some_and(|entry| entry.links.is_linked() && ((due as u32).wrapping_sub(entry.armed) as i32) < 0)
+        {
+            self.wheel.disarm(&mut self.slab, id.slot);
+            self.arm(id.slot, due);
+        }
     }
 
     /// Changes a connection as [`Conns::get_mut`] and looks again when it ends. None when the handle is stale.
@@ -213,12 +223,10 @@ impl Conns {
     pub(crate) fn change<T>(&mut self, id: ConnId, change: impl FnOnce(&mut Conn) -> T) -> Option<T> {
         let entry = self.slab.get_mut(id.slot).filter(|entry| entry.generation == id.generation)?;
         let conn = entry.conn.as_mut()?;
+        let before = conn.expires;
         let result = change(conn);
-        let due = conn.expires.jiffies();
-        // The wheel knows the lower half of the jiffy it was armed for.
-        if entry.links.is_linked() && ((due as u32).wrapping_sub(entry.armed) as i32) < 0 {
-            self.wheel.disarm(&mut self.slab, id.slot);
-            self.arm(id.slot, due);
+        if conn.expires < before {
+            self.rearm(id);
         }
         Some(result)
     }
@@ -357,6 +365,16 @@ impl Conns {
         })
     }
 
+    /// Lets all connections forget the routes that they remember.
+    pub(crate) fn forget_routes(&mut self) {
+        for entry in self.slab.pieces.iter_mut().flatten() {
+            if let Some(conn) = &mut entry.conn {
+                conn.set_route(Direction::Original, 0);
+                conn.set_route(Direction::Reply, 0);
+            }
+        }
+    }
+
     /// Bytes of memory held for connections, without counters and what few of them have.
     pub fn bytes(&self) -> usize {
         self.slab.bytes() + self.tuples.bytes() + self.sources.bytes()
@@ -375,7 +393,7 @@ impl Conns {
         }
         conn.status.set(Status::CONFIRMED);
         conn.expires = Instant::from_jiffies(now.jiffies().saturating_add(conn.expires.jiffies()));
-        let (tuples, zone, due) = (conn.tuples(), conn.zone, conn.expires.jiffies());
+        let (tuples, zone, due) = (conn.tuples(), conn.zone(), conn.expires.jiffies());
         self.is_split |= zone.original != zone.reply;
         // A conversation of a socket with itself has the same tuple in both directions; Linux then finds the reply.
         for direction in [Direction::Reply, Direction::Original] {
@@ -393,7 +411,7 @@ impl Conns {
         let Some(conn) = self.get(id) else { return };
         if conn.is_in_table() {
             let hashes = [Direction::Original, Direction::Reply]
-                .map(|direction| (direction, self.hash(&conn.tuple(direction), conn.zone.of(direction))));
+                .map(|direction| (direction, self.hash(&conn.tuple(direction), conn.zone().of(direction))));
             for (direction, hash) in hashes {
                 self.tuples.remove(hash, id.slot << 1 | direction.index() as u32);
             }
@@ -462,7 +480,7 @@ impl<'a> Iterator for WithTuple<'a> {
             let Some(entry) = self.conns.slab.get(number >> 1) else { continue };
             if let Some(conn) = &entry.conn
                 && conn.has_tuple(direction, self.tuple)
-                && conn.zone.of(direction) == self.zone.of(direction)
+                && conn.zone().of(direction) == self.zone.of(direction)
             {
                 return Some((ConnId { slot: number >> 1, generation: entry.generation }, direction, conn));
             }
@@ -483,7 +501,7 @@ struct Source {
 impl Source {
     fn of(conn: &Conn) -> Source {
         let Tuple { src, src_id, protocol, family, .. } = conn.tuple(Direction::Original);
-        Source { family, src, src_id, protocol, zone: conn.zone.original }
+        Source { family, src, src_id, protocol, zone: conn.zone().original }
     }
 }
 
@@ -507,17 +525,17 @@ struct Slab {
     with_aside: usize,
 }
 
-/// A place. As in [`Conn`], the order is that of use: what a search needs is in the first cache line, what every packet needs in the
-/// first two.
+/// A place. As in [`Conn`], the order is that of use: what every packet needs is in the first cache line, with the protocol's state in
+/// the first two.
 #[derive(Debug)]
 #[repr(C, align(64))]
 struct Entry {
     generation: u32,
-    /// Lower half of the jiffy the wheel was told. In a free place: the next free one plus one, or 0.
-    armed: u32,
-    links: Links,
     conn: Option<Conn>,
     source: SourceLinks,
+    links: Links,
+    /// Lower half of the jiffy the wheel was told. In a free place: the next free one plus one, or 0.
+    armed: u32,
 }
 
 /// The neighbors among the connections with the same source: places, [`END`], or both [`OUT`].
@@ -607,13 +625,11 @@ impl Slab {
         if piece == self.pieces.len() {
             self.pieces.push(new_piece(piece));
         }
-        self.pieces.get_mut(piece)?.push(Entry {
-            conn: None,
-            generation: 0,
-            armed: 0,
-            links: Links::OUT,
-            source: SourceLinks::OUT,
-        });
+        let piece = self.pieces.get_mut(piece)?;
+        if piece.len() == piece.capacity() {
+            piece.reserve_exact((piece.len() / 8).max(16).min(PIECE - piece.len()));
+        }
+        piece.push(Entry { conn: None, generation: 0, armed: 0, links: Links::OUT, source: SourceLinks::OUT });
         self.used += 1;
         Some(slot)
     }
@@ -647,9 +663,7 @@ impl Slab {
 
     fn bytes(&self) -> usize {
         let places: usize = self.pieces.iter().map(Vec::capacity).sum();
-        // An allocation has a header of two words.
-        let aside = size_of::<[Addr; 4]>() + 2 * size_of::<usize>();
-        places * size_of::<Entry>() + self.with_aside * aside
+        places * size_of::<Entry>() + self.with_aside * Conn::ASIDE
     }
 }
 
@@ -695,8 +709,11 @@ mod tests {
     #[test]
     fn memory_is_laid_out_by_use() {
         assert_eq!((size_of::<Entry>(), align_of::<Entry>()), (192, 64));
-        assert!(std::mem::offset_of!(Entry, conn) + Conn::END_OF_SEARCH <= 64);
-        assert!(std::mem::offset_of!(Entry, conn) + Conn::END_OF_EVERY_PACKET <= 128);
+        let conn = std::mem::offset_of!(Entry, conn);
+        assert!(conn + Conn::END_OF_EVERY_PACKET <= 64);
+        let state = conn + Conn::PROTOCOL_STATE.start..conn + Conn::PROTOCOL_STATE.end;
+        assert!(state.start >= 64 && state.end <= 128, "{state:?}");
+        assert_eq!((size_of::<Option<Conn>>(), Conn::ASIDE), (size_of::<Conn>(), 64));
     }
 
     #[test]

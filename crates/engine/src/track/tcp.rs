@@ -35,8 +35,7 @@ pub(crate) fn observe(conn: &mut Conn, dir: Direction, packet: &Packet, is_new: 
         Course::Invalid(reason) => Seen::Invalid(reason),
         Course::Move { old, new, unchecked: true } => move_on(conn, &mut track, &segment, dir, old, new, context),
         Course::Move { old, new, unchecked: false } => {
-            let adjust =
-                conn.extra.as_ref().map_or(SeqAdjust::default(), |extra| extra.seq_adjust[dir.other().index()]);
+            let adjust = conn.extra().map_or(SeqAdjust::default(), |extra| extra.seq_adjust[dir.other().index()]);
             let liberal = context.knobs.tcp_be_liberal;
             match (Window { track: &mut track, segment: &segment, dir, adjust, liberal }).check() {
                 Fit::Inside => move_on(conn, &mut track, &segment, dir, old, new, context),

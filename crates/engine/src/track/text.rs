@@ -53,7 +53,7 @@ impl Display for Line<'_> {
 impl Line<'_> {
     fn direction(&self, f: &mut Formatter<'_>, direction: Direction) -> fmt::Result {
         tuple(f, &self.conn.tuple(direction))?;
-        let zone = self.conn.zone;
+        let zone = self.conn.zone();
         if zone.original != zone.reply {
             match direction {
                 Direction::Original if zone.original != 0 => write!(f, "zone-orig={} ", zone.original)?,
@@ -69,11 +69,11 @@ impl Line<'_> {
     }
 
     fn tail(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let zone = self.conn.zone;
+        let zone = self.conn.zone();
         if zone.original == zone.reply && zone.original != 0 {
             write!(f, "zone={} ", zone.original)?;
         }
-        let Some(extra) = &self.conn.extra else { return Ok(()) };
+        let Some(extra) = self.conn.extra() else { return Ok(()) };
         if let Some(at) = extra.confirmed_at.filter(|at| at.0 != 0) {
             write!(f, "delta-time={} ", self.now.wall.secs().saturating_sub(at.secs()))?;
         }
@@ -150,7 +150,7 @@ mod tests {
     }
 
     fn counted(mut conn: Conn, counts: [(u64, u64); 2]) -> Conn {
-        conn.counters = Some(Box::new(counts.map(|(packets, bytes)| Counter { packets, bytes })));
+        conn.set_counters(Some(counts.map(|(packets, bytes)| Counter { packets, bytes })));
         conn
     }
 
@@ -180,7 +180,7 @@ mod tests {
         let original = tuple(6, "10.77.0.2", "10.77.0.1", 57368, 21);
         let mut conn = counted(conn(original, original.invert().unwrap(), 120, NONE), [(1, 60), (0, 0)]);
         conn.proto = ProtoState::Tcp(TcpTrack { state: TcpState::SynSent, ..TcpTrack::default() });
-        conn.zone = Zone::both(7);
+        conn.set_zone(Zone::both(7));
         let now = Now { mono: Instant::default(), wall: Wall(1_700_000_002_500_000_000) };
         conn.extra_mut().helper = Some("ftp");
         conn.extra_mut().confirmed_at = Some(Wall(1_700_000_001_900_000_000));
@@ -197,13 +197,13 @@ mod tests {
     fn zones_of_one_direction() {
         let original = tuple(17, "10.77.0.2", "10.77.0.1", 1005, 2005);
         let mut conn = conn(original, original.invert().unwrap(), 29, NONE);
-        conn.zone = Zone { original: 9, reply: 0 };
+        conn.set_zone(Zone { original: 9, reply: 0 });
         check(
             &conn,
             "ipv4     2 udp      17 28 src=10.77.0.2 dst=10.77.0.1 sport=1005 dport=2005 zone-orig=9 [UNREPLIED] \
              src=10.77.0.1 dst=10.77.0.2 sport=2005 dport=1005 mark=0 use=1",
         );
-        conn.zone = Zone { original: 0, reply: 11 };
+        conn.set_zone(Zone { original: 0, reply: 11 });
         check(
             &conn,
             "ipv4     2 udp      17 28 src=10.77.0.2 dst=10.77.0.1 sport=1005 dport=2005 [UNREPLIED] src=10.77.0.1 \

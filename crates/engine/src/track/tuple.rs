@@ -99,6 +99,7 @@ impl Tuple {
     }
 
     /// The tuple of an answer; None for ICMP types that have no answer.
+    #[inline]
     pub fn invert(&self) -> Option<Tuple> {
         let (src_id, dst_id) = match self.protocol {
             proto::ICMP => (self.src_id, invert_icmp(self.dst_id, icmp4_answer)?),

@@ -3,7 +3,6 @@
 use super::{Conn, Observe, Seen, Status};
 use crate::hook::Hook;
 use crate::packet::Packet;
-use crate::time::HZ;
 use hairpin_wire::checksum;
 use hairpin_wire::proto;
 use hairpin_wire::udp::{self, Udp};
@@ -17,8 +16,7 @@ pub(super) fn observe(conn: &mut Conn, packet: &Packet, context: &Observe<'_>) -
         return Seen::Invalid(reason);
     }
     let now = context.now.mono;
-    let is_stream =
-        conn.status.has(Status::SEEN_REPLY) && now.jiffies() > conn.started.jiffies().saturating_add(2 * HZ);
+    let is_stream = conn.status.has(Status::SEEN_REPLY) && conn.is_lasting(now);
     stream(conn, is_stream, context);
     Seen::Accept
 }

@@ -172,7 +172,7 @@ mod tests {
     fn counts() {
         let mut probe = probe(udp(5, 80));
         let counters = [Counter { packets: 3, bytes: 300 }, Counter { packets: 1, bytes: 1000 }];
-        let id = connection(&mut probe, 17, 5, |conn| conn.counters = Some(Box::new(counters)));
+        let id = connection(&mut probe, 17, 5, |conn| conn.set_counters(Some(counters)));
         belongs(&mut probe, id, Class::New);
         let mut ask = |rule: &str, expected: Answer| check_in(&mut probe, &format!("-m connbytes {rule}"), expected);
         ask("--connbytes 3 --connbytes-mode packets --connbytes-dir original", Yes);

@@ -238,7 +238,7 @@ fn find<'a>(look: &Look<'a>, tuple: &Tuple, zone: u16) -> Option<&'a Conn> {
 fn zone(look: &Look<'_>) -> u16 {
     match (look.template(), look.conn()) {
         (Some(template), _) => template.zone_original.max(template.zone_reply),
-        (None, Some((conn, _))) => conn.zone.original.max(conn.zone.reply),
+        (None, Some((conn, _))) => conn.zone().original.max(conn.zone().reply),
         (None, None) => 0,
     }
 }

@@ -34,7 +34,7 @@ fn help(this: &mut Help<'_, '_>) -> Result<(), DropReason> {
 
 /// Whether a line ended just before this sequence number.
 fn begins_line(this: &Help<'_, '_>, dir: Direction, seq: u32) -> bool {
-    let ends = this.conn().ok().and_then(|conn| conn.extra.as_ref()).map(|extra| extra.line_ends[dir.index()]);
+    let ends = this.conn().ok().and_then(|conn| conn.extra()).map(|extra| extra.line_ends[dir.index()]);
     ends.is_some_and(|ends| ends.contains(&Some(seq)))
 }
 
@@ -322,7 +322,7 @@ mod tests {
         let said = after_line(&mut masked, "PORT 192,168,1,10,200,10\r\n");
         assert_eq!(said.as_deref(), Ok("PORT 203,0,113,1,200,10\r\n"));
         assert_eq!(masked.expected(), ["198.51.100.5 > 203.0.113.1 51210, reply to port 51210"]);
-        let adjust = masked.conn().extra.as_ref().unwrap().seq_adjust;
+        let adjust = masked.conn().extra().unwrap().seq_adjust;
         assert!(masked.conn().status.has(Status::SEQ_ADJUST));
         assert_eq!((adjust[0].position, adjust[0].before, adjust[0].after), (1010, 0, -1));
         assert_eq!(adjust[1], Default::default());
@@ -398,7 +398,7 @@ mod tests {
         for (seq, text) in [(100, "a\n"), (200, "b\n"), (300, "c\n"), (50, "d\n")] {
             plain.client(seq, text).unwrap();
         }
-        let extra = plain.conn().extra.as_ref().unwrap();
+        let extra = plain.conn().extra().unwrap();
         assert_eq!(extra.line_ends, [[Some(302), Some(202)], [None, None]]);
     }
 

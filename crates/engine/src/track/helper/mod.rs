@@ -152,7 +152,7 @@ impl Help<'_, '_> {
         Ok(Expectation {
             tuple: Tuple { src, dst, src_id: 0, dst_id: port, protocol, family },
             mask: SourceMask::any_port(family),
-            zone: conn.zone,
+            zone: conn.zone(),
             master: self.id,
             helper: None,
             class: 0,

@@ -106,7 +106,7 @@ impl Speech {
         let expectation = Expectation {
             tuple,
             mask: crate::track::SourceMask::ANY,
-            zone: conn.zone,
+            zone: conn.zone(),
             master: ConnId { slot: 9, generation: 9 },
             helper: None,
             class: 0,
