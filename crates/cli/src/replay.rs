@@ -238,11 +238,7 @@ impl Replay {
                     sink.log(line.trim_end())?;
                 }
                 Event::Kernel(line) | Event::Trace(line) => sink.message(line.trim_end())?,
-                Event::Nflog { .. }
-                | Event::ConnNew(_)
-                | Event::ConnChanged(_)
-                | Event::ConnGone(_)
-                | Event::Bug(_) => {}
+                Event::Nflog(_) | Event::ConnNew(_) | Event::ConnChanged(_) | Event::ConnGone(_) | Event::Bug(_) => {}
             }
         }
         let made = self.out.made.iter().map(|m| (m.fate, &m.packet));

@@ -163,3 +163,49 @@ fn settings_of_the_running_gateway() {
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(text, "sysctl: cannot stat /proc/sys/net/ipv4/nope: No such file or directory\n");
 }
+
+/// LOG's lines go where the host file says, NFLOG's packets into a capture that tcpdump reads.
+#[test]
+fn logs_go_where_they_are_wanted() {
+    let Some(mut lab) = Lab::new("g") else { return };
+    let file = lab.directory.join("gateway.toml");
+    let toml = std::fs::read_to_string(&file).unwrap();
+    let logs = "\n[log]\nto = \"logs/lines\"\n\n[[nflog]]\ngroup = 5\nfile = \"logs/five.pcap\"\n";
+    std::fs::write(&file, toml + logs).unwrap();
+    lab.start();
+    lab.says(&["iptables", "-I", "FORWARD", "1", "-p", "icmp", "-j", "LOG", "--log-prefix", "seen: "]);
+    lab.says(&[
+        "iptables",
+        "-I",
+        "FORWARD",
+        "1",
+        "-p",
+        "icmp",
+        "-j",
+        "NFLOG",
+        "--nflog-group",
+        "5",
+        "--nflog-prefix",
+        "five",
+    ]);
+    lab.says(&["iptables", "-I", "FORWARD", "1", "-p", "icmp", "-j", "NFLOG", "--nflog-group", "6"]);
+    assert!(lab.pings());
+    std::thread::sleep(Duration::from_millis(700));
+    let lines = std::fs::read_to_string(lab.directory.join("logs/lines")).unwrap();
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert!(lines.contains("Z seen: IN=lan0 OUT=wan0 ") && lines.starts_with("20"), "{lines}");
+    assert!(!lab.log().contains("seen: "));
+    // Moved away, as logrotate does it: the next lines are in a new file.
+    std::fs::rename(lab.directory.join("logs/lines"), lab.directory.join("logs/lines.1")).unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(lab.pings());
+    lab.kill("-TERM");
+    assert_eq!(std::fs::read_to_string(lab.directory.join("logs/lines")).unwrap().lines().count(), 2);
+    let capture = std::fs::read(lab.directory.join("logs/five.pcap")).unwrap();
+    assert_eq!(capture[20], 239);
+    let path = lab.directory.join("logs/five.pcap");
+    let Ok(read) = Command::new("tcpdump").args(["-n", "-r", path.to_str().unwrap()]).output() else { return };
+    let text = String::from_utf8_lossy(&read.stdout).into_owned();
+    assert_eq!(text.matches("ICMP echo request").count(), 2, "{text}");
+    assert_eq!(text.matches("ICMP echo reply").count(), 2, "{text}");
+}

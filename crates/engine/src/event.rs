@@ -2,6 +2,7 @@
 
 use crate::fate::Fate;
 use crate::hook::Hook;
+use crate::net::IfIndex;
 use crate::packet::Packet;
 use crate::rule::{TableId, Verdict};
 use crate::track::{Conn, ConnId};
@@ -21,16 +22,7 @@ pub enum Event {
     /// A line about a packet that met the TRACE target, in the kernel log's form (its level is 4, warning).
     Trace(String),
     /// A packet for an NFLOG group.
-    Nflog {
-        /// The group.
-        group: u16,
-        /// The prefix, at most 64 bytes.
-        prefix: Arc<str>,
-        /// The packet from the network header on, cut to the size asked for.
-        bytes: Vec<u8>,
-        /// Where it was.
-        hook: Hook,
-    },
+    Nflog(Box<NflogPacket>),
     /// A message the kernel would write to its log (table full, martians, no address to masquerade with).
     Kernel(String),
     /// A connection was entered into the table.
@@ -41,6 +33,29 @@ pub enum Event {
     ConnGone(Box<Conn>),
     /// An invariant did not hold. Please report it.
     Bug(&'static str),
+}
+
+/// A packet that the NFLOG target was shown.
+#[derive(Clone, Debug)]
+pub struct NflogPacket {
+    /// The group.
+    pub group: u16,
+    /// The prefix, at most 64 bytes.
+    pub prefix: Arc<str>,
+    /// The packet from the network header on, cut to the size asked for.
+    pub bytes: Vec<u8>,
+    /// Its family.
+    pub family: Family,
+    /// Where it was.
+    pub hook: Hook,
+    /// The device it arrived by, if one shows at this hook.
+    pub iif: Option<IfIndex>,
+    /// The device it leaves by, if one shows at this hook.
+    pub oif: Option<IfIndex>,
+    /// Its mark.
+    pub mark: u32,
+    /// The link header as received; empty where there is none.
+    pub link_header: Vec<u8>,
 }
 
 /// A packet that the engine made or gave back, in order.

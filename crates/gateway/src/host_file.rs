@@ -45,6 +45,13 @@
 //!
 //! [metrics]
 //! listen = "127.0.0.1:9464"
+//!
+//! [log]                                   # LOG's lines and NFLOG's packets: see `logs.rs`
+//! to = "/var/log/hairpin.log"
+//!
+//! [[nflog]]
+//! group = 5
+//! file = "/var/log/hairpin-5.pcap"
 //! ```
 //!
 //! A rule or route is one of IPv6 when an address in it is. Every mistake is refused with its place, `FILE:LINE:COLUMN`, and what
@@ -69,7 +76,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-pub use live::{DatapathKind, Live, LiveInterface, LogTo, Vlan, XdpMode};
+pub use live::{DatapathKind, Live, LiveInterface, LogTo, NflogFile, Vlan, XdpMode};
 
 /// A host file that was read: the host, and what only the gateway looks at.
 #[derive(Clone, Debug)]
@@ -214,7 +221,8 @@ const SECTIONS: &[Section] = &[
     Section { name: "control", is_list: false, keys: Some(&["socket", "group"]) },
     Section { name: "state", is_list: false, keys: Some(&["file", "interval"]) },
     Section { name: "metrics", is_list: false, keys: Some(&["listen"]) },
-    Section { name: "log", is_list: false, keys: Some(&["to"]) },
+    Section { name: "log", is_list: false, keys: Some(&["to", "rate"]) },
+    Section { name: "nflog", is_list: true, keys: Some(&["group", "file", "max_bytes"]) },
     Section { name: "host", is_list: false, keys: Some(&["device"]) },
 ];
 
@@ -245,6 +253,7 @@ struct Document<'a> {
     routes: Vec<Item<'a>>,
     rules: Vec<Item<'a>>,
     neighbors: Vec<Item<'a>>,
+    nflog: Vec<Item<'a>>,
     /// Sections that stand once and have known keys.
     singles: Vec<Item<'a>>,
 }
@@ -284,6 +293,7 @@ impl<'a> Document<'a> {
             routes: list("route")?,
             rules: list("rule")?,
             neighbors: list("neighbor")?,
+            nflog: list("nflog")?,
         })
     }
 

@@ -9,6 +9,7 @@
 //! | `snapshot/` | connections, rules and counters kept over a restart |
 //! | `watch/` | who looks at packets: which ones, and what came of them |
 //! | `trace.rs` | a packet's way as text |
+//! | `logs.rs` | LOG's lines and NFLOG's packets, to where they are wanted |
 //! | `metrics.rs` | numbers for Prometheus |
 //! | `harden.rs` | what is given up once the devices are open |
 //! | `notify.rs` | the service manager is told |
@@ -24,6 +25,7 @@ pub mod devices;
 pub mod harden;
 pub mod host_file;
 mod local;
+pub mod logs;
 pub mod metrics;
 pub mod names;
 pub mod neighbors;

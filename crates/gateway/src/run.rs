@@ -16,7 +16,7 @@ use hairpin_engine::net::{IfIndex, LinkKind, Net};
 use hairpin_engine::packet::{GsoKind, Offload};
 use hairpin_engine::rule::Compiled;
 use hairpin_engine::setup::SetupError;
-use hairpin_engine::{Batch, Change, Engine, Event, Fate, Instant, Now, Output, Packet, Setup, Wall};
+use hairpin_engine::{Batch, Change, Engine, Fate, Instant, Now, Output, Packet, Setup, Wall};
 use hairpin_wire::{Family, ethernet, icmp6, proto};
 use std::fmt;
 use std::io;
@@ -525,11 +525,6 @@ impl Gateway {
     fn tell_events(&mut self, now: &Now) {
         let events = std::mem::take(&mut self.work.out.events);
         if !events.is_empty() {
-            for event in &events {
-                if let Event::Log { line, .. } | Event::Trace(line) | Event::Kernel(line) = event {
-                    eprintln!("{}", line.trim_end());
-                }
-            }
             for attendant in &mut self.attendants {
                 attendant.events(&self.engine, now, &events);
             }

@@ -5,6 +5,7 @@ use hairpin_datapath::huge_pages;
 use hairpin_gateway::control::Control;
 use hairpin_gateway::harden::{Needs, harden};
 use hairpin_gateway::host_file::LogTo;
+use hairpin_gateway::logs::Logs;
 use hairpin_gateway::metrics::Metrics;
 use hairpin_gateway::notify::Notify;
 use hairpin_gateway::snapshot::{self, Snapshots};
@@ -76,9 +77,11 @@ fn attend(gateway: &mut Gateway) -> std::io::Result<()> {
         gateway.attend(Box::new(control));
     }
     gateway.attend(Box::new(Notify));
+    gateway.attend(Box::new(Logs::open(&live)?));
     if let LogTo::File(file) = &live.log {
         directories.extend(file.parent().map(Path::to_owned));
     }
+    directories.extend(live.nflog.iter().filter_map(|nflog| nflog.file.parent()).map(Path::to_owned));
     // A file named alone is here.
     for directory in directories.iter_mut().filter(|directory| directory.as_os_str().is_empty()) {
         directory.push(".");

@@ -174,7 +174,7 @@ fn logged(events: &[Event]) -> String {
         Event::Log { line, .. } | Event::Trace(line) | Event::Kernel(line) => {
             Some(format!("    log: {}\n", line.trim_end()))
         }
-        Event::Nflog { group, prefix, .. } => Some(format!("    NFLOG group {group}: {prefix}\n")),
+        Event::Nflog(packet) => Some(format!("    NFLOG group {}: {}\n", packet.group, packet.prefix)),
         _ => None,
     });
     lines.collect()

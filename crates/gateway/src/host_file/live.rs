@@ -73,8 +73,21 @@ pub enum LogTo {
     Stderr,
     /// Nowhere.
     Nowhere,
+    /// systemd's journal.
+    Journal,
     /// A file, appended to.
     File(PathBuf),
+}
+
+/// Where packets of an NFLOG group go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NflogFile {
+    /// The group.
+    pub group: u16,
+    /// A capture of link type 239, written anew at start.
+    pub file: PathBuf,
+    /// When it is longer, it is set aside.
+    pub max_bytes: u64,
 }
 
 /// What only the gateway looks at.
@@ -98,6 +111,10 @@ pub struct Live {
     pub metrics: Option<SocketAddr>,
     /// LOG's lines.
     pub log: LogTo,
+    /// LOG's lines in a second.
+    pub log_rate: u32,
+    /// NFLOG's packets.
+    pub nflog: Vec<NflogFile>,
     /// The TUN device by which this machine's own processes send and receive.
     pub host_device: Option<String>,
 }
@@ -161,8 +178,22 @@ pub(super) fn read(document: &Document<'_>, directory: &Path) -> Result<Live, Fa
         live.log = match to.word()?.as_str() {
             "stderr" => LogTo::Stderr,
             "none" => LogTo::Nowhere,
+            "journal" => LogTo::Journal,
             file => LogTo::File(directory.join(file)),
         };
+    }
+    let rate = document.single("log").and_then(|log| log.get("rate"));
+    live.log_rate = rate.map_or(Ok(crate::logs::RATE), |rate| rate.number(1..=1_000_000))?;
+    for item in &document.nflog {
+        let group = item.need("group")?;
+        let number: u16 = group.number(0..=65_535)?;
+        if live.nflog.iter().any(|file| file.group == number) {
+            return group.wrong(format!("group {number} has a file already"));
+        }
+        let file = directory.join(item.need("file")?.word()?);
+        let max = item.get("max_bytes");
+        let max_bytes = max.map_or(Ok(crate::logs::MAX_BYTES), |max| max.number(4096..=i64::MAX))?;
+        live.nflog.push(NflogFile { group: number, file, max_bytes });
     }
     if let Some(host) = document.single("host") {
         live.host_device = Some(host.get("device").map_or_else(|| Ok("hairpin0".to_owned()), |device| device.word())?);

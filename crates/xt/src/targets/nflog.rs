@@ -3,6 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Target, Verdict};
+use hairpin_engine::event::NflogPacket;
 use hairpin_engine::{Edit, Event};
 use std::any::Any;
 use std::fmt;
@@ -84,7 +85,18 @@ impl Target for NfLog {
         let (bytes, hook) = (look.bytes(), look.hook());
         let size = self.size.map_or(bytes.len(), |size| bytes.len().min(size as usize));
         let bytes = bytes.get(..size).unwrap_or(bytes).to_vec();
-        edit.event(Event::Nflog { group: self.group, prefix: Arc::clone(&self.prefix), bytes, hook });
+        let packet = NflogPacket {
+            group: self.group,
+            prefix: Arc::clone(&self.prefix),
+            bytes,
+            family: look.family(),
+            hook,
+            iif: look.iif().map(|device| device.index),
+            oif: look.oif().map(|device| device.index),
+            mark: look.mark(),
+            link_header: look.link_header().to_vec(),
+        };
+        edit.event(Event::Nflog(Box::new(packet)));
         Verdict::Continue
     }
 
@@ -135,7 +147,7 @@ mod tests {
             let mut probe = probe(udp(1, 2));
             assert_eq!(act_in(&mut probe, rule), Verdict::Continue);
             match probe.events.as_slice() {
-                [Event::Nflog { group, bytes, .. }] => (*group, bytes.len()),
+                [Event::Nflog(packet)] => (packet.group, packet.bytes.len()),
                 other => panic!("{other:?}"),
             }
         };
