@@ -1,7 +1,7 @@
 //! The verbs of the program, and which one was asked for.
 
 use crate::applet;
-use crate::verbs::{capture, demo, gateway, install_links, manual, replay, run, sysctl, trace};
+use crate::verbs::{capture, demo, gateway, install_links, manual, queue, replay, run, sysctl, trace};
 use hairpin_commands::NAMES;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -51,6 +51,7 @@ pub const VERBS: &[Verb] = &[
     gateway::TOP,
     capture::VERB,
     sysctl::VERB,
+    queue::VERB,
     gateway::SAVE,
     install_links::VERB,
     manual::MAN,

@@ -209,3 +209,49 @@ fn logs_go_where_they_are_wanted() {
     assert_eq!(text.matches("ICMP echo request").count(), 2, "{text}");
     assert_eq!(text.matches("ICMP echo reply").count(), 2, "{text}");
 }
+
+/// NFQUEUE: a listener's verdicts hold, a slow one loses packets and nobody else does, and without one the rule decides.
+#[test]
+fn queues_have_listeners() {
+    let Some(mut lab) = Lab::new("n") else { return };
+    lab.start();
+    assert!(lab.pings());
+    let rule = ["-p", "icmp", "-j", "NFQUEUE", "--queue-num", "5"];
+    let change = |what: &str, more: &[&str]| {
+        let words: Vec<&str> = ["iptables", what, "FORWARD"].iter().chain(&rule).chain(more).copied().collect();
+        lab.says(&words);
+    };
+    change("-I", &[]);
+    assert!(!lab.pings(), "nobody listens");
+    change("-D", &[]);
+    change("-I", &["--queue-bypass"]);
+    assert!(lab.pings(), "nobody listens, and the rule says to pass");
+    lab.says(&["iptables", "-t", "mangle", "-A", "POSTROUTING", "-m", "mark", "--mark", "7"]);
+    let accepting = begin(&lab, &["queue", "5", "--mark", "7", "--count", "2"]);
+    let taken = lab.hairpin(&["queue", "5"]);
+    assert!(String::from_utf8_lossy(&taken.stderr).contains("queue 5 has a listener already"));
+    assert!(lab.pings());
+    let (out, err) = end(accepting);
+    assert!(out.contains("filter FORWARD lan0 > wan0: 192.168.1.2 > 203.0.113.2 icmp 8/0"), "{out}{err}");
+    assert!(out.contains("filter FORWARD wan0 > lan0: 203.0.113.2 > 192.168.1.2 icmp 0/0"), "{out}");
+    let counted = lab.says(&["iptables-save", "-c", "-t", "mangle"]);
+    assert!(counted.contains("[2:168] -A POSTROUTING -m mark --mark 0x7"), "{counted}");
+    let mut dropping = begin(&lab, &["queue", "5", "--drop", "--quiet"]);
+    assert!(!lab.pings());
+    dropping.kill().unwrap();
+    dropping.wait().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(lab.pings(), "the listener is gone");
+    // One that never answers: its queue fills up, and what finds no room passes when it said so.
+    let mut silent = std::os::unix::net::UnixStream::connect(lab.socket()).unwrap();
+    let words: Vec<String> = ["5", "--maxlen", "2", "--fail-open"].map(str::to_owned).to_vec();
+    hairpin_control::protocol::Frame::Request(hairpin_control::protocol::Request::verb("queue", &words))
+        .send(&mut silent)
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!lab.pings() && !lab.pings(), "two wait");
+    assert!(lab.pings(), "the third finds no room");
+    drop(silent);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(lab.pings());
+}

@@ -11,6 +11,7 @@
 //! Everything is a [`Frame`]: a length, a kind, and so many bytes. No frame is longer than [`MAX_FRAME`]; a request that is, is
 //! refused by its length alone. Reading never panics and takes no more memory than bytes have come, whatever they are.
 
+use crate::queue::{Decided, QueuedPacket};
 use hairpin_commands::{Call, Outcome};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -35,6 +36,10 @@ pub enum Frame {
     Request(Request),
     /// From the client: enough of it.
     Stop,
+    /// From a listener of a queue ([`crate::queue`]): what becomes of a packet.
+    Decided(Box<Decided>),
+    /// To a listener of a queue: a packet that waits.
+    Queued(Box<QueuedPacket>),
     /// For standard output.
     Stdout(Vec<u8>),
     /// For standard error.
@@ -124,10 +129,12 @@ impl From<io::Error> for FrameError {
 mod kind {
     pub(super) const REQUEST: u8 = 1;
     pub(super) const STOP: u8 = 2;
+    pub(super) const DECIDED: u8 = 3;
     pub(super) const STDOUT: u8 = 16;
     pub(super) const STDERR: u8 = 17;
     pub(super) const END: u8 = 18;
     pub(super) const REFUSED: u8 = 19;
+    pub(super) const QUEUED: u8 = 20;
 }
 
 impl Frame {
@@ -147,6 +154,14 @@ impl Frame {
                 put(&mut out, &request.input);
             }
             Frame::Stop => out.push(kind::STOP),
+            Frame::Decided(decided) => {
+                out.push(kind::DECIDED);
+                decided.encode(&mut out);
+            }
+            Frame::Queued(packet) => {
+                out.push(kind::QUEUED);
+                packet.encode(&mut out);
+            }
             Frame::Stdout(bytes) => {
                 out.push(kind::STDOUT);
                 out.extend(bytes);
@@ -183,6 +198,8 @@ impl Frame {
         Ok(match kind {
             kind::REQUEST => Frame::Request(decode_request(content)?),
             kind::STOP if content.is_empty() => Frame::Stop,
+            kind::DECIDED => Frame::Decided(Box::new(Decided::decode(content)?)),
+            kind::QUEUED => Frame::Queued(Box::new(QueuedPacket::decode(content)?)),
             kind::STDOUT => Frame::Stdout(content.to_vec()),
             kind::STDERR => Frame::Stderr(content.to_vec()),
             kind::END => match content {
@@ -265,23 +282,23 @@ fn decode_request(bytes: &[u8]) -> Result<Request, FrameError> {
     Ok(Request { program, name, words, input, date, hints: hints != 0 })
 }
 
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
         let (head, rest) = self.0.split_first_chunk().ok_or(FrameError::Malformed("it is cut short"))?;
         self.0 = rest;
         Ok(*head)
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], FrameError> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], FrameError> {
         let length = u32::from_be_bytes(self.array()?) as usize;
         let (head, rest) = self.0.split_at_checked(length).ok_or(FrameError::Malformed("it is cut short"))?;
         self.0 = rest;
         Ok(head)
     }
 
-    fn text(&mut self) -> Result<String, FrameError> {
+    pub(crate) fn text(&mut self) -> Result<String, FrameError> {
         Ok(String::from_utf8_lossy(self.bytes()?).into_owned())
     }
 }
@@ -315,7 +332,9 @@ pub fn ask_live(
             Ok(Frame::Stderr(bytes)) => sink(true, &bytes),
             Ok(Frame::End { code, file }) => return Ok(Outcome { code, file, ..Outcome::default() }),
             Ok(Frame::Refused(text)) => return Err(format!("{name}: {text}")),
-            Ok(Frame::Request(_) | Frame::Stop) => return Err(gone(&"it speaks out of turn")),
+            Ok(Frame::Request(_) | Frame::Stop | Frame::Decided(_) | Frame::Queued(_)) => {
+                return Err(gone(&"it speaks out of turn"));
+            }
             // What kept the request from being sent is told by what came instead of an answer.
             Err(why) => return Err(gone(&sent.err().map_or(why, FrameError::Io))),
         }
@@ -343,6 +362,8 @@ fn plain(why: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::Verdict;
+    use hairpin_wire::Family;
     use proptest::prelude::*;
 
     fn requests() -> impl Strategy<Value = Request> {
@@ -360,6 +381,43 @@ mod tests {
             bytes().prop_map(Frame::Stderr),
             (any::<u8>(), prop::option::of(".{0,20}")).prop_map(|(code, file)| Frame::End { code, file }),
             ".{0,40}".prop_map(Frame::Refused),
+            (
+                any::<u32>(),
+                any::<u16>(),
+                any::<u8>(),
+                0..4u8,
+                prop::option::of(any::<u32>()),
+                prop::option::of(bytes())
+            )
+                .prop_map(|(id, queue, _, verdict, mark, bytes)| {
+                    let verdict = match verdict {
+                        0 => Verdict::Drop,
+                        1 => Verdict::Accept,
+                        2 => Verdict::Queue(queue),
+                        _ => Verdict::Repeat,
+                    };
+                    Frame::Decided(Box::new(Decided { id, verdict, mark, bytes }))
+                }),
+            (any::<(u32, u16, u8, bool, u32, u64, u32)>(), ".{0,9}", ".{0,9}", bytes(), bytes()).prop_map(
+                |((id, queue, hook, is_v4, mark, nanos, length), table, iif, link_header, bytes)| {
+                    let family = if is_v4 { Family::V4 } else { Family::V6 };
+                    let oif = String::new();
+                    Frame::Queued(Box::new(QueuedPacket {
+                        id,
+                        queue,
+                        hook,
+                        family,
+                        mark,
+                        nanos,
+                        length,
+                        table,
+                        iif,
+                        oif,
+                        link_header,
+                        bytes,
+                    }))
+                }
+            ),
         ]
     }
 

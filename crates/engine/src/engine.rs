@@ -138,6 +138,8 @@ pub struct Engine {
     pub(crate) backlog: VecDeque<Packet>,
     /// Connections that go when nothing is under way any more.
     held: Vec<ConnId>,
+    /// Queues that have a listener.
+    pub(crate) queues: Vec<u16>,
     /// A copy made by TEE is being sent: no other is made meanwhile.
     pub(crate) sending_copy: bool,
     /// Tracking's settings: the host's, and what rules switch on.
@@ -194,6 +196,7 @@ impl Engine {
             sets: RefCell::new(sets),
             backlog: VecDeque::new(),
             held: Vec::new(),
+            queues: Vec::new(),
             sending_copy: false,
             knobs: Knobs::default(),
             effects: Effects::default(),
@@ -423,7 +426,7 @@ impl Engine {
         fate
     }
 
-    fn let_go_of_held(&mut self) {
+    pub(crate) fn let_go_of_held(&mut self) {
         while let Some(id) = self.held.pop() {
             self.tracker.conns.let_go(id);
         }
@@ -525,7 +528,7 @@ impl Engine {
 
 impl Path<'_> {
     /// Packets of this host to itself that left by `lo` arrive there.
-    fn run_backlog(&mut self) {
+    pub(crate) fn run_backlog(&mut self) {
         let mut rounds = 0;
         while let Some(mut packet) = self.engine.backlog.pop_front() {
             rounds += 1;

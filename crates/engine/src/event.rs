@@ -4,6 +4,7 @@ use crate::fate::Fate;
 use crate::hook::Hook;
 use crate::net::IfIndex;
 use crate::packet::Packet;
+use crate::queue::Queued;
 use crate::rule::{TableId, Verdict};
 use crate::track::{Conn, ConnId};
 use hairpin_wire::Family;
@@ -74,6 +75,8 @@ pub struct Made {
 pub struct Output {
     /// Packets made: answers, errors, fragments, copies, reassembled packets.
     pub made: Vec<Made>,
+    /// Packets that wait in a queue of NFQUEUE ([`crate::Engine::set_queues`]), to be given back with [`crate::Engine::resume`].
+    pub queued: Vec<Queued>,
     /// What happened.
     pub events: Vec<Event>,
     /// Each step of each packet, when tracing is on ([`crate::Engine::set_tracing`]).
@@ -84,6 +87,7 @@ impl Output {
     /// Empties it, keeping its memory.
     pub fn clear(&mut self) {
         self.made.clear();
+        self.queued.clear();
         self.events.clear();
         self.trace.clear();
     }

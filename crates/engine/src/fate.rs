@@ -69,6 +69,8 @@ drop_reasons! {
     Hotdrop = "malformed for a match",
     /// NFQUEUE or QUEUE without a listener.
     NoQueueListener = "no listener on the queue",
+    /// The listener of a queue said so.
+    QueueVerdict = "dropped by a queue's listener",
     /// Source address that cannot be.
     MartianSource = "martian source",
     /// Destination address that cannot be.

@@ -103,6 +103,11 @@ impl Plan {
         }))
     }
 
+    /// Whether the rules leave this step something to do.
+    pub(crate) fn has(&self, hook: Hook, step: Step) -> bool {
+        self.steps(hook).any(|left| left == step)
+    }
+
     /// The steps of a hook.
     #[inline]
     pub(crate) fn steps(&self, hook: Hook) -> Steps {

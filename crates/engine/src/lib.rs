@@ -74,6 +74,7 @@ pub mod net;
 pub mod packet;
 mod path;
 pub mod probe;
+pub mod queue;
 pub mod rng;
 pub mod route;
 pub mod rule;

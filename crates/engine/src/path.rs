@@ -48,6 +48,10 @@ impl Path<'_> {
     /// A packet that passed the checks, or came back over `lo`.
     pub(crate) fn arrive(&mut self, p: &mut Packet) -> Onward<Fate> {
         self.hook(Hook::Prerouting, p)?;
+        self.behind_prerouting(p)
+    }
+
+    fn behind_prerouting(&mut self, p: &mut Packet) -> Onward<Fate> {
         let routed = self.route_in(p)?;
         self.read_options(p)?;
         self.check_route(p, routed)?;
@@ -75,6 +79,10 @@ impl Path<'_> {
             self.redirect_sender(p);
         }
         self.hook(Hook::Forward, p)?;
+        self.behind_forward(p)
+    }
+
+    fn behind_forward(&mut self, p: &mut Packet) -> Onward<Fate> {
         self.write_options(p);
         self.leave(p)
     }
@@ -83,6 +91,10 @@ impl Path<'_> {
     pub(crate) fn send(&mut self, p: &mut Packet) -> Onward<Fate> {
         self.route_out(p)?;
         self.hook(Hook::Output, p)?;
+        self.behind_output(p)
+    }
+
+    fn behind_output(&mut self, p: &mut Packet) -> Onward<Fate> {
         self.hear_oneself(p);
         self.leave(p)
     }
@@ -90,6 +102,10 @@ impl Path<'_> {
     /// About to leave by the device that the route names.
     pub(crate) fn leave(&mut self, p: &mut Packet) -> Onward<Fate> {
         self.pass_postrouting(p)?;
+        self.behind_postrouting(p)
+    }
+
+    fn behind_postrouting(&mut self, p: &mut Packet) -> Onward<Fate> {
         self.fit_mtu(p)?;
         self.transmit(p)
     }
@@ -104,14 +120,40 @@ impl Path<'_> {
     fn hook(&mut self, hook: Hook, p: &mut Packet) -> Onward {
         self.trace_hook(hook);
         for step in self.engine.plan(p.family()).steps(hook) {
-            match step {
-                Step::Defragment => self.collect_fragments(hook, p)?,
-                Step::Table(table) => self.ask_table(table, hook, p)?,
-                Step::Track => self.track(hook, p)?,
-                Step::Nat(side) => self.translate(hook, side, p)?,
-                Step::Confirm => self.confirm(p)?,
+            self.step(step, hook, p)?;
+        }
+        Onward::Continue(())
+    }
+
+    #[inline(always)]
+    fn step(&mut self, step: Step, hook: Hook, p: &mut Packet) -> Onward {
+        match step {
+            Step::Defragment => self.collect_fragments(hook, p),
+            Step::Table(table) => self.ask_table(table, hook, p),
+            Step::Track => self.track(hook, p),
+            Step::Nat(side) => self.translate(hook, side, p),
+            Step::Confirm => self.confirm(p),
+        }
+    }
+
+    /// The rest of a hook, from this place in [`Hook::steps`] on: for a packet that a queue gave back.
+    pub(crate) fn hook_from(&mut self, hook: Hook, from: usize, p: &mut Packet) -> Onward {
+        for step in hook.steps().iter().skip(from) {
+            if self.engine.plan(p.family()).has(hook, *step) {
+                self.step(*step, hook, p)?;
             }
         }
         Onward::Continue(())
+    }
+
+    /// What follows a hook, for such a packet.
+    pub(crate) fn behind(&mut self, hook: Hook, p: &mut Packet) -> Onward<Fate> {
+        match hook {
+            Hook::Prerouting => self.behind_prerouting(p),
+            Hook::Input => self.hand_to_host(p),
+            Hook::Forward => self.behind_forward(p),
+            Hook::Output => self.behind_output(p),
+            Hook::Postrouting => self.behind_postrouting(p),
+        }
     }
 }

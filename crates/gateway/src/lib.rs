@@ -9,6 +9,7 @@
 //! | `snapshot/` | connections, rules and counters kept over a restart |
 //! | `watch/` | who looks at packets: which ones, and what came of them |
 //! | `trace.rs` | a packet's way as text |
+//! | `queues.rs` | packets that wait for a listener of NFQUEUE |
 //! | `logs.rs` | LOG's lines and NFLOG's packets, to where they are wanted |
 //! | `metrics.rs` | numbers for Prometheus |
 //! | `harden.rs` | what is given up once the devices are open |
@@ -30,6 +31,7 @@ pub mod metrics;
 pub mod names;
 pub mod neighbors;
 pub mod notify;
+pub mod queues;
 pub mod rules;
 pub mod run;
 pub mod seam;

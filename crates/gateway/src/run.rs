@@ -4,6 +4,7 @@ use crate::devices::{self, Device, DeviceError};
 use crate::host_file::{self, HostFile, HostFileError};
 use crate::local::{self, HOST, Senders};
 use crate::neighbors::{Deed, Neighbors};
+use crate::queues::Queues;
 use crate::rules::{self, RulesError};
 use crate::seam::{Attendant, DeviceStats, Handle, Inbox, Moment, Stats};
 use crate::watch::Watchers;
@@ -85,6 +86,7 @@ pub struct Gateway {
     neighbors: Neighbors,
     attendants: Vec<Box<dyn Attendant>>,
     watchers: Watchers,
+    queues: Queues,
     signals: Signals,
     news: Netlink,
     handle: Handle,
@@ -238,6 +240,7 @@ impl Gateway {
             neighbors: Neighbors::default(),
             attendants,
             watchers: Watchers::default(),
+            queues: Queues::default(),
             signals,
             news,
             handle,
@@ -345,6 +348,7 @@ impl Gateway {
             neighbors: &mut self.neighbors,
             stats: &self.stats,
             setup: &mut self.file.setup,
+            queues: &mut self.queues,
             watchers: &mut self.watchers,
             end: &mut self.end,
         }
@@ -377,6 +381,7 @@ impl Gateway {
                 neighbors: &mut self.neighbors,
                 stats: &self.stats,
                 setup: &mut self.file.setup,
+                queues: &mut self.queues,
                 watchers: &mut self.watchers,
                 end: &mut self.end,
             };
@@ -386,6 +391,7 @@ impl Gateway {
             self.follow_links();
         }
         self.timers();
+        self.go_on_from_queues();
         Ok(!self.end)
     }
 
@@ -505,12 +511,16 @@ impl Gateway {
         let size = count.next_power_of_two().trailing_zeros() as usize;
         self.stats.batch_sizes[size.min(9)] += 1;
         self.pass_on(count, now);
+        self.go_on_from_queues();
         self.stats.busy_nanos += sys::monotonic_nanos().saturating_sub(now.mono.0);
     }
 
     /// Everything that came out of the engine goes its way: what it made first, then the packet that caused it.
     fn pass_on(&mut self, count: usize, now: &Now) {
         self.tell_events(now);
+        if !self.work.out.queued.is_empty() {
+            self.queues.take(&mut self.work.out.queued, self.engine.state().net(), now);
+        }
         self.find_next_hops(count, now);
         if !self.watchers.is_empty() {
             let Work { packets, fates, out, cuts, .. } = &self.work;
@@ -519,6 +529,16 @@ impl Gateway {
         self.transmit(count);
         if !self.work.deeds.is_empty() {
             self.carry_out(now);
+        }
+    }
+
+    /// Packets that a queue's listener decided about, or that found no room there, go on.
+    fn go_on_from_queues(&mut self) {
+        while let Some((queued, decision)) = self.queues.next_decided() {
+            let now = now();
+            self.work.out.clear();
+            self.engine.resume(&now, queued, decision, &mut self.work.out);
+            self.pass_on(0, &now);
         }
     }
 

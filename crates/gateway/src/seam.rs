@@ -5,6 +5,7 @@
 //! * On the loop's own thread: an [`Attendant`] is called at start, with each batch's events, every second, and at the end.
 
 use crate::neighbors::Neighbors;
+use crate::queues::Queues;
 use crate::watch::Watchers;
 use hairpin_datapath::sys::Wake;
 use hairpin_engine::{Engine, Event, Now};
@@ -24,6 +25,8 @@ pub struct Moment<'a> {
     pub stats: &'a Stats,
     /// The host as the host file describes it, from which it is made anew: the engine has what was made of it.
     pub setup: &'a mut hairpin_engine::setup::Setup,
+    /// Who decides about packets.
+    pub queues: &'a mut Queues,
     /// Who looks at packets.
     pub watchers: &'a mut Watchers,
     /// Set it to end the gateway.

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod gateway;
 pub mod install_links;
 pub mod manual;
+pub mod queue;
 pub mod replay;
 pub mod run;
 pub mod sysctl;

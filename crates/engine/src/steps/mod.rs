@@ -4,5 +4,5 @@ mod host;
 pub(crate) mod link;
 mod nat;
 mod routing;
-mod rules;
+pub(crate) mod rules;
 mod tracking;

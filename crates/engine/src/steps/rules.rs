@@ -11,7 +11,7 @@ use std::ops::ControlFlow::{Break, Continue};
 
 /// What the reroute check of mangle OUTPUT compares.
 #[derive(PartialEq)]
-struct RouteKey {
+pub(crate) struct RouteKey {
     src: hairpin_wire::Addr,
     dst: hairpin_wire::Addr,
     mark: u32,
@@ -20,7 +20,7 @@ struct RouteKey {
 }
 
 impl RouteKey {
-    fn of(p: &Packet) -> RouteKey {
+    pub(crate) fn of(p: &Packet) -> RouteKey {
         let header = match p.family() {
             Family::V4 => (u32::from(p.tos()), 0),
             Family::V6 => {
@@ -37,9 +37,9 @@ impl Path<'_> {
     pub(crate) fn ask_table(&mut self, table: TableId, hook: Hook, p: &mut Packet) -> Onward {
         let watched = (table == TableId::Mangle && hook == Hook::Output).then(|| RouteKey::of(p));
         match self.walk_table(table, hook, p) {
-            Verdict::Accept | Verdict::Continue | Verdict::Queue { bypass: true, .. } => {}
+            Verdict::Accept | Verdict::Continue => {}
             Verdict::Drop(reason) => return Break(Fate::Drop(reason)),
-            Verdict::Queue { .. } => return Break(Fate::Drop(DropReason::NoQueueListener)),
+            Verdict::Queue { number, bypass } => self.queue(number, bypass, table, hook, p)?,
             Verdict::Reject(with) => {
                 self.reject(with, hook, p);
                 return Break(Fate::Drop(DropReason::Rejected));

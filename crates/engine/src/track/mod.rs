@@ -39,7 +39,7 @@ pub use tuple::{Tuple, Zone};
 pub(crate) use ahead::Ahead;
 pub(crate) use confirm::confirm;
 pub(crate) use enter::enter;
-pub(crate) use seq_adjust::adjust;
+pub(crate) use seq_adjust::{adjust, note as note_resized};
 
 use crate::event::Event;
 use crate::hook::Hook;

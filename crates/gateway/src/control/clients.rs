@@ -1,7 +1,7 @@
 //! Clients of the control socket: who may, how long, and what is done for them.
 
 use super::live::LiveState;
-use super::{Context, MAX_CLIENTS, status, watching};
+use super::{Context, MAX_CLIENTS, queueing, status, watching};
 use crate::names::Group;
 use hairpin_commands::conntrack::Watch;
 use hairpin_commands::{Call, Outcome, run};
@@ -107,6 +107,11 @@ fn serve(context: &Context, mut stream: UnixStream) -> io::Result<()> {
     }
     match watching::wanted(&request) {
         Some(Ok(options)) => return watching::watch(context, stream, options),
+        Some(Err(outcome)) => return answer(&mut stream, outcome),
+        None => {}
+    }
+    match queueing::wanted(&request) {
+        Some(Ok(listening)) => return queueing::serve(context, stream, listening),
         Some(Err(outcome)) => return answer(&mut stream, outcome),
         None => {}
     }

@@ -7,11 +7,13 @@
 mod clients;
 mod events;
 mod live;
+mod queueing;
 mod status;
 mod sysctl;
 mod watching;
 
 pub use events::Hub;
+pub use queueing::listening;
 pub(crate) use status::{Numbers, TableNumbers};
 
 use crate::host_file::Live;
