@@ -64,6 +64,17 @@ pub struct Route {
     pub src: Option<String>,
     pub table: Option<toml::Value>,
     pub metric: Option<toml::Value>,
+    /// Instead of `via` and `dev`: several ways.
+    #[serde(default)]
+    pub nexthop: Vec<NextHop>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NextHop {
+    pub via: String,
+    pub dev: String,
+    pub weight: u8,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -343,6 +354,7 @@ impl Host {
                 ("src", text(&r.src)),
                 ("table", value(&r.table)),
                 ("metric", value(&r.metric)),
+                ("nexthop", (!r.nexthop.is_empty()).then(|| hops(&r.nexthop))),
             ];
             section(&mut out, "route", &rows);
         }
@@ -364,6 +376,11 @@ impl Host {
         }
         out
     }
+}
+
+fn hops(list: &[NextHop]) -> String {
+    let hop = |h: &NextHop| format!("{{ via = {}, dev = {}, weight = {} }}", quoted(&h.via), quoted(&h.dev), h.weight);
+    format!("[{}]", list.iter().map(hop).collect::<Vec<_>>().join(", "))
 }
 
 fn section(out: &mut String, name: &str, rows: &[(&str, Option<String>)]) {
@@ -430,6 +447,9 @@ addresses = ["203.0.113.1/24"]
 to = "10.0.0.0/8"
 type = "unreachable"
 table = 100
+[[route]]
+to = "10.9.0.0/16"
+nexthop = [{ via = "203.0.113.254", dev = "eth0", weight = 1 }, { via = "203.0.113.10", dev = "eth0", weight = 3 }]
 [[rule]]
 fwmark = "0x1/0xf"
 table = 100

@@ -14,7 +14,7 @@ pub mod reply;
 pub mod segment;
 pub(crate) mod solicit;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use fragment::{Fit, exceeds, fit};
 pub use limit::{IcmpLimiter, Limits};

@@ -9,7 +9,7 @@ use super::{IcmpError, options};
 use crate::net::{IfIndex, LO, Net};
 use crate::packet::{Checksum, LinkType, Origin, Packet, Sender};
 use crate::rng::Rng;
-use crate::route::{AddressType, OutputKey, Route, RouteType};
+use crate::route::{AddressType, OutputKey, Route, RouteType, multipath};
 use crate::time::{HZ, Now};
 use hairpin_wire::icmp::Icmp;
 use hairpin_wire::ipv6::{self, Ipv6};
@@ -174,8 +174,12 @@ fn reset_by_rule(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
     let reset = reset_of(segment)?;
     let (src, dst) = (segment.dst(), segment.src());
     let mark = reply_mark(segment, host.net);
-    let key =
-        OutputKey { mark, protocol: proto::TCP, ports: (reset.src_port, reset.dst_port), ..OutputKey::to(family, dst) };
+    // IPv4 looks for the way as for a rerouted packet: the ports are not looked at unless rules ask for them.
+    let (protocol, ports) = match family {
+        Family::V4 if !host.net.policy(family).needs_ports() => (0, (0, 0)),
+        _ => (proto::TCP, (reset.src_port, reset.dst_port)),
+    };
+    let key = OutputKey { mark, protocol, ports, ..OutputKey::to(family, dst) };
     let payload = reset.to_vec(family, src, dst);
     match family {
         Family::V4 => {
@@ -319,7 +323,9 @@ fn error_v4(about: &Packet, error: IcmpError, length: usize, host: &mut Host<'_>
     let mark = reply_mark(about, net);
     let options = options::Echo::of(about, net)?;
     let dst = options.first_hop.unwrap_or(about.src());
-    let key = OutputKey { src, tos, mark, protocol: proto::ICMP, ..OutputKey::to(Family::V4, dst) };
+    // An error takes the way of the packet it is about.
+    let hash = Some(multipath::of_packet(net, about));
+    let key = OutputKey { src, tos, mark, protocol: proto::ICMP, hash, ..OutputKey::to(Family::V4, dst) };
     let route = net.route_output(&key).ok()?;
     if limited && !pays(Family::V4, route.oif, dst, host) {
         return None;
@@ -439,7 +445,8 @@ fn error_v6(about: &Packet, error: IcmpError, length: usize, host: &mut Host<'_>
     }
     let mark = reply_mark(about, net);
     let oif = on_link_device(about, offender);
-    let key = OutputKey { mark, oif, protocol: proto::ICMPV6, ..OutputKey::to(Family::V6, offender) };
+    let hash = Some(multipath::of_packet(net, about));
+    let key = OutputKey { mark, oif, protocol: proto::ICMPV6, hash, ..OutputKey::to(Family::V6, offender) };
     let way = Way::to(&key, net);
     let src = match owned && !to_many {
         true => Some(target),

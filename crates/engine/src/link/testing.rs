@@ -12,20 +12,20 @@ use hairpin_wire::{Addr, Family, Mac};
 
 pub(super) const ROUTER_MAC: Mac = Mac([2, 0, 0, 0, 1, 1]);
 
-pub(super) fn v4(text: &str) -> Addr {
+pub(crate) fn v4(text: &str) -> Addr {
     text.parse().map(Addr::from_v4).unwrap()
 }
 
-pub(super) fn v6(text: &str) -> Addr {
+pub(crate) fn v6(text: &str) -> Addr {
     text.parse().map(Addr::from_v6).unwrap()
 }
 
-pub(super) fn net() -> Net {
+pub(crate) fn net() -> Net {
     net_with(&[])
 }
 
 /// With more settings.
-pub(super) fn net_with(sysctls: &[(&str, &str)]) -> Net {
+pub(crate) fn net_with(sysctls: &[(&str, &str)]) -> Net {
     let address = |family, addr, prefix| NewAddress { family, addr, prefix, scope: None, broadcast: None };
     let device = |name, addresses: &[&str], six: &str| {
         let mut device = NewInterface::ethernet(name, ROUTER_MAC);
@@ -41,7 +41,7 @@ pub(super) fn net_with(sysctls: &[(&str, &str)]) -> Net {
 }
 
 /// A packet that arrived by `r0` and was routed, if there is a route.
-pub(super) fn received(bytes: &[u8]) -> Packet {
+pub(crate) fn received(bytes: &[u8]) -> Packet {
     let mut packet = Packet::from_ip(bytes).unwrap();
     packet.meta.iif = Some(IfIndex(2));
     packet.meta.link_type = LinkType::Host;
@@ -59,7 +59,7 @@ pub(super) struct Answerer {
 }
 
 impl Answerer {
-    pub(super) fn new(net: Net) -> Answerer {
+    pub(crate) fn new(net: Net) -> Answerer {
         Answerer {
             net,
             limiter: IcmpLimiter::default(),
@@ -68,7 +68,7 @@ impl Answerer {
         }
     }
 
-    pub(super) fn host(&mut self) -> Host<'_> {
+    pub(crate) fn host(&mut self) -> Host<'_> {
         Host { net: &self.net, limiter: &mut self.limiter, rng: &self.rng, now: self.now }
     }
 }

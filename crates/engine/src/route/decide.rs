@@ -69,6 +69,8 @@ pub struct OutputKey {
     pub ports: (u16, u16),
     /// User id of the sender, for policy rules.
     pub uid: u32,
+    /// The hash of 31 bits that chooses among several next hops, where it is not that of the fields above.
+    pub hash: Option<u32>,
 }
 
 impl OutputKey {
@@ -85,6 +87,7 @@ impl OutputKey {
             protocol: 0,
             ports: (0, 0),
             uid: 0,
+            hash: None,
         }
     }
 }
@@ -171,6 +174,7 @@ impl Net {
             protocol,
             ports,
             uid: 0,
+            hash: None,
         })
     }
 
@@ -594,7 +598,7 @@ impl Net {
         }
         let hop = match oif {
             Some(_) => found.hop,
-            None => multipath::choose(&found, || multipath::of_flow(self, &flow), src),
+            None => multipath::choose(&found, || key.hash.unwrap_or_else(|| multipath::of_flow(self, &flow)), src),
         };
         let found = Found { hop, ..found };
         src = src.or(found.route.prefsrc).or(hop.source);
@@ -663,7 +667,7 @@ impl Net {
         let found = self.lookup(&flow).map_err(|refused| output_error(errno(refused)))?;
         let hop = match key.oif {
             Some(_) => found.hop,
-            None => multipath::choose(&found, || multipath::of_flow(self, &flow), src),
+            None => multipath::choose(&found, || key.hash.unwrap_or_else(|| multipath::of_flow(self, &flow)), None),
         };
         let mut route = self.route_of(&Found { hop, ..found });
         if matches!(route.kind, RouteType::Local | RouteType::Anycast) {

@@ -3,7 +3,7 @@
 mod decide;
 pub mod fib;
 pub(crate) mod known;
-mod multipath;
+pub(crate) mod multipath;
 pub(crate) mod policy;
 mod source6;
 #[cfg(test)]

@@ -1,31 +1,36 @@
 //! Choosing among the hops of a route by a hash of the packet, so that a conversation keeps its way.
 //!
-//! Linux's hash is keyed with a random number of the boot; which hop a given conversation gets is therefore nobody's promise.
-//! The promises kept are: both directions of a conversation, and ICMP errors about it, hash alike; the shares follow the weights.
+//! The hash is Linux's own (`fib_multipath_hash`, `rt6_multipath_hash`): SipHash of what the policy names, under
+//! `fib_multipath_hash_seed`. A seed of 0 stands for a random number of the boot in Linux, and for 0 here: which hop a given conversation
+//! gets is then nobody's promise, but both directions of a conversation, and ICMP errors about it, hash alike.
 
 use super::Flow;
 use super::fib::Hop;
 use super::policy::Found;
+use crate::jhash::jhash_3words;
 use crate::net::Net;
 use crate::packet::Packet;
+use hairpin_wire::ipv6::{self, Ipv6};
 use hairpin_wire::{Addr, Family, proto};
+use siphasher::sip::SipHasher24;
 
-/// The hop for a hash, which is only asked for when there is a choice. IPv4: a hop whose source address is the one that the
-/// sender already has is preferred.
-pub(crate) fn choose<'a>(found: &Found<'a>, hash: impl FnOnce() -> u64, src: Option<Addr>) -> &'a Hop {
+/// The hop for a hash of 31 bits, which is only asked for when there is a choice (`fib_select_multipath`, `fib6_select_path`). IPv4: a hop
+/// whose source address is the one that the sender already has is preferred.
+pub(crate) fn choose<'a>(found: &Found<'a>, hash: impl FnOnce() -> u32, src: Option<Addr>) -> &'a Hop {
     let hops = &found.route.hops;
     if hops.len() < 2 {
         return found.hop;
     }
-    let total: u64 = hops.iter().map(|hop| u64::from(hop.weight)).sum();
-    // A point below the total weight; every hop owns as many points as it weighs.
-    let point = ((hash() >> 32) * total.max(1)) >> 32;
+    let total = hops.iter().map(|hop| u64::from(hop.weight)).sum::<u64>().max(1);
+    let hash = u64::from(hash());
     let mut sum = 0;
     let mut best: Option<(u8, &Hop)> = None;
     for hop in hops {
         sum += u64::from(hop.weight);
+        // Every hop owns as much of the range of hashes as it weighs.
+        let end = ((sum << 31) + total / 2) / total;
         let own_source = src.is_some() && hop.source == src;
-        let score = u8::from(own_source) * 2 + u8::from(point < sum);
+        let score = u8::from(own_source) * 2 + u8::from(hash < end);
         if score > 0 && best.is_none_or(|(most, _)| score > most) {
             best = Some((score, hop));
         }
@@ -33,21 +38,64 @@ pub(crate) fn choose<'a>(found: &Found<'a>, hash: impl FnOnce() -> u64, src: Opt
     best.map_or(found.hop, |(_, hop)| hop)
 }
 
+/// Fields of `fib_multipath_hash_fields` that every packet has.
+const SRC: i64 = 0x1;
+const DST: i64 = 0x2;
+const PROTOCOL: i64 = 0x4;
+const LABEL: i64 = 0x8;
+const SPORT: i64 = 0x10;
+const DPORT: i64 = 0x20;
+
 /// The hash of a received packet by the policy set.
-pub(crate) fn of_packet(net: &Net, packet: &Packet) -> u64 {
+pub(crate) fn of_packet(net: &Net, packet: &Packet) -> u32 {
     let family = packet.family();
-    let ports = if packet.is_fragment() { (0, 0) } else { packet.ports().unwrap_or_default() };
-    let inner = match policy(net, family) {
-        0 | 2 => quoted(packet),
-        _ => None,
-    };
-    let (src, dst) = inner.unwrap_or((packet.src(), packet.dst()));
-    hash(net, family, src, dst, packet.protocol(), ports)
+    let (protocol, ports) = transport(packet);
+    // The dissector keeps the label in the machine's order.
+    let label = Ipv6::new(packet.ip()).filter(|_| family == Family::V6).map_or(0, |ip| ip.flow_label().swap_bytes());
+    let whole = Keys { family, src: packet.src(), dst: packet.dst(), protocol, label, ports };
+    match (policy(net, family), family) {
+        (1, _) => Keys { label: 0, ..whole }.hash(net),
+        // What a tunnel carries is not looked at.
+        (2, Family::V4) => whole.only(SRC | DST).hash(net),
+        (2, Family::V6) => whole.only(SRC | DST | LABEL | PROTOCOL).hash(net),
+        // The second word is the hash of what a tunnel carries.
+        (3, _) => jhash_3words(whole.only(fields(net, family)).hash_32(net), 0, 0, 0u32.wrapping_sub(4)) >> 1,
+        _ => by_addresses(packet, whole).hash(net),
+    }
 }
 
 /// The hash of what a local sender asks for.
-pub(crate) fn of_flow(net: &Net, flow: &Flow) -> u64 {
-    hash(net, flow.family, flow.src, flow.dst, flow.protocol, flow.ports)
+pub(crate) fn of_flow(net: &Net, flow: &Flow) -> u32 {
+    let family = flow.family;
+    let whole = Keys { family, src: flow.src, dst: flow.dst, protocol: flow.protocol, label: 0, ports: flow.ports };
+    match (policy(net, family), family) {
+        (1, _) => whole.hash(net),
+        (3, _) => whole.only(fields(net, family)).hash(net),
+        (_, Family::V4) => whole.only(SRC | DST).hash(net),
+        (_, Family::V6) => whole.only(SRC | DST | LABEL | PROTOCOL).hash(net),
+    }
+}
+
+/// Policy 0: the addresses of the packet, or of the one that an ICMP error is about; in IPv6 flow label and next header as well.
+fn by_addresses(packet: &Packet, whole: Keys) -> Keys {
+    let ip = quoted(packet).unwrap_or(packet.ip());
+    match whole.family {
+        Family::V4 => {
+            let addr = |at: usize| ip.get(at..at + 4).map(|bytes| Addr::read(Family::V4, bytes)).unwrap_or_default();
+            Keys { src: addr(12), dst: addr(16), ..whole }.only(SRC | DST)
+        }
+        Family::V6 => match Ipv6::new(ip) {
+            Some(ip) => Keys {
+                src: ip.src(),
+                dst: ip.dst(),
+                protocol: ip.next_header(),
+                label: ip.flow_label(),
+                ports: (0, 0),
+                ..whole
+            },
+            None => whole.only(SRC | DST),
+        },
+    }
 }
 
 fn policy(net: &Net, family: Family) -> i64 {
@@ -57,48 +105,153 @@ fn policy(net: &Net, family: Family) -> i64 {
     }
 }
 
-fn hash(net: &Net, family: Family, src: Addr, dst: Addr, protocol: u8, (sport, dport): (u16, u16)) -> u64 {
-    const SRC: i64 = 0x1;
-    const DST: i64 = 0x2;
-    const PROTOCOL: i64 = 0x4;
-    const SPORT: i64 = 0x10;
-    const DPORT: i64 = 0x20;
-    let fields = match (policy(net, family), family) {
-        (1, _) => SRC | DST | PROTOCOL | SPORT | DPORT,
-        (3, Family::V4) => net.sysctl.ipv4.fib_multipath_hash_fields,
-        (3, Family::V6) => net.sysctl.ipv6.fib_multipath_hash_fields,
-        _ => SRC | DST,
-    };
-    let only = |field: i64, value: u128| if fields & field != 0 { value } else { 0 };
-    let a = (only(SRC, src.0), only(SPORT, sport.into()));
-    let b = (only(DST, dst.0), only(DPORT, dport.into()));
-    // Either direction gives the same order.
-    let (low, high) = if a <= b { (a, b) } else { (b, a) };
-    let mut sum = net.sysctl.ipv4.fib_multipath_hash_seed as u64;
-    for word in [low.0, high.0] {
-        sum = mix(mix(sum ^ word as u64) ^ (word >> 64) as u64);
+fn fields(net: &Net, family: Family) -> i64 {
+    match family {
+        Family::V4 => net.sysctl.ipv4.fib_multipath_hash_fields & !LABEL,
+        Family::V6 => net.sysctl.ipv6.fib_multipath_hash_fields,
     }
-    mix(mix(sum ^ (low.1 << 16 | high.1) as u64) ^ only(PROTOCOL, protocol.into()) as u64)
 }
 
-/// The addresses of the packet that an ICMP error is about.
-fn quoted(packet: &Packet) -> Option<(Addr, Addr)> {
+/// Protocol and ports as the flow dissector finds them: behind IPv6's extension headers but AH; of AH and ESP the parameter index.
+fn transport(packet: &Packet) -> (u8, (u16, u16)) {
+    let ip = packet.ip();
+    let (mut protocol, mut at) = match packet.family() {
+        Family::V4 if packet.is_fragment() => return (packet.protocol(), (0, 0)),
+        Family::V4 => (packet.protocol(), packet.head().l4),
+        Family::V6 => (ip.get(6).copied().unwrap_or(proto::NONE), ipv6::HEADER_LEN),
+    };
+    while packet.family() == Family::V6
+        && matches!(protocol, proto::HOPOPTS | proto::ROUTING | proto::DSTOPTS | proto::FRAGMENT)
+    {
+        let Some([next, words, ..]) = ip.get(at..) else { return (protocol, (0, 0)) };
+        if protocol == proto::FRAGMENT {
+            return (*next, (0, 0));
+        }
+        (protocol, at) = (*next, at + (usize::from(*words) + 1) * 8);
+    }
+    let place = match protocol {
+        proto::TCP | proto::UDP | proto::UDPLITE | proto::SCTP | proto::DCCP | proto::ESP => at,
+        proto::AH => at + 4,
+        _ => return (protocol, (0, 0)),
+    };
+    match ip.get(place..) {
+        Some(&[a, b, c, d, ..]) => (protocol, (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))),
+        _ => (protocol, (0, 0)),
+    }
+}
+
+/// What is hashed (`struct flow_keys`).
+#[derive(Clone, Copy)]
+struct Keys {
+    family: Family,
+    src: Addr,
+    dst: Addr,
+    protocol: u8,
+    label: u32,
+    ports: (u16, u16),
+}
+
+impl Keys {
+    fn only(self, fields: i64) -> Keys {
+        let has = |field| fields & field != 0;
+        Keys {
+            family: self.family,
+            src: if has(SRC) { self.src } else { Addr::UNSPECIFIED },
+            dst: if has(DST) { self.dst } else { Addr::UNSPECIFIED },
+            protocol: if has(PROTOCOL) { self.protocol } else { 0 },
+            label: if has(LABEL) { self.label } else { 0 },
+            ports: (if has(SPORT) { self.ports.0 } else { 0 }, if has(DPORT) { self.ports.1 } else { 0 }),
+        }
+    }
+
+    fn hash(self, net: &Net) -> u32 {
+        self.hash_32(net) >> 1
+    }
+
+    /// `flow_hash_from_keys_seed`: the fields lie as in the kernel's structure on a little-endian machine, with the lesser end first, so
+    /// that either direction gives the same.
+    fn hash_32(self, net: &Net) -> u32 {
+        const PROTOCOL_AT: usize = 2;
+        const LABEL_AT: usize = 4;
+        const PORTS_AT: usize = 28;
+        const ADDRS_AT: usize = 36;
+        let len = self.family.addr_len();
+        let mut bytes = [0u8; ADDRS_AT + 2 * 16 + 4];
+        bytes[PROTOCOL_AT] = self.protocol;
+        bytes[LABEL_AT..LABEL_AT + 4].copy_from_slice(&self.label.to_be_bytes());
+        let (mut sport, mut dport) = (self.ports.0.to_be_bytes(), self.ports.1.to_be_bytes());
+        if u16::from_le_bytes(dport) < u16::from_le_bytes(sport) {
+            std::mem::swap(&mut sport, &mut dport);
+        }
+        bytes[PORTS_AT..PORTS_AT + 2].copy_from_slice(&sport);
+        bytes[PORTS_AT + 2..PORTS_AT + 4].copy_from_slice(&dport);
+        let (mut src, mut dst) = (self.src, self.dst);
+        let is_less = match self.family {
+            Family::V4 => dst.as_u32().swap_bytes() < src.as_u32().swap_bytes(),
+            Family::V6 => dst.0 < src.0,
+        };
+        if is_less {
+            std::mem::swap(&mut src, &mut dst);
+        }
+        src.write(self.family, &mut bytes[ADDRS_AT..ADDRS_AT + len]);
+        dst.write(self.family, &mut bytes[ADDRS_AT + len..ADDRS_AT + 2 * len]);
+        let seed = net.sysctl.ipv4.fib_multipath_hash_seed as u32;
+        let key = u64::from(seed) << 32 | u64::from(seed);
+        // The structure's padding counts.
+        (SipHasher24::new_with_keys(key, key).hash(&bytes[..ADDRS_AT + 2 * len + 4]) as u32).max(1)
+    }
+}
+
+/// The packet that an ICMP error is about, from its network header on.
+fn quoted(packet: &Packet) -> Option<&[u8]> {
+    if packet.is_later_fragment() {
+        return None;
+    }
     let family = packet.family();
     let l4 = packet.l4();
     let kind = *l4.first()?;
-    let (is_error, first) = match family {
-        Family::V4 => (packet.protocol() == proto::ICMP && matches!(kind, 3 | 5 | 11 | 12), 12),
-        Family::V6 => (packet.protocol() == proto::ICMPV6 && kind < 128, 8),
+    let is_error = match family {
+        Family::V4 => packet.protocol() == proto::ICMP && matches!(kind, 3 | 4 | 5 | 11 | 12),
+        // Behind extension headers it is not looked for.
+        Family::V6 => packet.ip().get(6) == Some(&proto::ICMPV6) && matches!(kind, 1..=4),
     };
-    let quote = l4.get(8..).filter(|quote| is_error && quote.len() >= family.header_len())?;
-    let (src, dst) = quote.get(first..)?.split_at_checked(family.addr_len())?;
-    Some((Addr::read(family, src), Addr::read(family, dst)))
+    l4.get(8..).filter(|quote| is_error && quote.len() >= family.header_len())
 }
 
-/// The finalizer of splitmix64: every bit of the result depends on every bit of the input.
-fn mix(word: u64) -> u64 {
-    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::testing::{net_with, v4, v6};
+
+    #[test]
+    fn hashes_of_the_kernel() {
+        // `ip route get` of Linux 6.18 with the seed 12345 and next hops of weight 1 and 2: which destinations take the first.
+        let net = net_with(&[("net.ipv4.fib_multipath_hash_seed", "12345")]);
+        let plain = Keys {
+            family: Family::V4,
+            src: v4("10.0.1.2"),
+            dst: Addr::UNSPECIFIED,
+            protocol: 0,
+            label: 0,
+            ports: (0, 0),
+        };
+        let takes_first = |keys: Keys| u64::from(keys.hash(&net)) < (1u64 << 31) / 3;
+        let first = |keys: &dyn Fn(u128) -> Keys| (1..13).filter(|n| takes_first(keys(*n))).collect::<Vec<_>>();
+        let four = |n: u128| Addr(v4("10.9.0.0").0 + n);
+        assert_eq!(first(&|n| Keys { dst: four(n), ..plain }), [2, 3, 6, 7, 11]);
+        assert_eq!(first(&|n| Keys { dst: four(n), src: v4("10.0.1.3"), ..plain }), [5, 11]);
+        assert_eq!(first(&|n| Keys { dst: four(n), src: Addr::UNSPECIFIED, ..plain }), [1, 4, 8, 9, 12]);
+        let by_ports = |n: u128| Keys { dst: four(1), protocol: 17, ports: (4000, n as u16), ..plain };
+        assert_eq!(first(&by_ports), [5, 6, 7, 9, 10, 11, 12]);
+        let six = |n: u128| Keys {
+            family: Family::V6,
+            src: v6("2001:db8:1::2"),
+            dst: Addr(v6("2001:db8:9::").0 + n),
+            ..plain
+        };
+        assert_eq!(first(&six), [3, 4, 6, 11]);
+        let there = Keys { src: v6("2001:db8::1"), ports: (5, 1000), ..six(1) };
+        let back = Keys { src: there.dst, dst: there.src, ports: (1000, 5), ..there };
+        assert_eq!(there.hash(&net), back.hash(&net));
+    }
 }

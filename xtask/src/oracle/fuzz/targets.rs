@@ -119,9 +119,13 @@ fn raw(a: &mut Author<'_>, p: Place<'_>) -> String {
             _ => "-j CT --notrack".into(),
         },
         5 => match p.base {
-            "PREROUTING" => {
-                a.dice.word(&["-j CT --zone 3", "-j CT --zone 3", "-j CT --zone-orig 4", "-j CT --zone mark"])
-            }
+            "PREROUTING" => a.dice.word(&[
+                "-j CT --zone 3",
+                "-j CT --zone 3",
+                "-j CT --zone-orig 4",
+                "-j CT --zone-reply 6",
+                "-j CT --zone mark",
+            ]),
             _ => "-j CT --zone 3".into(),
         },
         6 => "-j CT --ctevents new,destroy".into(),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::build::Mac;
 use super::dice::Dice;
-use crate::oracle::scenario::{Host, Interface, Neighbor, PolicyRule, Route};
+use crate::oracle::scenario::{Host, Interface, Neighbor, NextHop, PolicyRule, Route};
 
 /// Ports that services listen on.
 const PORTS: [u16; 10] = [21, 22, 53, 69, 80, 443, 2000, 5060, 8080, 30080];
@@ -184,16 +184,14 @@ impl World {
     }
 
     fn add_routes(&mut self, dice: &mut Dice) {
-        let address = |v4: &str, v6: &str| if self.v6 { v6.to_string() } else { v4.to_string() };
+        let v6 = self.v6;
+        let address = |four: &str, six: &str| if v6 { six.to_string() } else { four.to_string() };
         let gateway = self.on_link("eth0", GATEWAY.into());
         let out =
             |to: String| Route { to, via: Some(gateway.to_string()), dev: Some("eth0".into()), ..Route::default() };
         let mut routes = Vec::new();
-        if dice.chance(88) {
-            routes.push(out("default".into()));
-        } else {
-            routes.push(out(address("198.51.100.0/24", "2001:db8:beef::/48")));
-        }
+        let to = if dice.chance(88) { "default".into() } else { address("198.51.100.0/24", "2001:db8:beef::/48") };
+        routes.push(if dice.chance(12) { self.shared_route(dice, to) } else { out(to) });
         let outside = if self.v6 {
             ["2001:db8:beef::5", "2001:db8:beef::77", "2001:db8:cafe::9"]
         } else {
@@ -218,7 +216,8 @@ impl World {
             let via = Some(self.on_link("eth2", 10).to_string());
             let table = Some(toml::Value::Integer(100));
             let dev = Some("eth2".to_string());
-            let (to, metric) = ("default".to_string(), None);
+            // Without a gateway only the zeros say of which family the route is.
+            let (to, metric) = (address("default", "::/0"), None);
             routes.push(match dice.below(10) {
                 0 => Route { to, kind: Some("unreachable".into()), table: table.clone(), metric, ..Route::default() },
                 1 => Route { to, kind: Some("throw".into()), table: table.clone(), metric, ..Route::default() },
@@ -247,6 +246,29 @@ impl World {
         self.host.rule = rules;
     }
 
+    /// A route by several neighbors. The kernel's choice among them can be foretold under a seed that is not 0.
+    fn shared_route(&mut self, dice: &mut Dice, to: String) -> Route {
+        let mut ways = vec![("eth0", GATEWAY.into()), ("eth0", 10)];
+        if self.ifaces.len() > 2 && dice.chance(50) {
+            ways.push(("eth2", 10));
+        }
+        dice.shuffle(&mut ways);
+        let hop = |(dev, number): (&str, u16)| NextHop {
+            via: self.on_link(dev, number).to_string(),
+            dev: dev.into(),
+            weight: *dice.pick(&[1, 1, 2, 5]),
+        };
+        let nexthop = ways.into_iter().map(hop).collect();
+        let family = if self.v6 { "ipv6" } else { "ipv4" };
+        let policy = toml::Value::Integer(*dice.pick(&[0, 0, 1, 1, 3]));
+        self.host.sysctl.insert(format!("net.{family}.fib_multipath_hash_policy"), policy);
+        let fields = toml::Value::Integer(*dice.pick(&[7, 0x37, 0x30, 1, 0x3f]));
+        self.host.sysctl.insert(format!("net.{family}.fib_multipath_hash_fields"), fields);
+        let seed = toml::Value::Integer(1 + dice.below(1 << 30) as i64);
+        self.host.sysctl.insert("net.ipv4.fib_multipath_hash_seed".into(), seed);
+        Route { to, nexthop, ..Route::default() }
+    }
+
     fn add_sysctls(&mut self, dice: &mut Dice) {
         let mut set = |key: &str, value: i64| drop(self.host.sysctl.insert(key.into(), toml::Value::Integer(value)));
         let on = i64::from(dice.chance(95));
@@ -264,7 +286,7 @@ impl World {
         }
         // key, values, how often in a hundred
         type Rare = (&'static str, &'static [i64], usize);
-        let common: [Rare; 12] = [
+        let common: [Rare; 20] = [
             ("net.netfilter.nf_conntrack_tcp_loose", &[0], 10),
             ("net.netfilter.nf_conntrack_tcp_be_liberal", &[1], 8),
             ("net.netfilter.nf_conntrack_checksum", &[0], 5),
@@ -277,6 +299,14 @@ impl World {
             ("net.netfilter.nf_conntrack_icmp_timeout", &[90], 3),
             ("net.netfilter.nf_conntrack_generic_timeout", &[700], 3),
             ("net.netfilter.nf_conntrack_tcp_max_retrans", &[1], 3),
+            ("net.netfilter.nf_conntrack_tcp_timeout_max_retrans", &[100], 3),
+            ("net.netfilter.nf_conntrack_tcp_timeout_unacknowledged", &[90], 3),
+            ("net.netfilter.nf_conntrack_tcp_timeout_close", &[30], 3),
+            ("net.netfilter.nf_conntrack_tcp_timeout_fin_wait", &[50], 3),
+            ("net.netfilter.nf_conntrack_tcp_timeout_last_ack", &[55], 3),
+            ("net.netfilter.nf_conntrack_tcp_timeout_syn_recv", &[45], 3),
+            ("net.netfilter.nf_conntrack_sctp_timeout_cookie_wait", &[40], 3),
+            ("net.netfilter.nf_conntrack_gre_timeout", &[70], 3),
         ];
         let four: [Rare; 20] = [
             ("net.ipv4.icmp_ratelimit", &[0], 85),

@@ -244,7 +244,9 @@ fn addresses_and_routes(host: &Host) -> Result<(), String> {
     }
     let (mut four, mut six) = (Vec::new(), Vec::new());
     for route in &host.route {
-        if is_v6(&[Some(&route.to), route.via.as_ref()]) { &mut six } else { &mut four }.push(route_line(route));
+        let first_hop = route.nexthop.first().map(|h| &h.via);
+        if is_v6(&[Some(&route.to), route.via.as_ref(), first_hop]) { &mut six } else { &mut four }
+            .push(route_line(route));
     }
     for rule in &host.rule {
         if is_v6(&[rule.from.as_ref(), rule.to.as_ref()]) { &mut six } else { &mut four }.push(rule_line(rule));
@@ -270,7 +272,9 @@ fn route_line(r: &Route) -> String {
         ("table", r.table.as_ref().map(word)),
         ("metric", r.metric.as_ref().map(word)),
     ];
-    format!("route add {kind}{}{}", r.to, options(&words))
+    let hops: String =
+        r.nexthop.iter().map(|h| format!(" nexthop via {} dev {} weight {}", h.via, h.dev, h.weight)).collect();
+    format!("route add {kind}{}{}{hops}", r.to, options(&words))
 }
 
 fn rule_line(r: &PolicyRule) -> String {
