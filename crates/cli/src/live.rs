@@ -3,7 +3,7 @@
 use crate::program::Failure;
 use hairpin_commands::Outcome;
 use hairpin_control::protocol::{Frame, Request, ask_live};
-use hairpin_datapath::sys::{Signals, wait};
+use hairpin_datapath::sys::{Signals, Waiter};
 use std::cell::OnceCell;
 use std::io::Write;
 use std::path::Path;
@@ -38,9 +38,10 @@ pub(crate) fn ask_giving(
         let (Some(signals), Ok(mut stream)) = (signals, stream.try_clone()) else { return };
         // It ends with the process.
         std::thread::spawn(move || {
-            let mut ready = Vec::new();
+            let mut waiter = Waiter::default();
+            waiter.watch([signals.fd()].into_iter());
             loop {
-                let _ = wait(&[signals.fd()], &mut ready, Some(Duration::from_secs(3600)));
+                let _ = waiter.wait(Duration::from_secs(3600));
                 if signals.next().is_some() {
                     let _ = Frame::Stop.send(&mut stream);
                 }

@@ -147,24 +147,42 @@ fn enter(namespace: &File) -> io::Result<()> {
     check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
 }
 
-/// Waits until one of the descriptors can be read, at most this long; which ones can (an error counts, its reader finds it).
-pub fn wait(fds: &[RawFd], ready: &mut Vec<bool>, timeout: Option<Duration>) -> io::Result<()> {
-    let mut list: Vec<libc::pollfd> =
-        fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
-    let time = timeout.map(|t| libc::timespec {
-        tv_sec: t.as_secs().min(3600) as libc::time_t,
-        tv_nsec: libc::c_long::from(t.subsec_nanos() as i32),
-    });
-    let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: a list and its length; the time lives until the call is over.
-    let result = unsafe { libc::ppoll(list.as_mut_ptr(), list.len() as libc::nfds_t, time, std::ptr::null()) };
-    ready.clear();
-    match check(result) {
-        Ok(_) => ready.extend(list.iter().map(|one| one.revents != 0)),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => ready.resize(fds.len(), false),
-        Err(error) => return Err(error),
+/// Waits until one of several descriptors can be read. Its list is kept from one wait to the next.
+#[derive(Debug, Default)]
+pub struct Waiter {
+    list: Vec<libc::pollfd>,
+}
+
+impl Waiter {
+    /// The descriptors from now on.
+    pub fn watch(&mut self, fds: impl Iterator<Item = RawFd>) {
+        self.list.clear();
+        self.list.extend(fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }));
     }
-    Ok(())
+
+    /// Waits at most this long; how many descriptors can be read (an error counts, its reader finds it).
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<usize> {
+        let time = libc::timespec {
+            tv_sec: timeout.as_secs().min(3600) as libc::time_t,
+            tv_nsec: libc::c_long::from(timeout.subsec_nanos() as i32),
+        };
+        let len = self.list.len() as libc::nfds_t;
+        // SAFETY: a list and its length; the time lives until the call is over.
+        let result = unsafe { libc::ppoll(self.list.as_mut_ptr(), len, &raw const time, std::ptr::null()) };
+        match check(result) {
+            Ok(count) => Ok(count as usize),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.list.iter_mut().for_each(|one| one.revents = 0);
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the n-th one could be read when the last wait was over.
+    pub fn is_ready(&self, n: usize) -> bool {
+        self.list.get(n).is_some_and(|one| one.revents != 0)
+    }
 }
 
 /// Wakes a waiting loop from another thread.
