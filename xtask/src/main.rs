@@ -14,7 +14,7 @@ Usage: cargo xtask COMMAND
 
   commands    hold iptables and the other commands against the real ones (`cargo xtask commands --help`)
   extensions  hold the extensions' language against the real iptables (`cargo xtask extensions --help`)
-  bench-live  bulk TCP through the gateway beside the kernel's NAT
+  bench-live  packet rates and bulk TCP through the gateway beside the kernel's NAT (`cargo xtask bench-live --help`)
   live        let real programs talk through the kernel's NAT and through the gateway (`cargo xtask live --help`)
   oracle      hold hairpin against the running Linux kernel (`cargo xtask oracle --help`)
 ";

@@ -1,7 +1,6 @@
 //! The program `hairpin` as a library, so that its parts can be tested.
 
 pub mod applet;
-pub mod capture;
 pub mod conntrack;
 mod live;
 pub mod packet_words;
@@ -9,4 +8,5 @@ pub mod program;
 pub mod replay;
 pub mod verbs;
 
+pub use hairpin_datapath::capture;
 pub use hairpin_gateway::{host_file, names, trace};

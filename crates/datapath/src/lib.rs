@@ -5,24 +5,38 @@
 //! | `packet.rs` | AF_PACKET, for any Ethernet device |
 //! | `tap.rs` | TAP and TUN devices, made here |
 //! | `xdp.rs` | AF_XDP, past the kernel's stack |
+//! | `pcap.rs` | a capture that is played, and one that is written |
 //! | `memory.rs` | two ends in memory, for tests |
+//! | `fault.rs` | around a device: frames are lost, delayed, doubled, damaged, reordered |
+//! | `record.rs` | around a device: frames are kept in a capture |
+//! | `absent.rs` | in place of a device that is not there just now |
 //! | `owner.rs` | who owns a local socket |
 //! | `quiet.rs` | keeps the kernel from answering on a device that is ours |
-//! | `netlink.rs` | what the kernel knows of its devices: flags, addresses, routes |
+//! | `netlink.rs` | asking the kernel about its devices; their addresses |
+//! | `kernel_routes.rs` | the kernel's routes |
+//! | `features.rs` | what a driver can do for AF_XDP |
+//! | `capture.rs` | reading and writing captures |
 //! | `bpf.rs` | the few instructions that run in the kernel |
 //! | `sys.rs` | the system calls that the others share |
 //! | `huge_pages.rs` | large tables on huge pages |
 //!
-//! A datapath is one file and one type that implements [`Datapath`].
+//! A datapath is one file and one type that implements [`Datapath`]; so is a wrapper, which has another one inside.
 
+pub mod absent;
 mod bpf;
+pub mod capture;
 mod cells;
+pub mod fault;
+pub mod features;
 pub mod huge_pages;
+pub mod kernel_routes;
 pub mod memory;
 pub mod netlink;
 pub mod owner;
 pub mod packet;
+pub mod pcap;
 pub mod quiet;
+pub mod record;
 pub mod sys;
 pub mod tap;
 mod vnet;
@@ -111,7 +125,8 @@ pub trait Datapath: Send {
     /// What to wait on until frames arrive.
     fn fd(&self) -> RawFd;
 
-    /// Hands over what is there now, at most `limit` frames; how many there were.
+    /// Hands over what is there now, at most `limit` frames; how many there were. A datapath that says `limit` may have more: it is
+    /// asked again without waiting.
     fn recv(&mut self, limit: usize, take: &mut dyn FnMut(Received<'_>)) -> io::Result<usize>;
 
     /// Sends frames in their order; how many the device took. It does not wait: what does not fit is lost, as on any wire.

@@ -1,4 +1,4 @@
-//! What the kernel knows of its devices, by rtnetlink: addresses now, and news of any change.
+//! Asking the kernel about its devices by netlink: their addresses, and news of any change.
 
 use crate::sys::{at, check, own};
 use std::io;
@@ -31,10 +31,20 @@ pub struct Netlink(OwnedFd);
 const HEADER: usize = 16;
 
 impl Netlink {
-    fn open(groups: u32) -> io::Result<Netlink> {
+    /// For questions about devices; with groups, for news of them.
+    pub(crate) fn open(groups: u32) -> io::Result<Netlink> {
+        Netlink::of(libc::NETLINK_ROUTE, groups)
+    }
+
+    /// For questions to other parts of the kernel.
+    pub(crate) fn generic() -> io::Result<Netlink> {
+        Netlink::of(libc::NETLINK_GENERIC, 0)
+    }
+
+    fn of(protocol: libc::c_int, groups: u32) -> io::Result<Netlink> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | if groups == 0 { 0 } else { libc::SOCK_NONBLOCK };
         // SAFETY: no pointers.
-        let fd = own(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) }).map_err(at("netlink"))?;
+        let fd = own(unsafe { libc::socket(libc::AF_NETLINK, kind, protocol) }).map_err(at("netlink"))?;
         // SAFETY: plain numbers, for which zero is a value.
         let mut addr: libc::sockaddr_nl = unsafe { zeroed() };
         addr.nl_family = libc::AF_NETLINK as u16;
@@ -91,6 +101,24 @@ impl Netlink {
         }
     }
 
+    /// Asks for one thing; the answer behind the netlink header.
+    pub(crate) fn ask(&self, kind: u16, body: &[u8]) -> io::Result<Vec<u8>> {
+        self.send(kind, libc::NLM_F_REQUEST as u16, body)?;
+        let mut buffer = vec![0u8; 8 << 10];
+        // SAFETY: room for so many bytes.
+        let got = unsafe { libc::recv(self.fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        let Ok(got) = usize::try_from(got) else { return Err(io::Error::last_os_error()) };
+        buffer.truncate(got);
+        let (Some(len), Some(kind)) = (u32_at(&buffer, 0), u16_at(&buffer, 4)) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let Some(message) = buffer.get(HEADER..len as usize) else { return Err(io::ErrorKind::InvalidData.into()) };
+        if libc::c_int::from(kind) == libc::NLMSG_ERROR {
+            return Err(io::Error::from_raw_os_error(-(u32_at(message, 0).unwrap_or(0) as i32)));
+        }
+        Ok(message.to_vec())
+    }
+
     fn send(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
         let len = (HEADER + body.len()) as u32;
         let mut request = Vec::with_capacity(len as usize);
@@ -106,7 +134,7 @@ impl Netlink {
     }
 
     /// Asks for a list, and gives each entry's kind and bytes behind the netlink header to `take`.
-    fn dump(&self, kind: u16, body: &[u8], take: &mut dyn FnMut(u16, &[u8])) -> io::Result<()> {
+    pub(crate) fn dump(&self, kind: u16, body: &[u8], take: &mut dyn FnMut(u16, &[u8])) -> io::Result<()> {
         self.send(kind, (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16, body)?;
         let mut buffer = vec![0u8; 64 << 10];
         loop {
@@ -135,16 +163,16 @@ fn aligned(len: usize) -> usize {
     (len + 3) & !3
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
 }
 
 /// The attributes of a message: number and value.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let len = usize::from(u16_at(bytes, 0)?);
         let kind = u16_at(bytes, 2)?;
@@ -154,7 +182,7 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-fn ip(bytes: &[u8]) -> Option<IpAddr> {
+pub(crate) fn ip(bytes: &[u8]) -> Option<IpAddr> {
     if let Ok(four) = <[u8; 4]>::try_from(bytes) {
         return Some(IpAddr::V4(Ipv4Addr::from(four)));
     }
@@ -184,7 +212,7 @@ pub fn addresses() -> io::Result<Vec<KernelAddress>> {
 }
 
 /// Appends an attribute; what `value` writes is its value.
-fn attribute(body: &mut Vec<u8>, kind: u16, value: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn attribute(body: &mut Vec<u8>, kind: u16, value: impl FnOnce(&mut Vec<u8>)) {
     let at = body.len();
     body.extend_from_slice(&[0; 2]);
     body.extend_from_slice(&kind.to_ne_bytes());

@@ -3,7 +3,7 @@
 //! Frames go out through the device's queueing discipline: the short cut past it silently drops a super-packet that the device
 //! cannot take whole, while the usual way cuts it.
 
-use crate::quiet::Quiet;
+use crate::quiet::{self, Quiet};
 use crate::sys::{self, at, check, own, set_option};
 use crate::{Bytes, Caps, Datapath, Outgoing, Received, vnet};
 use std::io;
@@ -26,6 +26,50 @@ pub struct PacketSocket {
     slots: Vec<Slot>,
 }
 
+/// What opening a device needs that a process without root cannot make: packet sockets that read nothing yet, and the program that
+/// keeps the kernel off a device. Made while there is the right to, for devices that come later or come back.
+#[derive(Debug)]
+pub struct Kit {
+    sockets: Vec<OwnedFd>,
+    drops: io::Result<OwnedFd>,
+}
+
+/// Devices that may be opened after root was given up.
+const SPARE: usize = 8;
+
+impl Kit {
+    /// A new one. What cannot be made is refused when it is needed.
+    pub fn new() -> Kit {
+        Kit { sockets: (0..SPARE).map_while(|_| Kit::new_socket().ok()).collect(), drops: quiet::program() }
+    }
+
+    fn new_socket() -> io::Result<OwnedFd> {
+        let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: no pointers. Without a protocol nothing is received before the socket is bound.
+        own(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })
+    }
+
+    fn socket(&mut self) -> io::Result<OwnedFd> {
+        Kit::new_socket().or_else(|error| {
+            let text = format!(
+                "a packet socket (needs root, or CAP_NET_RAW; the {SPARE} that were kept are used up): {error}"
+            );
+            self.sockets.pop().ok_or_else(|| io::Error::new(error.kind(), text))
+        })
+    }
+
+    /// The program that drops every frame for the kernel.
+    pub(crate) fn drops(&self) -> io::Result<&OwnedFd> {
+        self.drops.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
+    }
+}
+
+impl Default for Kit {
+    fn default() -> Kit {
+        Kit::new()
+    }
+}
+
 /// Room for one received frame.
 #[derive(Debug, Default)]
 struct Slot {
@@ -36,14 +80,12 @@ struct Slot {
 }
 
 impl PacketSocket {
-    /// Opens a device that exists and has no addresses of the kernel's, and keeps the kernel from working on its frames.
-    pub fn open(device: &str) -> io::Result<PacketSocket> {
+    /// Opens a device that exists, and keeps the kernel from working on its frames. A device with addresses of the kernel's is
+    /// refused unless they are followed.
+    pub fn open(device: &str, kit: &mut Kit, follow: bool) -> io::Result<PacketSocket> {
         let index = sys::index_of(device)?;
-        let quiet = Quiet::make(device)?;
-        // SAFETY: no pointers. Without a protocol nothing is received before the socket is bound.
-        let fd =
-            own(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) })
-                .map_err(at("a packet socket (needs root, or CAP_NET_RAW)"))?;
+        let quiet = Quiet::make(device, kit, follow)?;
+        let fd = kit.socket()?;
         let raw = fd.as_raw_fd();
         let one: libc::c_int = 1;
         set_option(raw, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &one)?;

@@ -4,9 +4,10 @@
 //! A program at the device's entrance, behind the packet sockets, drops every frame for the kernel. It goes away with our last
 //! descriptor. Where that is not allowed (an ordinary user's namespace, Linux before 6.6), the device must not forward, nor answer
 //! ARP, nor have IPv6; those are switched off here and put back at the end. Either way a device with addresses of the kernel's is
-//! refused: its own processes would use it without a rule being asked.
+//! refused, because its own processes would use it without a rule being asked; unless those addresses are to be followed.
 
 use crate::bpf::{self, Attach, EXIT, Program, set};
+use crate::packet::Kit;
 use crate::{netlink, sys};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,18 +25,34 @@ pub struct Quiet {
 /// What a traffic program says to drop a frame (`TC_ACT_SHOT`).
 const SHOT: i32 = 2;
 
+/// The program.
+pub(crate) fn program() -> io::Result<OwnedFd> {
+    bpf::load(Program::Traffic, "hairpin_quiet", &[set(0, SHOT), EXIT])
+}
+
 impl Quiet {
-    /// Arranges it, or says why it cannot be.
-    pub(crate) fn make(device: &str) -> io::Result<Quiet> {
+    /// Arranges it, or says why it cannot be. `follow`: the kernel's addresses are wanted, and stay.
+    pub fn make(device: &str, kit: &Kit, follow: bool) -> io::Result<Quiet> {
         let index = sys::index_of(device)?;
-        refuse_addresses(device, index)?;
+        if !follow {
+            refuse_addresses(device, index)?;
+        }
         let mut quiet = Quiet { drops: None, device: device.to_owned(), arp_was_on: false, settings: Vec::new() };
-        let program = bpf::load(Program::Traffic, "hairpin_quiet", &[set(0, SHOT), EXIT]);
-        match program.and_then(|program| bpf::attach(&program, index, Attach::Ingress)) {
+        match kit.drops().and_then(|program| bpf::attach(program, index, Attach::Ingress)) {
             Ok(link) => {
                 quiet.drops = Some(link);
+                if follow {
+                    return Ok(quiet);
+                }
                 // What the kernel would say of its own accord (router solicitations, group reports) is only noise.
                 let _ = quiet.switch("ipv6", "disable_ipv6", "1");
+            }
+            Err(why) if follow => {
+                let text = format!(
+                    "its addresses cannot be followed: that needs a program at its entrance (Linux 6.6, and root), which keeps the kernel \
+                     from answering beside the gateway, and there is none ({why})"
+                );
+                return Err(io::Error::new(why.kind(), text));
             }
             Err(why) => quiet.by_settings().map_err(|error| {
                 let text = format!(

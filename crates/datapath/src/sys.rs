@@ -185,6 +185,54 @@ impl Waiter {
     }
 }
 
+/// One descriptor that can be read when one of these can.
+pub(crate) fn epoll_of(fds: impl Iterator<Item = RawFd>) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let any = own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    for fd in fds {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+        // SAFETY: the event lives until the call is over.
+        check(unsafe { libc::epoll_ctl(any.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
+    }
+    Ok(any)
+}
+
+/// Can be read from a time on.
+#[derive(Debug)]
+pub(crate) struct Timer(OwnedFd);
+
+impl Timer {
+    pub(crate) fn new() -> io::Result<Timer> {
+        // SAFETY: no pointers.
+        own(unsafe { libc::timerfd_create(libc::CLOCK_BOOTTIME, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) }).map(Timer)
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// The time, as [`monotonic_nanos`] counts; None for never.
+    pub(crate) fn set(&self, nanos: Option<u64>) {
+        // A time of zero would mean never.
+        let nanos = nanos.map_or(0, |nanos| nanos.max(1));
+        let value = libc::timespec {
+            tv_sec: (nanos / 1_000_000_000) as libc::time_t,
+            tv_nsec: (nanos % 1_000_000_000) as libc::c_long,
+        };
+        let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let time = libc::itimerspec { it_interval: never, it_value: value };
+        // SAFETY: the time lives until the call is over; it is a valid one, so that the call cannot fail.
+        unsafe { libc::timerfd_settime(self.fd(), libc::TFD_TIMER_ABSTIME, &raw const time, std::ptr::null_mut()) };
+    }
+
+    /// Lets it sleep again.
+    pub(crate) fn clear(&self) {
+        let mut count = [0u8; 8];
+        // SAFETY: room for eight bytes.
+        unsafe { libc::read(self.fd(), count.as_mut_ptr().cast(), count.len()) };
+    }
+}
+
 /// Wakes a waiting loop from another thread.
 #[derive(Clone, Debug)]
 pub struct Wake(Arc<OwnedFd>);

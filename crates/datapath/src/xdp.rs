@@ -5,6 +5,7 @@
 //! engine keeps its packets in buffers of their own.
 
 use crate::bpf::{self, Attach, EXIT, Insn, Program, insn, set};
+use crate::packet::Kit;
 use crate::quiet::Quiet;
 use crate::sys::{self, at, check, own, set_option};
 use crate::{Bytes, Caps, Datapath, Outgoing, Received};
@@ -26,6 +27,9 @@ const LARGE: u32 = 4096;
 const HEADROOM: u32 = 256;
 /// Kicks that a full send ring gets before its frames are left to the next call. One kick sends 32.
 const KICKS: usize = 2 * ENTRIES as usize / 32;
+
+/// The largest packet.
+pub const MAX_MTU: u32 = LARGE - HEADROOM - 18;
 
 /// In the driver, or in the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,20 +60,19 @@ pub struct Xdp {
 }
 
 impl Xdp {
-    /// Opens a device that exists and has no addresses of the kernel's.
-    pub fn open(device: &str, mode: Mode) -> io::Result<Xdp> {
+    /// Opens a device that exists. One with addresses of the kernel's is refused unless they are followed.
+    pub fn open(device: &str, mode: Mode, kit: &Kit, follow: bool) -> io::Result<Xdp> {
         let facts = sys::device(device)?;
         let longest = facts.mtu + 18;
         let place = if longest + HEADROOM <= SMALL { SMALL } else { LARGE };
         if longest + HEADROOM > place {
             let text = format!(
                 "packets of {} bytes are too long for AF_XDP, which takes {}; use datapath = \"packet\"",
-                facts.mtu,
-                LARGE - HEADROOM - 18
+                facts.mtu, MAX_MTU
             );
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
-        let quiet = Quiet::make(device)?;
+        let quiet = Quiet::make(device, kit, follow)?;
         let count = queues_of(device);
         let map = bpf::socket_map(count)?;
         let mut queues = Vec::new();
@@ -80,7 +83,7 @@ impl Xdp {
         }
         let program = bpf::load(Program::Xdp, "hairpin_xdp", &redirect(map.as_raw_fd()))?;
         let (link, native, fallback) = attach(&program, facts.index, mode)?;
-        let any = epoll(&queues)?;
+        let any = sys::epoll_of(queues.iter().map(|queue| queue.fd.as_raw_fd()))?;
         let zero_copy = queues.first().is_some_and(Queue::is_zero_copy);
         let guess_open_checksums = sys::driver_of(device).as_deref() == Some("veth");
         Ok(Xdp { _link: link, queues, any, next: 0, native, zero_copy, fallback, guess_open_checksums, _quiet: quiet })
@@ -125,17 +128,6 @@ fn queues_of(device: &str) -> u32 {
         list.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("rx-")).count()
     });
     count.clamp(1, 64) as u32
-}
-
-fn epoll(queues: &[Queue]) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers.
-    let any = own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-    for queue in queues {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
-        // SAFETY: the event lives until the call is over.
-        check(unsafe { libc::epoll_ctl(any.as_raw_fd(), libc::EPOLL_CTL_ADD, queue.fd.as_raw_fd(), &raw mut event) })?;
-    }
-    Ok(any)
 }
 
 impl Datapath for Xdp {

@@ -1,15 +1,24 @@
-//! Opening the devices of a host file.
+//! The devices of a host file: how each is reached, what the kernel says of it, and opening it.
 
 use crate::host_file::{DatapathKind, HostFile, LiveInterface, XdpMode};
-use hairpin_datapath::packet::PacketSocket;
+use hairpin_datapath::capture::LinkType;
+use hairpin_datapath::fault::Faulty;
+use hairpin_datapath::features::xdp_features;
+use hairpin_datapath::kernel_routes::{self, KernelRoute};
+use hairpin_datapath::netlink::{self, KernelAddress};
+use hairpin_datapath::packet::{Kit, PacketSocket};
+use hairpin_datapath::pcap::Pcap;
+use hairpin_datapath::record::Recorded;
+use hairpin_datapath::sys::DeviceFacts;
 use hairpin_datapath::tap::{Kind, Tap};
-use hairpin_datapath::xdp::{Mode, Xdp};
+use hairpin_datapath::xdp::{self, Mode, Xdp};
 use hairpin_datapath::{Datapath, sys};
 use hairpin_engine::net::{IfIndex, LinkKind};
-use hairpin_engine::setup::{NewInterface, Setup};
-use hairpin_wire::Mac;
+use hairpin_engine::setup::{NewAddress, NewHop, NewInterface, NewRoute, Setup};
+use hairpin_wire::{Addr, Family, Mac, pcapng};
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 /// A device that cannot be opened.
 #[derive(Debug)]
@@ -28,6 +37,10 @@ impl fmt::Display for DeviceError {
 
 impl std::error::Error for DeviceError {}
 
+fn failed(name: &str) -> impl FnOnce(io::Error) -> DeviceError {
+    move |error| DeviceError { device: name.to_owned(), error }
+}
+
 /// An open device.
 pub struct Device {
     /// Its number in the engine.
@@ -38,8 +51,8 @@ pub struct Device {
     pub kind: LinkKind,
     /// Where they come from and go to.
     pub datapath: Box<dyn Datapath>,
-    /// The device exists without us: the kernel can say whether it is up.
-    pub is_kernels: bool,
+    /// The kernel's number of a device that exists without us, while it does: the kernel says whether it is up.
+    pub kernels: Option<u32>,
 }
 
 /// How a device will be reached, and why.
@@ -47,22 +60,81 @@ pub struct Device {
 pub struct Choice {
     /// The datapath.
     pub kind: DatapathKind,
-    /// Why, where the file leaves the choice.
-    pub why: &'static str,
+    /// Why.
+    pub why: String,
 }
 
-/// Chooses the datapath of a device.
+/// How a device is reached.
 pub fn choose(name: &str, live: &LiveInterface) -> Choice {
-    match live.datapath {
-        DatapathKind::Auto => match sys::device(name) {
-            Ok(facts) if facts.ethernet => {
-                Choice { kind: DatapathKind::Packet, why: "the device exists; packet sockets keep super-packets whole" }
-            }
-            Ok(_) => Choice { kind: DatapathKind::Packet, why: "the device exists" },
-            Err(_) => Choice { kind: DatapathKind::Tap, why: "no such device exists, so it is made" },
+    let choice = |kind, why: &str| Choice { kind, why: why.to_owned() };
+    match (live.datapath, &live.chosen) {
+        (DatapathKind::Auto, _) => match sys::device(name) {
+            Ok(facts) => suitable(name, &facts),
+            Err(_) => choice(DatapathKind::Tap, "no such device exists, so it is made"),
         },
-        kind => Choice { kind, why: "the file says so" },
+        (kind, Some(why)) => choice(kind, why),
+        (kind, None) => choice(kind, "the file says so"),
     }
+}
+
+/// AF_XDP where the driver runs programs; a packet socket where that would cost more than it gives.
+fn suitable(name: &str, facts: &DeviceFacts) -> Choice {
+    let packet = |why: String| Choice { kind: DatapathKind::Packet, why };
+    // Somebody on this machine is at the other end, and does not cut what he sends.
+    if !Path::new(&format!("/sys/class/net/{name}/device")).exists() {
+        return packet(
+            "packet sockets keep the super-packets whole that a virtual device's other end sends".to_owned(),
+        );
+    }
+    if facts.mtu > xdp::MAX_MTU {
+        return packet(format!("packets of {} bytes are too long for AF_XDP", facts.mtu));
+    }
+    match xdp_features(facts.index) {
+        Ok(features) if features.native() => {
+            let copies = if features.zero_copy() { " and hands frames over without copying" } else { "" };
+            Choice { kind: DatapathKind::Xdp, why: format!("the driver runs XDP programs{copies}") }
+        }
+        Ok(_) => packet("the driver runs no XDP programs".to_owned()),
+        Err(error) => packet(format!("whether the driver runs XDP programs is not known: {error}")),
+    }
+}
+
+/// Makes the choices that the file leaves, for as long as the gateway runs.
+pub fn settle_choices(file: &mut HostFile) {
+    for (interface, live) in file.setup.interfaces.iter().zip(&mut file.live.interfaces) {
+        if live.datapath == DatapathKind::Auto {
+            let Choice { kind, why } = choose(&interface.name, live);
+            (live.datapath, live.chosen) = (kind, Some(why));
+        }
+    }
+}
+
+/// Orders a changed file's interfaces so that those the engine knows keep their numbers: they come first, one that the file does not name
+/// any more stays as a place without device and addresses, and new ones follow. What `auto` chose stays chosen.
+pub fn keep_numbers(file: &mut HostFile, known: &HostFile) {
+    let named = std::mem::take(&mut file.setup.interfaces);
+    let mut named: Vec<Option<_>> =
+        named.into_iter().zip(std::mem::take(&mut file.live.interfaces)).map(Some).collect();
+    let mut put = |(interface, live)| {
+        file.setup.interfaces.push(interface);
+        file.live.interfaces.push(live);
+    };
+    for (old, old_live) in known.setup.interfaces.iter().zip(&known.live.interfaces).filter(|(i, _)| i.name != "lo") {
+        let same = named.iter_mut().find(|new| new.as_ref().is_some_and(|(new, _)| new.name == old.name));
+        match same.and_then(Option::take) {
+            Some((interface, mut live)) => {
+                if live.datapath == DatapathKind::Auto && old_live.chosen.is_some() {
+                    (live.datapath, live.chosen) = (old_live.datapath, old_live.chosen.clone());
+                }
+                put((interface, live));
+            }
+            None => put((
+                NewInterface { up: false, addresses: Vec::new(), ..old.clone() },
+                LiveInterface { queues: 1, has_mac: true, has_mtu: true, ..LiveInterface::default() },
+            )),
+        }
+    }
+    named.into_iter().flatten().for_each(put);
 }
 
 /// The number that the engine gives the n-th interface of a host file: `lo` is 1, the others count from 2.
@@ -71,17 +143,34 @@ pub fn index_of(setup: &Setup, n: usize) -> IfIndex {
     if setup.interfaces.get(n).is_some_and(|i| i.name == "lo") { IfIndex(1) } else { IfIndex(before as u32 + 2) }
 }
 
-/// Takes from the kernel's devices what the file leaves out: link address, MTU, whether they are up.
-pub fn complete(file: &mut HostFile) -> Result<(), DeviceError> {
-    let fail = |name: &str, error| DeviceError { device: name.to_owned(), error };
+/// What a device that does not exist means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The gateway does not start.
+    Refused,
+    /// It is down until it is there.
+    Down,
+}
+
+/// Takes from the kernel's devices what the file leaves out: link address, MTU, whether they are up, and addresses and routes where they
+/// are followed.
+pub fn complete(file: &mut HostFile, missing: Missing) -> Result<(), DeviceError> {
+    let mut followed = Vec::new();
     for (interface, live) in file.setup.interfaces.iter_mut().zip(&file.live.interfaces) {
-        if !matches!(choose(&interface.name, live).kind, DatapathKind::Packet | DatapathKind::Xdp) {
+        if !live.is_kernels() {
             continue;
         }
-        let facts = sys::device(&interface.name).map_err(|e| fail(&interface.name, e))?;
+        let name = &interface.name;
+        let facts = match sys::device(name) {
+            Err(_) if missing == Missing::Down => {
+                interface.up = false;
+                continue;
+            }
+            facts => facts.map_err(failed(name))?,
+        };
         if !facts.ethernet {
             let text = "it has no Ethernet headers; only Ethernet devices can be opened";
-            return Err(fail(&interface.name, io::Error::new(io::ErrorKind::Unsupported, text)));
+            return Err(failed(name)(io::Error::new(io::ErrorKind::Unsupported, text)));
         }
         if !live.has_mac {
             interface.mac = Mac(facts.mac);
@@ -90,12 +179,55 @@ pub fn complete(file: &mut HostFile) -> Result<(), DeviceError> {
             interface.mtu = facts.mtu;
         }
         interface.up &= facts.up;
+        if live.follow {
+            followed.push((facts.index, name.clone()));
+        }
+    }
+    if let Some((_, name)) = followed.first() {
+        let addresses = netlink::addresses().map_err(failed(name))?;
+        let routes = kernel_routes::routes().map_err(failed(name))?;
+        for (index, name) in &followed {
+            follow(&mut file.setup, name, addresses.iter().filter(|a| a.index == *index));
+            follow_routes(&mut file.setup, name, routes.iter().filter(|r| r.index == *index));
+        }
     }
     complete_vlans(file);
     for interface in &mut file.setup.interfaces {
         add_link_local(interface);
     }
     Ok(())
+}
+
+/// The kernel's addresses are ours, behind those of the file.
+fn follow<'a>(setup: &mut Setup, name: &str, addresses: impl Iterator<Item = &'a KernelAddress>) {
+    let Some(interface) = setup.interfaces.iter_mut().find(|i| i.name == name) else { return };
+    for address in addresses {
+        let (family, addr) = Addr::from_ip(address.addr);
+        if !interface.addresses.iter().any(|own| own.family == family && own.addr == addr) {
+            let new = NewAddress { family, addr, prefix: address.prefix, scope: None, broadcast: None };
+            interface.addresses.push(new);
+        }
+    }
+}
+
+/// Routes by a device that is down do not exist, here as there. One that the file has too is the file's.
+fn follow_routes<'a>(setup: &mut Setup, name: &str, routes: impl Iterator<Item = &'a KernelRoute>) {
+    for route in routes {
+        let family = if route.is_v6 { Family::V6 } else { Family::V4 };
+        let to = route.to.map_or((Addr::UNSPECIFIED, 0), |to| (Addr::from_ip(to).1, route.prefix));
+        let is_known =
+            |own: &NewRoute| own.family == family && own.to == to && own.metric == route.metric && own.table.is_none();
+        // A gateway of the other family is not understood.
+        if setup.routes.iter().any(is_known) || route.via.is_some_and(|via| via.is_ipv6() != route.is_v6) {
+            continue;
+        }
+        let mut new = NewRoute::to(family, to.0, to.1);
+        let via = route.via.map(|via| Addr::from_ip(via).1);
+        new.hops = vec![NewHop { via, dev: Some(name.to_owned()), onlink: route.onlink, ..NewHop::default() }];
+        new.src = route.src.map(|src| Addr::from_ip(src).1);
+        new.metric = route.metric;
+        setup.routes.push(new);
+    }
 }
 
 /// A VLAN has its parent's link address and MTU, and is up with it.
@@ -117,7 +249,6 @@ fn complete_vlans(file: &mut HostFile) {
 
 /// Every IPv6 device has a link-local address; neighbors and routers talk by it.
 fn add_link_local(interface: &mut NewInterface) {
-    use hairpin_wire::{Addr, Family};
     let has_v6 = interface.addresses.iter().any(|a| a.family == Family::V6);
     let has_local = interface.addresses.iter().any(|a| a.family == Family::V6 && a.addr.is_link_local(Family::V6));
     if interface.name == "lo" || interface.kind != LinkKind::Ethernet || !has_v6 || has_local {
@@ -126,8 +257,7 @@ fn add_link_local(interface: &mut NewInterface) {
     let [a, b, c, d, e, f] = interface.mac.0;
     let id = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
     let addr = Addr((0xfe80 << 112) | u128::from(id));
-    let local =
-        hairpin_engine::setup::NewAddress { family: Family::V6, addr, prefix: 64, scope: None, broadcast: None };
+    let local = NewAddress { family: Family::V6, addr, prefix: 64, scope: None, broadcast: None };
     interface.addresses.push(local);
 }
 
@@ -139,28 +269,96 @@ const fn mode(mode: XdpMode) -> Mode {
     }
 }
 
-/// Opens every device that the file gives a datapath. `file` is [`complete`].
-pub fn open(file: &HostFile) -> Result<Vec<Device>, DeviceError> {
+/// Opens every device that the file gives a datapath, but for those of these names. The file is [`complete`].
+pub fn open(file: &HostFile, but: &[&str], kit: &mut Kit) -> Result<Vec<Device>, DeviceError> {
     let mut devices = Vec::new();
     for (n, (interface, live)) in file.setup.interfaces.iter().zip(&file.live.interfaces).enumerate() {
         let name = &interface.name;
-        let netns = live.netns.as_deref();
-        let choice = choose(name, live);
-        let opened: io::Result<Box<dyn Datapath>> = match choice.kind {
-            DatapathKind::None | DatapathKind::Auto => continue,
-            DatapathKind::Packet => PacketSocket::open(name).map(|socket| Box::new(socket) as _),
-            DatapathKind::Tap => Tap::create(name, Kind::Tap, netns, interface.mtu).map(|tap| Box::new(tap) as _),
-            DatapathKind::Tun => Tap::create(name, Kind::Tun, netns, interface.mtu).map(|tun| Box::new(tun) as _),
-            DatapathKind::Xdp => Xdp::open(name, mode(live.xdp)).map(|xdp| Box::new(xdp) as _),
-        };
-        let datapath = opened.map_err(|error| DeviceError { device: name.clone(), error })?;
-        devices.push(Device {
-            index: index_of(&file.setup, n),
-            name: name.clone(),
-            kind: interface.kind,
-            datapath,
-            is_kernels: matches!(choice.kind, DatapathKind::Packet | DatapathKind::Xdp),
-        });
+        if live.datapath == DatapathKind::None || but.contains(&name.as_str()) {
+            continue;
+        }
+        let datapath = open_one(interface, live, kit, Again::No).map_err(failed(name))?;
+        let kernels = live.is_kernels().then(|| sys::index_of(name)).transpose().map_err(failed(name))?;
+        let index = index_of(&file.setup, n);
+        devices.push(Device { index, name: name.clone(), kind: interface.kind, datapath, kernels });
     }
     Ok(devices)
+}
+
+/// Whether a device was open before in this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It was not.
+    No,
+    /// It was: what is kept of its frames is added to.
+    Yes,
+}
+
+/// Opens one device, with the wrappers that the file asks for.
+pub fn open_one(
+    interface: &NewInterface,
+    live: &LiveInterface,
+    kit: &mut Kit,
+    again: Again,
+) -> io::Result<Box<dyn Datapath>> {
+    let name = &interface.name;
+    let netns = live.netns.as_deref();
+    let link = match interface.kind {
+        LinkKind::Ethernet => LinkType::Ethernet,
+        _ => LinkType::RawIp,
+    };
+    let mut datapath: Box<dyn Datapath> = match live.datapath {
+        DatapathKind::None | DatapathKind::Auto => return Err(io::ErrorKind::Unsupported.into()),
+        DatapathKind::Packet => Box::new(PacketSocket::open(name, kit, live.follow)?),
+        DatapathKind::Tap => Box::new(Tap::create(name, Kind::Tap, netns, interface.mtu)?),
+        DatapathKind::Tun => Box::new(Tap::create(name, Kind::Tun, netns, interface.mtu)?),
+        DatapathKind::Xdp => match Xdp::open(name, mode(live.xdp), kit, live.follow) {
+            // The choice was ours, and there is another one; and a device that is back is better reached so than not at all.
+            Err(error) if live.chosen.is_some() || again == Again::Yes => {
+                eprintln!("hairpin: {name}: by a packet socket, for AF_XDP cannot be had: {error}");
+                Box::new(PacketSocket::open(name, kit, live.follow)?)
+            }
+            xdp => Box::new(xdp?),
+        },
+        DatapathKind::Pcap => {
+            let (read, write) = (live.pcap.read.as_deref(), live.pcap.write.as_deref());
+            Box::new(Pcap::open(name, link, read, write, live.pcap.pace)?)
+        }
+    };
+    if let Some(faults) = live.faults {
+        datapath = Box::new(Faulty::new(datapath, faults)?);
+    }
+    if let Some(path) = &live.capture {
+        let link = if link == LinkType::Ethernet { pcapng::ETHERNET } else { pcapng::RAW_IP };
+        datapath = Box::new(Recorded::open(datapath, name, link, path, again == Again::Yes)?);
+    }
+    Ok(datapath)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host_file::load_text;
+
+    #[test]
+    fn known_interfaces_keep_their_numbers() {
+        let file = |names: &[&str]| {
+            let text: String =
+                names.iter().map(|name| format!("[[interface]]\nname = \"{name}\"\ndatapath = \"tap\"\n")).collect();
+            load_text("gateway.toml", &text).unwrap()
+        };
+        let known = file(&["a", "b", "c"]);
+        let mut new = file(&["d", "c", "a"]);
+        keep_numbers(&mut new, &known);
+        let names: Vec<&str> = new.setup.interfaces.iter().map(|i| i.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c", "d"]);
+        assert_eq!(new.live.interfaces[1].datapath, DatapathKind::None);
+        assert!(!new.setup.interfaces[1].up);
+        assert_eq!(index_of(&new.setup, 3), IfIndex(5));
+        // And back: it takes its place again.
+        let mut back = file(&["b"]);
+        keep_numbers(&mut back, &new);
+        assert_eq!(back.live.interfaces.iter().filter(|l| l.datapath == DatapathKind::Tap).count(), 1);
+        assert_eq!((back.setup.interfaces[1].name.as_str(), back.setup.interfaces[1].up), ("b", true));
+    }
 }

@@ -30,7 +30,20 @@
 //! ```toml
 //! [[interface]]                           # its mac and mtu may be left out where a device has them
 //! name = "lan0"
-//! datapath = "packet"                     # or "xdp", "tap", "tun", "auto"; further keys: see `live.rs`
+//! datapath = "packet"                     # or "xdp", "tap", "tun", "auto", "pcap"
+//! follow = true                           # packet and xdp: addresses and routes of the kernel's device are the gateway's, and change
+//!                                         # with it. This host's own processes go past the rules there
+//! capture = "lan0.pcapng"                 # frames are kept in a file
+//! fault = { loss = "1%", delay = "20ms", duplicate = "0.1%", corrupt = "0.01%", reorder = "1%", seed = 7 }
+//!                                         # frames are lost, delayed and so on, in both directions
+//!                                         # also: mode = "native" | "generic" for xdp; netns for tap and tun; parent and vlan
+//!
+//! [[interface]]
+//! name = "wan0"
+//! datapath = "pcap"                       # a capture arrives, and what leaves is written to another one
+//! read = "in.pcap"
+//! write = "out.pcapng"
+//! pace = "recorded"                       # or "at once": frames come without waiting for their time
 //!
 //! [rules]
 //! v4 = "rules.v4"                         # as iptables-save prints them; v6 likewise. Names count from the host file's directory
@@ -76,7 +89,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-pub use live::{DatapathKind, Live, LiveInterface, LogTo, NflogFile, Vlan, XdpMode};
+pub use live::{DatapathKind, Live, LiveInterface, LogTo, NflogFile, PcapFiles, Vlan, XdpMode};
 
 /// A host file that was read: the host, and what only the gateway looks at.
 #[derive(Clone, Debug)]
@@ -179,6 +192,11 @@ const SECTIONS: &[Section] = &[
             "queues",
             "mode",
             "follow",
+            "capture",
+            "fault",
+            "read",
+            "write",
+            "pace",
             "parent",
             "vlan",
         ]),

@@ -27,7 +27,7 @@ pub(crate) fn open(name: &str, net: &Net) -> Result<Device, DeviceError> {
     // The engine's own words (REJECT in OUTPUT) come from an address that is this machine's.
     let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/accept_local"), "1");
     settle(name, net).map_err(fail)?;
-    Ok(Device { index: HOST, name: name.to_owned(), kind: LinkKind::Bare, datapath: Box::new(tun), is_kernels: false })
+    Ok(Device { index: HOST, name: name.to_owned(), kind: LinkKind::Bare, datapath: Box::new(tun), kernels: None })
 }
 
 /// Gives the device the host's addresses, and makes it the way to where the host has a default route. What it had before goes.

@@ -1,6 +1,8 @@
 //! The loop: frames from devices, through the engine, to devices; and between two batches whatever else there is to do.
 
-use crate::devices::{self, Device, DeviceError};
+mod links;
+
+use crate::devices::{self, Device, DeviceError, Missing};
 use crate::host_file::{self, HostFile, HostFileError};
 use crate::local::{self, HOST, Senders};
 use crate::neighbors::{Deed, Neighbors};
@@ -9,6 +11,7 @@ use crate::rules::{self, RulesError};
 use crate::seam::{Attendant, DeviceStats, Handle, Inbox, Moment, Stats};
 use crate::watch::Watchers;
 use hairpin_datapath::netlink::Netlink;
+use hairpin_datapath::packet::Kit;
 use hairpin_datapath::sys::{self, Signal, Signals, Waiter};
 use hairpin_datapath::{Bytes, Caps, Outgoing, Received};
 use hairpin_engine::event::Made;
@@ -17,7 +20,7 @@ use hairpin_engine::net::{IfIndex, LinkKind, Net};
 use hairpin_engine::packet::{GsoKind, Offload};
 use hairpin_engine::rule::Compiled;
 use hairpin_engine::setup::SetupError;
-use hairpin_engine::{Batch, Change, Engine, Fate, Instant, Now, Output, Packet, Setup, Wall};
+use hairpin_engine::{Batch, Engine, Fate, Instant, Now, Output, Packet, Setup, Wall};
 use hairpin_wire::{Family, ethernet, icmp6, proto};
 use std::fmt;
 use std::io;
@@ -76,7 +79,12 @@ impl From<io::Error> for GatewayError {
 pub struct Gateway {
     /// None where the files were given as text: they cannot be read anew.
     path: Option<PathBuf>,
+    /// The host file as it is in force, with what the kernel says of its devices.
     file: HostFile,
+    /// The same as it was written.
+    written: HostFile,
+    /// For devices that come later.
+    kit: Kit,
     engine: Engine,
     ports: Vec<Port>,
     /// The port of each device of the engine, by number.
@@ -113,8 +121,16 @@ struct Port {
     limit: usize,
     /// The last read failed, and it was said.
     failing: bool,
+    /// Why the device cannot be opened again, as it was said.
+    trouble: String,
     /// Tags that it carries for other devices.
     vlans: Vec<(u16, IfIndex)>,
+}
+
+impl Port {
+    fn new(device: Device) -> Port {
+        Port { device, ready: true, limit: BATCH, failing: false, trouble: String::new(), vlans: Vec::new() }
+    }
 }
 
 /// What a batch needs, kept and reused.
@@ -136,17 +152,20 @@ fn now() -> Now {
 
 /// What a host file asks for: the host with what its devices say themselves, and the rules.
 struct Plan {
+    written: HostFile,
     file: HostFile,
     setup: Setup,
     notices: Vec<String>,
 }
 
 fn plan(path: &Path) -> Result<Plan, GatewayError> {
-    plan_of(host_file::load(path).map_err(GatewayError::HostFile)?)
+    plan_of(host_file::load(path).map_err(GatewayError::HostFile)?, Missing::Refused)
 }
 
-fn plan_of(mut file: HostFile) -> Result<Plan, GatewayError> {
-    devices::complete(&mut file).map_err(GatewayError::Device)?;
+fn plan_of(mut written: HostFile, missing: Missing) -> Result<Plan, GatewayError> {
+    devices::settle_choices(&mut written);
+    let mut file = written.clone();
+    devices::complete(&mut file, missing).map_err(GatewayError::Device)?;
     let mut setup = Setup::new(file.net().map_err(GatewayError::Host)?);
     let mut notices = Vec::new();
     for (path, family) in file.live.rules.iter().zip([Family::V4, Family::V6]) {
@@ -158,13 +177,13 @@ fn plan_of(mut file: HostFile) -> Result<Plan, GatewayError> {
             Family::V6 => setup.rules6 = loaded.rules,
         }
     }
-    Ok(Plan { file, setup, notices })
+    Ok(Plan { written, file, setup, notices })
 }
 
 /// What a host file would do, in words, without doing it.
 pub fn check(path: &Path) -> Result<String, GatewayError> {
     use std::fmt::Write as _;
-    let Plan { file, setup, notices } = plan(path)?;
+    let Plan { file, setup, notices, .. } = plan(path)?;
     let mut text = String::new();
     for (interface, live) in file.setup.interfaces.iter().zip(&file.live.interfaces) {
         let choice = devices::choose(&interface.name, live);
@@ -203,7 +222,7 @@ impl Gateway {
         plan.notices.drain(..).for_each(|notice| eprintln!("{notice}"));
         let mut gateway = Gateway::with_plan(plan, attendants)?;
         for port in &gateway.ports {
-            eprintln!("hairpin: {}: {}", port.device.name, port.device.datapath.describe());
+            gateway.introduce(&port.device);
         }
         gateway.path = Some(path.to_owned());
         Ok(gateway)
@@ -211,16 +230,17 @@ impl Gateway {
 
     /// A gateway of a host file that was read already, with these IPv4 rules.
     pub fn with_rules(file: HostFile, rules4: Arc<Compiled>) -> Result<Gateway, GatewayError> {
-        let mut plan = plan_of(file)?;
+        let mut plan = plan_of(file, Missing::Refused)?;
         plan.setup.rules4 = rules4;
         Gateway::with_plan(plan, Vec::new())
     }
 
     fn with_plan(plan: Plan, attendants: Vec<Box<dyn Attendant>>) -> Result<Gateway, GatewayError> {
-        let Plan { file, setup, .. } = plan;
+        let Plan { written, file, setup, .. } = plan;
         let signals = Signals::catch()?;
         let news = Netlink::watch()?;
-        let mut devices = devices::open(&file).map_err(GatewayError::Device)?;
+        let mut kit = Kit::new();
+        let mut devices = devices::open(&file, &[], &mut kit).map_err(GatewayError::Device)?;
         let mut setup = setup;
         if let Some(name) = &file.live.host_device {
             devices.push(local::open(name, &setup.net).map_err(GatewayError::Device)?);
@@ -237,11 +257,10 @@ impl Gateway {
         let mut gateway = Gateway {
             path: None,
             file,
+            written,
+            kit,
             engine,
-            ports: devices
-                .into_iter()
-                .map(|device| Port { device, limit: BATCH, ready: true, failing: false, vlans: Vec::new() })
-                .collect(),
+            ports: devices.into_iter().map(Port::new).collect(),
             port_of: Vec::new(),
             tag_of: Vec::new(),
             host_port: None,
@@ -277,9 +296,11 @@ impl Gateway {
 
     fn map_ports(&mut self) {
         let devices = self.engine.state().net().interfaces.len();
+        self.host_port = None;
         self.port_of = vec![None; devices + 1];
         self.tag_of = vec![None; devices + 1];
-        for (n, port) in self.ports.iter().enumerate() {
+        for (n, port) in self.ports.iter_mut().enumerate() {
+            port.vlans.clear();
             if port.device.index == HOST {
                 self.host_port = Some(n);
             } else if let Some(place) = self.port_of.get_mut(port.device.index.0 as usize) {
@@ -730,35 +751,6 @@ impl Gateway {
         self.carry_out(&now());
     }
 
-    /// The kernel told that a device changed: what is down carries no routes.
-    fn follow_links(&mut self) {
-        let mut changed = Vec::new();
-        for port in self.ports.iter().filter(|port| port.device.is_kernels) {
-            let up = sys::device(&port.device.name).is_ok_and(|facts| facts.up);
-            let interfaces = &mut self.file.setup.interfaces;
-            if let Some(interface) = interfaces.iter_mut().find(|i| i.name == port.device.name)
-                && interface.up != up
-            {
-                interface.up = up;
-                changed.push(port.device.index);
-                eprintln!("hairpin: {} is {}", port.device.name, if up { "up" } else { "down" });
-            }
-        }
-        if changed.is_empty() {
-            return;
-        }
-        match self.file.net() {
-            Ok(net) => self.put_net(net),
-            Err(error) => eprintln!("hairpin: the host cannot be made anew: {error}"),
-        }
-        let net = Arc::clone(self.engine.state().net());
-        for dev in changed {
-            self.neighbors.forget(dev);
-            Neighbors::announce(&net, dev, &mut self.work.deeds);
-        }
-        self.carry_out(&now());
-    }
-
     /// Whether rules ask for owners is looked at when they are others than before.
     fn watch_rules(&mut self) {
         let state = self.engine.state();
@@ -776,45 +768,6 @@ impl Gateway {
         {
             eprintln!("hairpin: {name}: {error}");
         }
-    }
-
-    fn put_net(&mut self, net: Net) {
-        // A change of the host cannot be refused.
-        let _ = self.engine.apply(&now(), Change::Net(Arc::new(net)));
-    }
-
-    /// Reads the files anew, and puts everything in place or nothing.
-    fn reload(&mut self) {
-        let Some(path) = self.path.clone() else { return };
-        match plan(&path).and_then(|plan| self.replan(plan)) {
-            Ok(()) => eprintln!("hairpin: {} is in force anew", path.display()),
-            Err(error) => eprintln!("hairpin: nothing was changed: {error}"),
-        }
-    }
-
-    fn replan(&mut self, plan: Plan) -> Result<(), GatewayError> {
-        let names = |file: &HostFile| -> Vec<(String, _)> {
-            let interfaces = file.setup.interfaces.iter().zip(&file.live.interfaces);
-            interfaces.map(|(i, live)| (i.name.clone(), (live.datapath, live.netns.clone(), i.kind))).collect()
-        };
-        if names(&plan.file) != names(&self.file) {
-            let text = "interfaces came, went or changed their datapath: that needs a restart";
-            return Err(GatewayError::System(io::Error::new(io::ErrorKind::Unsupported, text)));
-        }
-        plan.notices.iter().for_each(|notice| eprintln!("{notice}"));
-        let now = now();
-        let Plan { file, setup, .. } = plan;
-        for (n, rules) in [setup.rules4, setup.rules6].into_iter().enumerate() {
-            if file.live.rules[n].is_some() {
-                let _ = self.engine.apply(&now, Change::Rules(rules));
-            }
-        }
-        let _ = self.engine.apply(&now, Change::Net(setup.net));
-        self.file = file;
-        self.settle_host();
-        self.neighbors.forget_all();
-        self.announce();
-        Ok(())
     }
 }
 

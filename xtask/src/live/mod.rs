@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 mod checks;
 mod faults;
+mod load;
 mod stage;
 
 use stage::{Router, Stage};

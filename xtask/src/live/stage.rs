@@ -143,6 +143,103 @@ impl Stage {
         Ok(stage)
     }
 
+    /// A stage for the bench: no servers, next hops that need no asking, and these rules alone.
+    pub(crate) fn bench(router: Router, rules4: &str) -> Result<Stage, String> {
+        let dir = std::env::temp_dir().join(format!("{TAG}-{}", std::process::id()));
+        fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+        let mut stage = Stage { dir, router, daemons: Vec::new(), gateway: None };
+        stage.take_down();
+        for side in ["lan", "rt", "wan"] {
+            let ns = namespace(side);
+            sh(&format!("ip netns add {ns} && ip -n {ns} link set lo up"))?;
+        }
+        if router != Router::Tap {
+            stage.veths()?;
+        }
+        stage.write("rules.v4", rules4)?;
+        stage.write("rules.v6", "")?;
+        let neighbor = |side: &str, address: &str, mac: &str| {
+            let dev = if router == Router::Tap { format!("{side}1") } else { format!("{side}0") };
+            format!("[[neighbor]]\ndev = \"{dev}\"\naddress = \"{address}\"\nmac = \"{mac}\"\n")
+        };
+        let text = neighbor("lan", "192.168.1.10", MACS[0]) + &neighbor("wan", "203.0.113.9", MACS[1]);
+        stage.write_host(&text)?;
+        let host = fs::read_to_string(stage.dir.join("gateway.toml")).map_err(|e| e.to_string())?;
+        // Nothing but packets: no snapshots.
+        stage.write("gateway.toml", &host.replace("[state]\nfile = \"state\"\ninterval = 1\n", ""))?;
+        match router {
+            Router::Kernel => stage.kernel()?,
+            _ => stage.start_gateway()?,
+        }
+        for (side, mac) in [("lan", MACS[0]), ("wan", MACS[1])] {
+            let ns = namespace(side);
+            sh(&format!("ip -n {ns} link set {side}1 down; ip -n {ns} link set {side}1 address {mac}"))?;
+        }
+        stage.ends()?;
+        let to_lan = stage.mac_of("lan")?;
+        let to_wan = stage.mac_of("wan")?;
+        stage.at("lan", &format!("ip neigh replace 192.168.1.1 lladdr {to_lan} dev lan1"))?;
+        stage.at("wan", &format!("ip neigh replace 203.0.113.1 lladdr {to_wan} dev wan1"))?;
+        if router == Router::Kernel {
+            stage.at("rt", &format!("ip neigh replace 192.168.1.10 lladdr {} dev lan0", MACS[0]))?;
+            stage.at("rt", &format!("ip neigh replace 203.0.113.9 lladdr {} dev wan0", MACS[1]))?;
+        }
+        Ok(stage)
+    }
+
+    /// The router's link address towards the client.
+    pub(crate) fn router_mac(&self) -> Result<String, String> {
+        self.mac_of("lan")
+    }
+
+    fn mac_of(&self, side: &str) -> Result<String, String> {
+        match self.router {
+            // The gateway makes its end up: it has told the other one.
+            Router::Tap => {
+                let (address, dev) = if side == "lan" { ("192.168.1.1", "lan1") } else { ("203.0.113.1", "wan1") };
+                let _ = self.at(side, &format!("ping -c 1 -W 1 {address}"));
+                let text = self.at(side, &format!("ip neigh show {address} dev {dev}"))?;
+                let mac = text.split_whitespace().skip_while(|word| *word != "lladdr").nth(1);
+                mac.map(str::to_owned).ok_or_else(|| format!("{address} has no link address: {text}"))
+            }
+            _ => self.at("rt", &format!("cat /sys/class/net/{side}0/address")).map(|text| text.trim().to_owned()),
+        }
+    }
+
+    /// Who routes.
+    pub(crate) fn router(&self) -> Router {
+        self.router
+    }
+
+    /// A server of iperf3 alone.
+    pub(crate) fn iperf(&mut self) -> Result<(), String> {
+        self.daemon("wan", "iperf3 -s -i 0")?;
+        let wan = namespace("wan");
+        wait_for(Duration::from_secs(5), || {
+            sh(&format!("ip netns exec {wan} ss -ltnH 'sport = :5201' | grep -q .")).is_ok()
+        })
+    }
+
+    /// A program in a namespace, until it is dropped. If it is to say that it is ready, it has.
+    pub(crate) fn child(&self, side: &str, command: &str) -> Result<Running, String> {
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", &namespace(side), "sh", "-c", &format!("exec {command}")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| e.to_string())?;
+        if command.contains(" sink ") {
+            let mut line = String::new();
+            let out = child.stdout.take().ok_or("no output")?;
+            std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).map_err(|e| e.to_string())?;
+            if line.trim() != "ready" {
+                let _ = child.wait();
+                return Err(format!("{command} did not start"));
+            }
+        }
+        Ok(Running(child))
+    }
+
     fn veths(&self) -> Result<(), String> {
         for side in ["lan", "wan"] {
             let (rt, end) = (namespace("rt"), namespace(side));
@@ -232,7 +329,7 @@ impl Stage {
             "ip netns exec {lan} sh -ec 'ip link set lan1 up
             for a in 192.168.1.10/24 192.168.1.11/24; do ip addr add $a dev lan1; done
             ip addr add fd00:1::10/64 dev lan1 nodad
-            ip route add default via 192.168.1.1; ip route add default via fd00:1::1'
+            ip route replace default via 192.168.1.1; ip route add default via fd00:1::1'
             ip netns exec {wan} sh -ec 'ip link set wan1 up
             ip addr add 203.0.113.9/24 dev wan1; ip addr add 2001:db8:9::9/64 dev wan1 nodad'"
         ))
@@ -328,6 +425,26 @@ impl Stage {
                 "for p in $(ip netns pids {ns} 2>/dev/null); do kill -9 $p; done; ip netns del {ns} 2>/dev/null"
             ));
         }
+    }
+}
+
+/// Link addresses of the ends of a bench.
+const MACS: [&str; 2] = ["02:00:00:00:01:02", "02:00:00:00:02:02"];
+
+/// A program that ends when it is dropped.
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Whether it has ended by itself.
+    pub(crate) fn ended(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(Some(_)))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

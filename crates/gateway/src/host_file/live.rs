@@ -1,6 +1,8 @@
 //! What only the gateway looks at in a host file.
 
 use super::{Document, Fault, Item, fault};
+use hairpin_datapath::fault::Faults;
+use hairpin_datapath::pcap::Pace;
 use hairpin_wire::Mac;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,19 @@ pub enum DatapathKind {
     Tap,
     /// A TUN device that the gateway makes.
     Tun,
+    /// A capture that is played, and one that is written.
+    Pcap,
+}
+
+/// The files of a device that is a capture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PcapFiles {
+    /// What arrives.
+    pub read: Option<PathBuf>,
+    /// Where what leaves is written.
+    pub write: Option<PathBuf>,
+    /// When it arrives.
+    pub pace: Pace,
 }
 
 /// How AF_XDP is attached.
@@ -49,6 +64,8 @@ pub struct Vlan {
 pub struct LiveInterface {
     /// How it is reached.
     pub datapath: DatapathKind,
+    /// Why, where the file left the choice and it was made.
+    pub chosen: Option<String>,
     /// The network namespace that a TAP or TUN device is made in: a name as `ip netns` knows it, or a path.
     pub netns: Option<String>,
     /// Queues to open.
@@ -63,6 +80,19 @@ pub struct LiveInterface {
     pub has_mac: bool,
     /// The file names its MTU.
     pub has_mtu: bool,
+    /// Its frames are kept in this file.
+    pub capture: Option<PathBuf>,
+    /// What befalls its frames.
+    pub faults: Option<Faults>,
+    /// Its captures, if it is one.
+    pub pcap: PcapFiles,
+}
+
+impl LiveInterface {
+    /// Whether the device exists without the gateway, so that the kernel knows of it. What `auto` means must be settled.
+    pub fn is_kernels(&self) -> bool {
+        matches!(self.datapath, DatapathKind::Packet | DatapathKind::Xdp)
+    }
 }
 
 /// Where LOG's lines go.
@@ -119,13 +149,14 @@ pub struct Live {
     pub host_device: Option<String>,
 }
 
-const DATAPATHS: [(&str, DatapathKind); 6] = [
+const DATAPATHS: [(&str, DatapathKind); 7] = [
     ("none", DatapathKind::None),
     ("auto", DatapathKind::Auto),
     ("packet", DatapathKind::Packet),
     ("xdp", DatapathKind::Xdp),
     ("tap", DatapathKind::Tap),
     ("tun", DatapathKind::Tun),
+    ("pcap", DatapathKind::Pcap),
 ];
 
 pub(super) fn is_tun(item: &Item<'_>) -> bool {
@@ -148,7 +179,7 @@ pub(super) fn stand_in_mac(name: &str) -> Mac {
 pub(super) fn read(document: &Document<'_>, directory: &Path) -> Result<Live, Fault> {
     let mut live = Live::default();
     for item in &document.interfaces {
-        live.interfaces.push(interface(item)?);
+        live.interfaces.push(interface(item, directory)?);
     }
     let path = |item: &Item<'_>, key: &str| -> Result<Option<PathBuf>, Fault> {
         item.get(key).map(|value| value.word().map(|word| directory.join(word))).transpose()
@@ -201,7 +232,7 @@ pub(super) fn read(document: &Document<'_>, directory: &Path) -> Result<Live, Fa
     Ok(live)
 }
 
-fn interface(item: &Item<'_>) -> Result<LiveInterface, Fault> {
+fn interface(item: &Item<'_>, directory: &Path) -> Result<LiveInterface, Fault> {
     let mut live = LiveInterface {
         queues: 1,
         has_mac: item.get("mac").is_some(),
@@ -231,12 +262,12 @@ fn interface(item: &Item<'_>) -> Result<LiveInterface, Fault> {
     }
     if let Some(follow) = item.get("follow") {
         live.follow = follow.flag()?;
-        if live.follow {
-            return follow.wrong(
-                "addresses of the kernel's device are not followed yet: name them here, and SIGHUP when they change",
-            );
+        if live.follow && !matches!(live.datapath, DatapathKind::Packet | DatapathKind::Xdp | DatapathKind::Auto) {
+            return follow.wrong("only a device that the kernel has, packet or xdp, can be followed");
         }
     }
+    wrappers(item, directory, &mut live)?;
+    captures(item, directory, &mut live)?;
     live.vlan = match (item.get("parent"), item.get("vlan")) {
         (Some(parent), Some(id)) => Some(Vlan { parent: parent.word()?, id: id.number(1..=4094)? }),
         (None, None) => None,
@@ -246,4 +277,70 @@ fn interface(item: &Item<'_>) -> Result<LiveInterface, Fault> {
         return fault(item.at.clone(), "a VLAN is carried by its parent: leave datapath out");
     }
     Ok(live)
+}
+
+/// What stands around the device.
+fn wrappers(item: &Item<'_>, directory: &Path, live: &mut LiveInterface) -> Result<(), Fault> {
+    if let Some(capture) = item.get("capture") {
+        live.capture = Some(directory.join(capture.word()?));
+        if live.datapath == DatapathKind::None {
+            return capture.wrong("no frames pass here: it needs a datapath (a VLAN's frames pass its parent)");
+        }
+    }
+    let Some(fault) = item.get("fault") else { return Ok(()) };
+    if live.datapath == DatapathKind::None {
+        return fault.wrong("no frames pass here: it needs a datapath (a VLAN's frames pass its parent)");
+    }
+    let keys = Item::open("fault", fault.value, &["loss", "duplicate", "corrupt", "reorder", "delay", "seed"])?;
+    let chance = |key| keys.get(key).map_or(Ok(0), |value| value.parse_as(millionths));
+    live.faults = Some(Faults {
+        loss: chance("loss")?,
+        duplicate: chance("duplicate")?,
+        corrupt: chance("corrupt")?,
+        reorder: chance("reorder")?,
+        delay: keys.get("delay").map_or(Ok(0), |value| value.parse_as(duration))?,
+        seed: keys.get("seed").map_or(Ok(1), |value| value.number(0..=i64::MAX))?,
+    });
+    Ok(())
+}
+
+/// The files of a device that is a capture.
+fn captures(item: &Item<'_>, directory: &Path, live: &mut LiveInterface) -> Result<(), Fault> {
+    let is_pcap = live.datapath == DatapathKind::Pcap;
+    for key in ["read", "write", "pace"] {
+        if let Some(value) = item.get(key)
+            && !is_pcap
+        {
+            return value
+                .wrong("this belongs to datapath = \"pcap\"; capture = \"FILE\" keeps the frames of another device");
+        }
+    }
+    let file = |key| item.get(key).map(|value| value.word().map(|word| directory.join(word))).transpose();
+    live.pcap = PcapFiles { read: file("read")?, write: file("write")?, pace: Pace::Recorded };
+    if let Some(pace) = item.get("pace") {
+        live.pcap.pace = pace.one_of(&[("recorded", Pace::Recorded), ("at once", Pace::AtOnce)])?;
+    }
+    if is_pcap && live.pcap.read.is_none() && live.pcap.write.is_none() {
+        return fault(item.at.clone(), "a device that is a capture needs read = \"FILE\", write = \"FILE\", or both");
+    }
+    Ok(())
+}
+
+/// A share such as "1%" or "0.05%", in millionths.
+fn millionths(text: &str) -> Result<u32, String> {
+    let number = text.trim().strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match number.filter(|percent| (0.0..=100.0).contains(percent)) {
+        Some(percent) => Ok((percent * 10_000.0).round() as u32),
+        None => Err(format!("{text:?} is no share from 0% to 100% such as \"1%\" or \"0.05%\"")),
+    }
+}
+
+/// A time such as "20ms", "150us" or "1.5s", in nanoseconds.
+fn duration(text: &str) -> Result<u64, String> {
+    let units = [("ms", 1e6), ("us", 1e3), ("s", 1e9)];
+    let read = units.iter().find_map(|(unit, nanos)| {
+        let number = text.trim().strip_suffix(unit)?.trim().parse::<f64>().ok()?;
+        (0.0..=60.0 * 1e9).contains(&(number * nanos)).then_some((number * nanos) as u64)
+    });
+    read.ok_or_else(|| format!("{text:?} is no time up to a minute such as \"20ms\", \"150us\" or \"1.5s\""))
 }

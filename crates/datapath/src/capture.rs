@@ -64,7 +64,7 @@ pub struct FrameInfo {
 /// A capture being read, frame by frame.
 pub struct Capture {
     path: PathBuf,
-    source: Box<dyn Read>,
+    source: Box<dyn Read + Send>,
     format: Format,
     /// The frame being read, from 1.
     frame: u64,
@@ -119,7 +119,7 @@ impl Capture {
     }
 
     /// A capture from any stream of bytes; `path` is its name in messages.
-    pub fn read(path: &Path, source: Box<dyn Read>) -> Result<Capture, CaptureError> {
+    pub fn read(path: &Path, source: Box<dyn Read + Send>) -> Result<Capture, CaptureError> {
         let format = Format::Ng { big: false, interfaces: Vec::new() };
         let mut capture = Capture { path: path.to_owned(), source, format, frame: 0, start: 0, at: 0, size: 0 };
         let mut magic = [0; 4];
