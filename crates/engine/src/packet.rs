@@ -516,6 +516,25 @@ impl Packet {
         }
     }
 
+    /// As [`Packet::sum_to_keep`] for a packet whose transport checksum, if it has one, was found right just now. That says that the
+    /// transport's bytes and the pseudo header add up to nothing; and behind the first 8 bytes, the header has what the pseudo header has.
+    pub(crate) fn sum_to_keep_of_right(&self) -> u16 {
+        let has_checksum = match self.head.protocol {
+            proto::TCP => true,
+            proto::UDP => self.l4().get(6..8).is_some_and(|sum| sum != [0, 0]),
+            _ => false,
+        };
+        let start = self.ip().first_chunk::<8>().filter(|_| {
+            has_checksum && self.head.family == Family::V6 && self.head.l4 == hairpin_wire::ipv6::HEADER_LEN
+        });
+        let Some(start) = start else { return self.sum_to_keep() };
+        let len = u32::try_from(self.l4().len()).unwrap_or(u32::MAX);
+        let sum = checksum::combine(checksum::sum(start), !u32::from(self.head.protocol));
+        let sum = !checksum::finish(checksum::combine(sum, !len));
+        debug_assert_eq!(sum, self.sum_to_keep());
+        sum
+    }
+
     /// Whether the transport checksum need not be looked at: a device found it right, or it is not filled in yet.
     pub fn is_checksum_trusted(&self) -> bool {
         self.meta.offload.checksum != Checksum::Bytes
@@ -693,6 +712,11 @@ impl Headers {
         let ip = Ipv6::new(bytes).ok_or(NotAPacket::BadHeader)?;
         let total = 40 + usize::from(ip.payload_len());
         let bytes = bytes.get(..total).ok_or(NotAPacket::Truncated)?;
+        // Nearly every packet: no extension header, so nothing to walk.
+        if matches!(ip.next_header(), proto::TCP | proto::UDP) {
+            let (protocol, src, dst) = (ip.next_header(), ip.src(), ip.dst());
+            return Ok((Headers { family: Family::V6, protocol, l4: 40, src, dst, ..Headers::default() }, total));
+        }
         let found = Ipv6::new(bytes).and_then(|ip| ip.transport().ok());
         let fragment = found.and_then(|t| t.fragment);
         let head = Headers {

@@ -9,7 +9,7 @@ use crate::packet::{Origin, Packet, Sender};
 use crate::route::{Route, RouteType};
 use crate::time::Instant;
 use hairpin_wire::{Addr, Family, build, icmp6, proto};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Between two questions (`retrans_time_ms`).
@@ -23,12 +23,15 @@ const NEIGHBORS: usize = 1024;
 /// The neighbors that are being asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Solicitor {
-    asked: BTreeMap<(IfIndex, Addr, Family), Asking>,
+    asked: BTreeMap<Neighbor, Asking>,
+    /// When each of them is due.
+    due: BTreeSet<(Instant, Neighbor)>,
 }
+
+type Neighbor = (IfIndex, Addr, Family);
 
 #[derive(Debug)]
 struct Asking {
-    due: Instant,
     questions: u8,
     waiting: Vec<Packet>,
 }
@@ -57,7 +60,10 @@ impl Solicitor {
         if is_new && self.asked.len() >= NEIGHBORS {
             return None;
         }
-        let first = Asking { due: now + INTERVAL, questions: 1, waiting: Vec::new() };
+        if is_new {
+            self.due.insert((now + INTERVAL, neighbor));
+        }
+        let first = Asking { questions: 1, waiting: Vec::new() };
         let asking = self.asked.entry(neighbor).or_insert(first);
         if asking.waiting.len() == WAITING {
             asking.waiting.remove(0);
@@ -68,13 +74,14 @@ impl Solicitor {
 
     /// The next thing whose time has come.
     pub(crate) fn step(&mut self, now: Instant, net: &Net) -> Option<Step> {
-        while let Some((key, due)) = self.first().filter(|(_, due)| *due <= now) {
+        while let Some(first @ (due, key)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+            self.due.remove(&first);
             let asking = self.asked.get_mut(&key)?;
             if asking.questions == QUESTIONS {
                 return self.asked.remove(&key).map(|gone| Step::GiveUp(gone.waiting));
             }
             asking.questions += 1;
-            asking.due = due + INTERVAL;
+            self.due.insert((due + INTERVAL, key));
             if let Some(packet) = asking.waiting.last().and_then(|last| question(last, key.0, key.1, net)) {
                 return Some(Step::Ask(Box::new(packet)));
             }
@@ -84,11 +91,7 @@ impl Solicitor {
 
     /// When [`Solicitor::step`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.first().map(|(_, due)| due)
-    }
-
-    fn first(&self) -> Option<((IfIndex, Addr, Family), Instant)> {
-        self.asked.iter().map(|(key, asking)| (*key, asking.due)).min_by_key(|(key, due)| (*due, *key))
+        self.due.first().map(|(due, _)| *due)
     }
 }
 

@@ -10,18 +10,19 @@ use hairpin_wire::Family;
 /// masked out.
 #[derive(Debug)]
 pub(super) enum Scan {
-    V4(Vec<Block<1>>),
-    V6(Vec<Block<4>>),
+    V4(Vec<Block>),
+    V6(Vec<Front>),
 }
 
-/// The fronts of so many rules lie word by word side by side, so that a processor compares several at once.
+/// The fronts of so many IPv4 rules lie word by word side by side, so that a processor compares several at once. Measured: 0.22 ns a rule
+/// instead of 0.45. With IPv6's four words for an address that gains nothing.
 const LANES: usize = 8;
 
-/// The fronts of [`LANES`] rules in a row; addresses have `W` words.
+/// The fronts of [`LANES`] IPv4 rules in a row.
 #[derive(Clone, Debug)]
-pub(super) struct Block<const W: usize> {
-    src: [Words; W],
-    dst: [Words; W],
+pub(super) struct Block {
+    src: Words,
+    dst: Words,
     protocol: Words,
 }
 
@@ -32,11 +33,23 @@ struct Words {
     mask: [u32; LANES],
 }
 
+/// The front of an IPv6 rule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Front {
+    src: u128,
+    src_mask: u128,
+    dst: u128,
+    dst_mask: u128,
+    protocol: u32,
+    protocol_mask: u32,
+}
+
 impl Scan {
     pub(super) fn new<'a>(family: Family, headers: impl Iterator<Item = &'a Header>) -> Scan {
+        let fronts = headers.map(Front::of);
         match family {
-            Family::V4 => Scan::V4(blocks(headers, |bits| [bits as u32])),
-            Family::V6 => Scan::V6(blocks(headers, words6)),
+            Family::V4 => Scan::V4(blocks(fronts)),
+            Family::V6 => Scan::V6(fronts.collect()),
         }
     }
 
@@ -49,8 +62,11 @@ impl Scan {
         }
         let protocol = u32::from(head.protocol);
         match self {
-            Scan::V4(blocks) => first(blocks, at, [head.src.as_u32()], [head.dst.as_u32()], protocol),
-            Scan::V6(blocks) => first(blocks, at, words6(head.src.0), words6(head.dst.0), protocol),
+            Scan::V4(blocks) => first4(blocks, at, head.src.as_u32(), head.dst.as_u32(), protocol),
+            Scan::V6(fronts) => {
+                let fits = |front: &Front| front.fits(head.src.0, head.dst.0, protocol);
+                at + fronts.get(at..).unwrap_or_default().iter().take_while(|front| !fits(front)).count()
+            }
         }
     }
 }
@@ -66,52 +82,40 @@ pub(super) fn is_all_front(header: &Header) -> bool {
 }
 
 #[inline]
-fn first<const W: usize>(blocks: &[Block<W>], at: usize, src: [u32; W], dst: [u32; W], protocol: u32) -> usize {
-    let (mut number, mut lane) = (at / LANES, at % LANES);
-    // Often it is the very first, where rules differ by what is behind their fronts.
-    if blocks.get(number).is_some_and(|block| block.miss(lane, src, dst, protocol) == 0) {
-        return at;
-    }
+fn first4(blocks: &[Block], at: usize, src: u32, dst: u32, protocol: u32) -> usize {
+    let (mut number, mut from) = (at / LANES, at % LANES);
     while let Some(block) = blocks.get(number) {
-        let mut fit = 0u32;
-        for lane in 0..LANES {
-            fit |= u32::from(block.miss(lane, src, dst, protocol) == 0) << lane;
+        let misses = block.misses(src, dst, protocol);
+        if misses.iter().fold(0, |any, miss| any | u32::from(*miss == 0)) != 0
+            && let Some(found) = (from..LANES).find(|lane| misses[*lane] == 0)
+        {
+            return number * LANES + found;
         }
-        let from_lane = fit & (!0 << lane);
-        if from_lane != 0 {
-            return number * LANES + from_lane.trailing_zeros() as usize;
-        }
-        (number, lane) = (number + 1, 0);
+        (number, from) = (number + 1, 0);
     }
     number * LANES
 }
 
-impl<const W: usize> Block<W> {
+impl Block {
     /// Nothing fits.
-    const EMPTY: Block<W> = {
+    const EMPTY: Block = {
         let any = Words { value: [0; LANES], mask: [0; LANES] };
-        Block { src: [any; W], dst: [any; W], protocol: Words { value: [1; LANES], mask: [0; LANES] } }
+        Block { src: any, dst: any, protocol: Words { value: [1; LANES], mask: [0; LANES] } }
     };
 
-    fn put(&mut self, lane: usize, header: &Header, words: &impl Fn(u128) -> [u32; W]) {
-        for (place, said) in [(&mut self.src, said(&header.src)), (&mut self.dst, said(&header.dst))] {
-            for ((place, value), mask) in place.iter_mut().zip(words(said.0)).zip(words(said.1)) {
-                place.put(lane, value, mask);
-            }
-        }
-        let is_named = header.protocol != 0 && !header.protocol_inverted;
-        let protocol = if is_named { (header.protocol.into(), 0xff) } else { (0, 0) };
-        self.protocol.put(lane, protocol.0, protocol.1);
+    fn put(&mut self, lane: usize, front: &Front) {
+        self.src.put(lane, front.src as u32, front.src_mask as u32);
+        self.dst.put(lane, front.dst as u32, front.dst_mask as u32);
+        self.protocol.put(lane, front.protocol, front.protocol_mask);
     }
 
-    /// The bits that do not fit a rule; 0 if its front fits.
+    /// Of each rule, the bits that do not fit; 0 if its front fits.
     #[inline(always)]
-    fn miss(&self, lane: usize, src: [u32; W], dst: [u32; W], protocol: u32) -> u32 {
-        let mut bits = self.protocol.miss(lane, protocol);
-        for word in 0..W {
-            bits |= self.src[word].miss(lane, src[word]) | self.dst[word].miss(lane, dst[word]);
-        }
-        bits
+    fn misses(&self, src: u32, dst: u32, protocol: u32) -> [u32; LANES] {
+        let miss = |words: &Words, lane: usize, word: u32| word & words.mask[lane] ^ words.value[lane];
+        std::array::from_fn(|lane| {
+            miss(&self.src, lane, src) | miss(&self.dst, lane, dst) | miss(&self.protocol, lane, protocol)
+        })
     }
 }
 
@@ -120,31 +124,35 @@ impl Words {
         self.value[lane] = value;
         self.mask[lane] = mask;
     }
+}
 
-    #[inline(always)]
-    fn miss(&self, lane: usize, word: u32) -> u32 {
-        word & self.mask[lane] ^ self.value[lane]
+impl Front {
+    fn of(header: &Header) -> Front {
+        let (src, src_mask) = said(&header.src);
+        let (dst, dst_mask) = said(&header.dst);
+        let is_named = header.protocol != 0 && !header.protocol_inverted;
+        let (protocol, protocol_mask) = if is_named { (header.protocol.into(), 0xff) } else { (0, 0) };
+        Front { src, src_mask, dst, dst_mask, protocol, protocol_mask }
+    }
+
+    #[inline]
+    fn fits(&self, src: u128, dst: u128, protocol: u32) -> bool {
+        let addrs = (src & self.src_mask ^ self.src) | (dst & self.dst_mask ^ self.dst);
+        addrs == 0 && protocol & self.protocol_mask == self.protocol
     }
 }
 
-fn blocks<'a, const W: usize>(
-    headers: impl Iterator<Item = &'a Header>,
-    words: impl Fn(u128) -> [u32; W],
-) -> Vec<Block<W>> {
+fn blocks(fronts: impl Iterator<Item = Front>) -> Vec<Block> {
     let mut blocks = Vec::new();
-    for (number, header) in headers.enumerate() {
+    for (number, front) in fronts.enumerate() {
         if number % LANES == 0 {
             blocks.push(Block::EMPTY);
         }
         if let Some(block) = blocks.last_mut() {
-            block.put(number % LANES, header, &words);
+            block.put(number % LANES, &front);
         }
     }
     blocks
-}
-
-fn words6(bits: u128) -> [u32; 4] {
-    [(bits >> 96) as u32, (bits >> 64) as u32, (bits >> 32) as u32, bits as u32]
 }
 
 fn said(addr: &AddrMatch) -> (u128, u128) {

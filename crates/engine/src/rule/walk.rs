@@ -7,7 +7,7 @@ use crate::fate::DropReason;
 use crate::hook::Hook;
 use crate::log_line::{LogFlags, log_line};
 use crate::look::{Edit, Effects, Ground, Look, in_device, out_device};
-use crate::net::Net;
+use crate::net::{IfName, Net};
 use crate::packet::{LinkType, Packet};
 use crate::rng::Rng;
 use crate::set::Sets;
@@ -44,6 +44,7 @@ pub(crate) fn walk(
     let Walk { table, hook, now, net, rng, sets, .. } = walk;
     let ground = Ground { hook, table, now, net, memories: cells, sets, rng };
     stack.clear();
+    let mut devices = None;
     loop {
         // A trace shows every rule that was visited.
         if walk.trace.is_none() {
@@ -51,7 +52,12 @@ pub(crate) fn walk(
         }
         let (Some(rule), Some(counter)) = (flat.rules.get(at), counters.counters.get_mut(at)) else { break };
         let is_fit_known = rule.is_all_front && walk.trace.is_none() && !packet.head().broken;
-        let says = if is_fit_known { HeaderSays::Yes } else { rule.fits(packet, hook, net) };
+        let says = if is_fit_known {
+            HeaderSays::Yes
+        } else {
+            let (iif, oif) = *devices.get_or_insert_with(|| device_names(packet, hook, net));
+            rule.header.matches(packet.head(), iif, oif)
+        };
         match says {
             HeaderSays::Yes => {}
             HeaderSays::No => {
@@ -148,14 +154,10 @@ pub(crate) fn walk(
     Verdict::Drop(DropReason::Bug)
 }
 
-impl FlatRule {
-    /// Whether its header fits.
-    fn fits(&self, packet: &Packet, hook: Hook, net: &Net) -> HeaderSays {
-        let name = |index| net.interface(index).map(|i| i.name);
-        let iif = in_device(hook, packet).and_then(name);
-        let oif = out_device(hook, packet).and_then(name);
-        self.header.matches(packet.head(), iif, oif)
-    }
+/// The names that `-i` and `-o` compare with.
+fn device_names(packet: &Packet, hook: Hook, net: &Net) -> (Option<IfName>, Option<IfName>) {
+    let name = |index| net.interface(index).map(|device| device.name);
+    (in_device(hook, packet).and_then(name), out_device(hook, packet).and_then(name))
 }
 
 impl Walk<'_> {

@@ -30,7 +30,7 @@ impl Path<'_> {
             && knobs.checksum
             && matches!(p.meta.tracked, Tracked::Conn(..))
         {
-            p.meta.checksum_seen = Some(p.sum_to_keep());
+            p.meta.checksum_seen = Some(p.sum_to_keep_of_right());
         }
         if let Tracked::Conn(id, Class::New | Class::Related(Direction::Original)) = p.meta.tracked {
             self.meet_new(id)?;
