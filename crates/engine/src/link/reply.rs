@@ -548,8 +548,17 @@ fn echo_reply_v6(request: &Packet, host: &mut Host<'_>) -> Option<Packet> {
     let mark = reply_mark(request, net);
     // The answer goes back by the device that the request came by, where it is free to choose its source.
     let oif = if own.is_none() { request.meta.iif } else { on_link_device(request, dst) };
-    let key =
-        OutputKey { src: own, mark, oif, any_source: true, protocol: proto::ICMPV6, ..OutputKey::to(Family::V6, dst) };
+    // Type and code lie where a destination port would.
+    let ports = (0, u16::from(icmp6::ECHO_REPLY) << 8);
+    let key = OutputKey {
+        src: own,
+        mark,
+        oif,
+        any_source: true,
+        protocol: proto::ICMPV6,
+        ports,
+        ..OutputKey::to(Family::V6, dst)
+    };
     let route = net.route_output(&key).ok()?;
     let limited = request.meta.iif != Some(LO) && is_limited(Family::V6, IcmpError::new(icmp6::ECHO_REPLY, 0, 0), net);
     if limited

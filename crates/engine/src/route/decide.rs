@@ -665,10 +665,10 @@ impl Net {
             ..plain_flow(Family::V6, dst)
         };
         let found = self.lookup(&flow).map_err(|refused| output_error(errno(refused)))?;
-        let hop = match key.oif {
-            Some(_) => found.hop,
-            None => multipath::choose(&found, || key.hash.unwrap_or_else(|| multipath::of_flow(self, &flow)), None),
-        };
+        let chosen = multipath::choose(&found, || key.hash.unwrap_or_else(|| multipath::of_flow(self, &flow)), None);
+        // A way by a device that is not the one asked for is none.
+        let is_allowed = !flow.strict || flow.oif.or(flow.wished).is_none_or(|dev| chosen.dev == dev);
+        let hop = if is_allowed { chosen } else { found.hop };
         let mut route = self.route_of(&Found { hop, ..found });
         if matches!(route.kind, RouteType::Local | RouteType::Anycast) {
             route.oif = LO;

@@ -28,7 +28,7 @@ impl Path<'_> {
             && looked_at
             && !p.is_checksum_trusted()
             && knobs.checksum
-            && matches!(p.meta.tracked, Tracked::Conn(..))
+            && tracker.has_seen_checksum(p.meta.tracked)
         {
             p.meta.checksum_seen = Some(p.sum_to_keep_of_right());
         }

@@ -126,6 +126,28 @@ pub struct TrackStats {
     pub expect_delete: u64,
 }
 
+/// The reasons for INVALID that come before the checksum is looked at, or from it.
+const BEFORE_CHECKSUM: [&str; 8] = [
+    "no transport header",
+    "transport header too short, or not one of a connection",
+    "short packet",
+    "truncated packet",
+    "truncated/malformed packet",
+    "bad checksum",
+    "bad hw icmp checksum",
+    "ICMPv6 checksum failed",
+];
+
+impl Tracker {
+    /// Whether the checksum of a packet that has just come in was found right, or not there.
+    pub(crate) fn has_seen_checksum(&self, tracked: Tracked) -> bool {
+        match tracked {
+            Tracked::Conn(..) | Tracked::Untracked => true,
+            Tracked::No => !BEFORE_CHECKSUM.contains(&self.why_invalid),
+        }
+    }
+}
+
 impl Tracker {
     /// Nothing tracked yet. `key` is for the table of connections: see [`Conns::new`].
     pub fn new(key: (u64, u64)) -> Tracker {
