@@ -69,6 +69,21 @@ impl Now {
     }
 }
 
+impl Now {
+    /// The time of day at a jiffy of the monotonic clock, in milliseconds since 1970: what is kept over a restart.
+    pub fn wall_ms_of(&self, jiffies: u64) -> u64 {
+        let ahead = jiffies.wrapping_sub(self.mono.jiffies()) as i64;
+        let ms = ahead.saturating_mul((NANOS_PER_JIFFY / 1_000_000) as i64);
+        (self.wall.0 / 1_000_000).saturating_add_signed(ms)
+    }
+
+    /// The jiffy of the monotonic clock at a time of day, the other way around. Jiffies wrap: it may be before the start.
+    pub const fn jiffies_of(&self, wall_ms: u64) -> u64 {
+        let ahead = wall_ms as i64 - (self.wall.0 / 1_000_000) as i64;
+        self.mono.jiffies().wrapping_add((ahead / (NANOS_PER_JIFFY / 1_000_000) as i64) as u64)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -187,9 +187,15 @@ impl Live {
     pub fn kept(&self, table: TableId, now: &Now) -> Vec<(usize, usize, Vec<u64>)> {
         let Some(flat) = self.compiled.flat(table) else { return Vec::new() };
         let mut kept = Vec::new();
+        // A memory that several rules share is kept once.
+        let mut seen = std::collections::BTreeSet::new();
         for (place, rule) in flat.rules.iter().enumerate() {
             for (nth, found) in flat.matches.get(rule.matches.clone()).unwrap_or_default().iter().enumerate() {
-                if let Some(cell) = self.cell_of(table, found.memory).and_then(|cell| self.cells.get(cell)) {
+                if let Some(cell) = self
+                    .cell_of(table, found.memory)
+                    .filter(|cell| seen.insert(*cell))
+                    .and_then(|cell| self.cells.get(cell))
+                {
                     let numbers = found.test.keep(&**cell.borrow(), now);
                     if !numbers.is_empty() {
                         kept.push((place, nth, numbers));

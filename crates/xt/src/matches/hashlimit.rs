@@ -346,6 +346,16 @@ impl Match for HashLimit {
         Memory::Shared { kind: "hashlimit", name: self.name.clone(), first: Box::new(table), join: |_, _| {} }
     }
 
+    fn keep(&self, memory: &(dyn Any + Send), now: &Now) -> Vec<u64> {
+        memory.downcast_ref::<Table>().map_or(Vec::new(), |table| table.keep(now))
+    }
+
+    fn take_up(&self, memory: &mut (dyn Any + Send), kept: &[u64], now: &Now) {
+        if let Some(table) = memory.downcast_mut::<Table>() {
+            table.take_up(kept, now);
+        }
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -469,6 +479,9 @@ fn save_keys(f: &mut fmt::Formatter<'_>, keys: Keys, words: Words) -> fmt::Resul
 /// Source, destination, source port, destination port; 0 for what has no bucket of its own.
 type Key = (Addr, Addr, u16, u16);
 
+/// Buckets kept over a restart at most: they are copied between two batches of packets.
+const MAX_KEPT: usize = 16_384;
+
 /// The buckets of one name.
 #[derive(Debug)]
 struct Table {
@@ -539,6 +552,44 @@ impl Table {
             std::collections::btree_map::Entry::Vacant(place) => {
                 Some(place.insert(Bucket { expires, ..Bucket::new(config, now) }))
             }
+        }
+    }
+
+    /// For each bucket: the halves of its addresses, its ports, when it is unused and was filled as times of day, and what is in it.
+    fn keep(&self, now: &Now) -> Vec<u64> {
+        let halves = |addr: Addr| [(addr.0 >> 64) as u64, addr.0 as u64];
+        let mut kept = Vec::new();
+        for ((source, destination, source_port, destination_port), bucket) in self.buckets.iter().take(MAX_KEPT) {
+            kept.extend(halves(*source));
+            kept.extend(halves(*destination));
+            kept.push(u64::from(*source_port) << 16 | u64::from(*destination_port));
+            kept.extend([now.wall_ms_of(bucket.expires), now.wall_ms_of(bucket.filled_at)]);
+            kept.extend([bucket.credit, bucket.cap, bucket.current, u64::from(bucket.was_fast)]);
+        }
+        kept
+    }
+
+    fn take_up(&mut self, kept: &[u64], now: &Now) {
+        let at = now.mono.jiffies();
+        let (chunks, _) = kept.as_chunks::<11>();
+        for [a, b, c, d, ports, expires, filled_at, credit, cap, current, was_fast] in chunks {
+            let addr = |high: u64, low: u64| Addr(u128::from(high) << 64 | u128::from(low));
+            let left = now.jiffies_of(*expires).wrapping_sub(at) as i64;
+            let most_left = jiffies(self.config.expire_ms);
+            if left <= 0 || left as u64 > most_left || self.buckets.len() >= self.most() {
+                continue;
+            }
+            let new = Bucket::new(&self.config, at);
+            let bucket = Bucket {
+                expires: at + left as u64,
+                filled_at: now.jiffies_of(*filled_at),
+                credit: *credit,
+                cap: (*cap).min(new.cap),
+                current: *current,
+                was_fast: *was_fast != 0,
+                ..new
+            };
+            self.buckets.insert((addr(*a, *b), addr(*c, *d), (ports >> 16) as u16, *ports as u16), bucket);
         }
     }
 
@@ -804,5 +855,39 @@ mod tests {
         assert_eq!(check("--hashlimit-upto 1000000/day"), Ok(()));
         assert!(matches!(check("--hashlimit-upto 5/s --hashlimit-htable-gcinterval 0"), Err(Refused::Invalid(_))));
         assert_eq!(check("--hashlimit-upto 5mb/s"), Ok(()));
+    }
+
+    /// Who had used up its credit before a restart gets no more of it by that; time passes meanwhile.
+    #[test]
+    fn goes_on_after_a_restart() {
+        let mut probe = probe(udp(1, 2));
+        let rule = "-m hashlimit --hashlimit-upto 1/min --hashlimit-burst 3 --hashlimit-mode srcip --hashlimit-name h --hashlimit-htable-expire 600000";
+        let loaded = load(&mut probe, rule);
+        assert_eq!(burst(&mut probe, &loaded, 1, 0), 3);
+        let now = |ms: u64| Now::from_unix_nanos(ms * 1_000_000);
+        let memory = |at: u64| match loaded.extension.memory(&now(at)) {
+            Memory::Shared { first, .. } => first,
+            other => panic!("{other:?}"),
+        };
+        let mut before = memory(0);
+        let key = (Addr::v4(1), Addr::UNSPECIFIED, 0, 0);
+        let left = |memory: &mut Box<dyn Any + Send>, ms: u64| {
+            let table = memory.downcast_mut::<Table>().unwrap();
+            let bucket = table.bucket(key, now(ms).mono.jiffies()).unwrap();
+            (0..10).take_while(|_| bucket.pays(bucket.cost)).count()
+        };
+        assert_eq!(left(&mut before, 0), 3);
+        let kept = loaded.extension.keep(&*before, &now(0));
+        assert_eq!(kept.len(), 11);
+        let taken_up = |ms: u64, kept: &[u64]| {
+            let mut memory = memory(ms);
+            loaded.extension.take_up(&mut *memory, kept, &now(ms));
+            memory
+        };
+        assert_eq!(left(&mut taken_up(1000, &kept), 1000), 0);
+        assert_eq!(left(&mut taken_up(61_000, &kept), 61_000), 1);
+        assert_eq!(left(&mut taken_up(700_000, &kept), 700_000), 3, "it was unused for so long that it is gone");
+        taken_up(0, &kept[..7]);
+        taken_up(0, &[u64::MAX; 33]);
     }
 }

@@ -237,6 +237,16 @@ impl Match for Recent {
         Memory::Shared { kind: "recent", name: self.name.clone(), first: Box::new(list), join: List::join }
     }
 
+    fn keep(&self, memory: &(dyn Any + Send), now: &Now) -> Vec<u64> {
+        memory.downcast_ref::<List>().map_or(Vec::new(), |list| list.keep(now))
+    }
+
+    fn take_up(&self, memory: &mut (dyn Any + Send), kept: &[u64], now: &Now) {
+        if let Some(list) = memory.downcast_mut::<List>() {
+            list.take_up(kept, now);
+        }
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -306,6 +316,36 @@ impl List {
         entry.index += 1;
         entry.ttl = ttl;
         self.entries.push(entry);
+    }
+
+    /// For each address: its two halves, TTL, place in the ring, number of stamps, and the stamps as times of day.
+    fn keep(&self, now: &Now) -> Vec<u64> {
+        let mut kept = Vec::new();
+        for entry in &self.entries {
+            let addr = entry.addr.0;
+            kept.extend([(addr >> 64) as u64, addr as u64, u64::from(entry.ttl), entry.index as u64]);
+            kept.push(entry.stamps.len() as u64);
+            kept.extend(entry.stamps.iter().map(|stamp| now.wall_ms_of(*stamp)));
+        }
+        kept
+    }
+
+    fn take_up(&mut self, mut kept: &[u64], now: &Now) {
+        self.entries.clear();
+        while let [high, low, ttl, index, count, rest @ ..] = kept {
+            let Some((stamps, rest)) = rest.split_at_checked(*count as usize) else { return };
+            kept = rest;
+            let (Ok(ttl), index) = (u8::try_from(*ttl), *index as usize) else { return };
+            if stamps.is_empty() || stamps.len() > self.most_stamps || !(1..=stamps.len()).contains(&index) {
+                continue;
+            }
+            if self.entries.len() < MAX_ENTRIES {
+                self.born += 1;
+                let stamps = stamps.iter().map(|stamp| now.jiffies_of(*stamp)).collect();
+                let addr = Addr(u128::from(*high) << 64 | u128::from(*low));
+                self.entries.push(Entry { addr, ttl, born: self.born, stamps, index });
+            }
+        }
     }
 
     /// Forgets the longest untouched entry if its last stamp is before `since`; says whether it did.
@@ -437,5 +477,34 @@ mod tests {
         let reap = load(&mut probe, "-m recent --rcheck --seconds 5 --reap");
         assert_eq!(ask(&mut probe, &reap, 0x0a00_0001, 6), No);
         assert_eq!(ask(&mut probe, &check, 0x0a00_0001, 6), No);
+    }
+
+    /// The time that passed meanwhile counts.
+    #[test]
+    fn goes_on_after_a_restart() {
+        let at = |mono: u64, wall: u64| Now {
+            mono: hairpin_engine::Instant::from_secs(mono),
+            wall: hairpin_engine::Wall(wall * 1_000_000_000),
+        };
+        let list = |entries| List { mask: Addr(u128::MAX), most_stamps: 4, born: 0, entries };
+        let jiffies = |secs: u64| hairpin_engine::Instant::from_secs(secs).jiffies();
+        let mut old = list(Vec::new());
+        old.insert(Addr::v4(7), 64, jiffies(100));
+        for secs in [110, 120, 130, 140] {
+            old.touch(0, 63, jiffies(secs));
+        }
+        old.insert(Addr::v4(8), 1, jiffies(150));
+        let kept = old.keep(&at(160, 1_000_160));
+        // The machine was started anew 1000 seconds later: its clock is at 20.
+        let mut new = list(Vec::new());
+        new.take_up(&kept, &at(20, 1_001_160));
+        assert_eq!(new.entries.iter().map(|e| (e.addr, e.ttl, e.index)).collect::<Vec<_>>(), [(Addr::v4(7), 63, 1), (Addr::v4(8), 1, 1)]);
+        let age = |stamp: u64| jiffies(20).wrapping_sub(stamp);
+        assert_eq!(new.entries[0].stamps.iter().map(|s| age(*s)).collect::<Vec<_>>(), [1020, 1050, 1040, 1030].map(jiffies));
+        for length in 0..kept.len() {
+            new.take_up(&kept[..length], &at(20, 1_001_160));
+        }
+        new.take_up(&[u64::MAX; 40], &at(20, 1_001_160));
+        assert!(new.entries.is_empty());
     }
 }
