@@ -1,7 +1,7 @@
 //! The verbs of the program, and which one was asked for.
 
 use crate::applet;
-use crate::verbs::{capture, demo, gateway, install_links, manual, queue, replay, run, sysctl, trace};
+use crate::verbs::{capture, demo, gateway, install_links, manual, queue, replay, run, sysctl, top, trace};
 use hairpin_commands::NAMES;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -48,7 +48,7 @@ pub const VERBS: &[Verb] = &[
     trace::VERB,
     run::VERB,
     gateway::STATUS,
-    gateway::TOP,
+    top::VERB,
     capture::VERB,
     sysctl::VERB,
     queue::VERB,

@@ -30,7 +30,7 @@ fn the_commands_act_on_the_running_gateway() {
     let status = lab.says(&["status"]);
     assert!(status.contains("rules: 4 IPv4, 0 IPv6"), "{status}");
     let top = lab.says(&["top", "--once"]);
-    assert!(top.contains("192.168.1.2") && top.contains("V4 filter FORWARD 2"), "{top}");
+    assert!(top.contains("192.168.1.2") && top.contains("IPv4 filter FORWARD 2"), "{top}");
     lab.says(&["save"]);
     let file = std::fs::read_to_string(lab.directory.join("rules.v4")).unwrap();
     assert!(file.contains("-A POSTROUTING -o wan0 -j MASQUERADE"), "{file}");

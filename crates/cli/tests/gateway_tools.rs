@@ -255,3 +255,133 @@ fn queues_have_listeners() {
     std::thread::sleep(Duration::from_millis(200));
     assert!(lab.pings());
 }
+
+fn metrics(port: u16) -> String {
+    use std::io::Write;
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Every name that the dashboard asks for is one that the gateway tells; a limit that is nearly reached is told in three places.
+#[test]
+fn metrics_have_what_the_dashboard_asks_for() {
+    let Some(mut lab) = Lab::new("m") else { return };
+    let port = 20_000 + (std::process::id() % 10_000) as u16;
+    let file = lab.directory.join("gateway.toml");
+    let toml = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{toml}\n[metrics]\nlisten = \"127.0.0.1:{port}\"\n")).unwrap();
+    lab.start();
+    assert!(lab.pings());
+    lab.says(&["iptables", "-I", "FORWARD", "1", "-m", "comment", "--comment", "all of it"]);
+    assert!(lab.pings());
+    let text = metrics(port);
+    let told = |name: &str| text.lines().any(|line| line.split(['{', ' ']).next() == Some(name));
+    let dashboard = include_str!("../../../packaging/grafana/hairpin.json");
+    let mut names: Vec<&str> = dashboard
+        .match_indices("hairpin_")
+        .map(|(at, _)| dashboard[at..].split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    assert!(names.len() > 25, "{names:?}");
+    for name in names {
+        // Queues have series only while somebody listens.
+        let is_there = told(name) || name.starts_with("hairpin_queue_") && text.contains(&format!("# TYPE {name} "));
+        assert!(is_there, "{name} is not in\n{text}");
+    }
+    assert!(
+        text.contains(
+            "hairpin_rule_packets_total{family=\"ipv4\",table=\"filter\",chain=\"FORWARD\",comment=\"all of it\"} 2"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("hairpin_nat_ports_used{address=\"203.0.113.1\",protocol=\"icmp\"}"), "{text}");
+    lab.says(&["sysctl", "-w", "net.netfilter.nf_conntrack_max=2"]);
+    std::thread::sleep(Duration::from_millis(1300));
+    assert!(metrics(port).contains("hairpin_limit_warning{limit=\"nf_conntrack_max\"} 1"));
+    assert!(lab.log().contains("warning: 100 % of nf_conntrack_max are used: 2 of 2"), "{}", lab.log());
+    let status = lab.says(&["status"]);
+    assert!(status.contains("warning: 100 % of nf_conntrack_max are used: 2 of 2"), "{status}");
+}
+
+/// All of it as text and as JSON.
+#[test]
+fn the_state_of_the_gateway() {
+    let Some(mut lab) = Lab::new("u") else { return };
+    lab.start();
+    assert!(lab.pings());
+    std::thread::sleep(Duration::from_millis(1500));
+    let text = lab.says(&["status"]);
+    for part in [
+        "interface wan0: up, ",
+        "203.0.113.1/24; received ",
+        "last reload: none since the start",
+        "snapshot: state, 0 d 00:00:0",
+        "longest pause: ",
+        "neighbors: ",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    quiet(Command::new("kill").args(["-HUP", &lab.pid().to_string()]));
+    std::thread::sleep(Duration::from_millis(500));
+    let json = lab.says(&["status", "--json"]);
+    let read = Command::new("python3")
+        .args(["-c", "import json,sys; d=json.loads(sys.argv[1]); print(d['connections'], d['interfaces'][1]['name'], d['last_reload']['done'], d['interfaces'][0]['addresses'])", &json])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&read.stdout), "1 lan0 True ['203.0.113.1/24']\n", "{json}");
+    assert_eq!(lab.hairpin(&["status", "--frob"]).status.code(), Some(2));
+}
+
+/// On a terminal it is drawn, keys choose, and q ends it; elsewhere it is text.
+#[test]
+fn the_busiest_on_a_terminal() {
+    let Some(mut lab) = Lab::new("o") else { return };
+    lab.start();
+    assert!(lab.pings());
+    let text = lab.says(&["top"]);
+    for part in
+        ["flows\n", "icmp 192.168.1.2 203.0.113.2", "talkers\n", "IPv4 filter FORWARD 2 -i lan0 -j ACCEPT", "drops\n"]
+    {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let script = "import pty,os,sys,time,select\npid,fd=pty.fork()\nif pid==0:\n  os.execv(sys.argv[1],[sys.argv[1],'top'])\n\
+        import fcntl,termios,struct\nfcntl.ioctl(fd,termios.TIOCSWINSZ,struct.pack('HHHH',24,120,0,0))\nout=b''\n\
+        def read(s):\n  global out\n  end=time.time()+s\n  while time.time()<end:\n    if select.select([fd],[],[],0.1)[0]:\n      try: out+=os.read(fd,65536)\n      except OSError: return\n\
+        read(2.5)\nos.write(fd,b'3')\nread(1)\nos.write(fd,b'q')\nread(1)\nprint(os.waitstatus_to_exitcode(os.waitpid(pid,0)[1]))\nsys.stdout.buffer.write(out)\n";
+    let shown = Command::new("python3")
+        .args(["-c", script, env!("CARGO_BIN_EXE_hairpin")])
+        .env("HAIRPIN_SOCKET", lab.socket())
+        .env("TERM", "xterm")
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(out.starts_with("0\n"), "{out}\n{}", String::from_utf8_lossy(&shown.stderr));
+    assert!(out.contains("203.0.113.2") && out.contains("FORWARD"), "{out}");
+}
+
+/// Addresses seen lately, and buckets of limits, are there again after kill -9.
+#[test]
+fn memories_of_rules_go_on_after_kill_9() {
+    let Some(mut lab) = Lab::new("r") else { return };
+    let rules = "*filter\n-A FORWARD -p icmp -m hashlimit --hashlimit-upto 1/hour --hashlimit-burst 3 --hashlimit-mode srcip --hashlimit-htable-expire 3600000 --hashlimit-name pings -m recent --set --name seen -j ACCEPT\n\
+        -A FORWARD -p icmp --icmp-type echo-reply -j ACCEPT\n-A FORWARD -p icmp -j DROP\n-A INPUT -m recent --rcheck --name seen --seconds 600 -j DROP\nCOMMIT\n";
+    std::fs::write(
+        lab.directory.join("rules.v4"),
+        format!("*nat\n-A POSTROUTING -o wan0 -j MASQUERADE\nCOMMIT\n{rules}"),
+    )
+    .unwrap();
+    lab.start();
+    assert!(lab.pings() && lab.pings() && lab.pings());
+    assert!(!lab.pings(), "the burst is used up");
+    let own = |lab: &Lab| quiet(&mut lab.inside(1, &["ping", "-c", "1", "-W", "1", "192.168.1.1"]));
+    assert!(!own(&lab), "it was seen");
+    std::thread::sleep(Duration::from_millis(2500));
+    lab.kill("-KILL");
+    lab.start();
+    assert!(!lab.pings(), "the burst is used up still");
+    assert!(!own(&lab), "it was seen before");
+}

@@ -690,6 +690,11 @@ impl<'a> State<'a> {
         self.engine.sets.borrow()
     }
 
+    /// Memory of fragments that wait for others.
+    pub fn fragment_bytes(&self, family: Family) -> usize {
+        self.engine.reassembler.bytes(family)
+    }
+
     /// How many packets were dropped for each reason.
     pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + use<'a> {
         DropReason::ALL.iter().copied().zip(self.engine.drops.iter().copied())

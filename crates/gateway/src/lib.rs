@@ -10,6 +10,7 @@
 //! | `watch/` | who looks at packets: which ones, and what came of them |
 //! | `trace.rs` | a packet's way as text |
 //! | `queues.rs` | packets that wait for a listener of NFQUEUE |
+//! | `limits.rs` | limits, and warnings before one is reached |
 //! | `logs.rs` | LOG's lines and NFLOG's packets, to where they are wanted |
 //! | `metrics.rs` | numbers for Prometheus |
 //! | `harden.rs` | what is given up once the devices are open |
@@ -25,6 +26,7 @@ pub mod demo;
 pub mod devices;
 pub mod harden;
 pub mod host_file;
+pub mod limits;
 mod local;
 pub mod logs;
 pub mod metrics;

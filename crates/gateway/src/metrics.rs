@@ -4,12 +4,16 @@
 //! pieces. Rules have a series each only when they carry a comment (`-m comment`): otherwise there would be as many series as rules.
 
 use crate::control::{Numbers, TableNumbers};
-use crate::seam::{Attendant, Handle, Moment};
+use crate::limits;
+use crate::logs::LogNumbers;
+use crate::seam::{Attendant, Handle, Moment, PAUSES};
 use hairpin_engine::rule::{Rule, Table, TableId};
 use hairpin_wire::Family;
 use std::fmt::{Display, Write as _};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A question must be there after so long, and its answer gone after as long again.
@@ -21,6 +25,7 @@ const MAX_QUESTION: usize = 8 << 10;
 pub struct Metrics {
     /// Until the thread that answers has it.
     listener: Option<TcpListener>,
+    logs: Option<Arc<LogNumbers>>,
 }
 
 impl Metrics {
@@ -30,19 +35,27 @@ impl Metrics {
     /// It cannot be had.
     pub fn open(listen: SocketAddr) -> io::Result<Metrics> {
         let say = |why: io::Error| io::Error::new(why.kind(), format!("metrics at {listen}: {why}"));
-        Ok(Metrics { listener: Some(TcpListener::bind(listen).map_err(say)?) })
+        Ok(Metrics { listener: Some(TcpListener::bind(listen).map_err(say)?), logs: None })
+    }
+}
+
+impl Metrics {
+    /// Tells about these logs, too.
+    #[must_use]
+    pub fn with_logs(self, logs: Arc<LogNumbers>) -> Metrics {
+        Metrics { logs: Some(logs), ..self }
     }
 }
 
 impl Attendant for Metrics {
     fn start(&mut self, _moment: &mut Moment<'_>, handle: &Handle) -> io::Result<()> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
-        let handle = handle.clone();
+        let (handle, logs, started) = (handle.clone(), self.logs.clone(), Instant::now());
         std::thread::Builder::new().name("metrics".to_owned()).spawn(move || {
             loop {
                 match listener.accept() {
                     // Who asks badly or goes away is not our trouble.
-                    Ok((stream, _)) => drop(answer(&handle, stream)),
+                    Ok((stream, _)) => drop(answer(&handle, started, logs.as_deref(), stream)),
                     Err(_) => std::thread::sleep(Duration::from_millis(100)),
                 }
             }
@@ -51,12 +64,12 @@ impl Attendant for Metrics {
     }
 }
 
-fn answer(handle: &Handle, mut stream: TcpStream) -> io::Result<()> {
+fn answer(handle: &Handle, started: Instant, logs: Option<&LogNumbers>, mut stream: TcpStream) -> io::Result<()> {
     let Some(path) = question(&mut stream)? else {
         return respond(&mut stream, "400 Bad Request", "text/plain", "hairpin answers GET /metrics\n");
     };
     match path.as_str() {
-        "/metrics" => match text(handle) {
+        "/metrics" => match text(handle, started, logs) {
             Some(text) => respond(&mut stream, "200 OK", "text/plain; version=0.0.4; charset=utf-8", &text),
             None => respond(&mut stream, "503 Service Unavailable", "text/plain", "the gateway has ended\n"),
         },
@@ -98,13 +111,20 @@ fn respond(stream: &mut TcpStream, status: &str, kind: &str, body: &str) -> io::
 }
 
 /// All metrics; None when the gateway has ended.
-fn text(handle: &Handle) -> Option<String> {
+fn text(handle: &Handle, started: Instant, logs: Option<&LogNumbers>) -> Option<String> {
     let numbers = handle.ask(Numbers::take).ok()?;
     let table = TableNumbers::take(handle)?;
     let mut page = Page(String::new());
     devices(&mut page, &numbers);
     connections(&mut page, &numbers, &table);
     rules(&mut page, handle)?;
+    others(&mut page, handle, started)?;
+    if let Some(logs) = logs {
+        page.family("log_total", "counter", "Lines of LOG and packets of NFLOG, written and left out.");
+        for (what, count) in [("written", &logs.written), ("left_out", &logs.left_out)] {
+            page.series("log_total", &[("what", what)], count.load(Ordering::Relaxed));
+        }
+    }
     Some(page.0)
 }
 
@@ -158,6 +178,29 @@ fn devices(page: &mut Page, numbers: &Numbers) {
     page.series("batch_size_bucket", &[("le", "+Inf")], stats.batches);
     page.series("batch_size_sum", &[], stats.packets);
     page.series("batch_size_count", &[], stats.batches);
+    page.family("packet_seconds", "histogram", "Time that a packet took, as its batch has it on average.");
+    let mut sum = 0;
+    for (n, count) in stats.packet_nanos.iter().enumerate() {
+        sum += count;
+        // The last one has no end.
+        if n + 1 < stats.packet_nanos.len() {
+            page.series("packet_seconds_bucket", &[("le", &seconds(128 << n))], sum);
+        }
+    }
+    page.series("packet_seconds_bucket", &[("le", "+Inf")], sum);
+    page.series("packet_seconds_sum", &[], busy);
+    page.series("packet_seconds_count", &[], sum);
+    page.family("pause_seconds", "histogram", "Time that packets had to wait for something else that the loop did.");
+    let mut sum = 0;
+    for (n, count) in stats.pauses.iter().enumerate() {
+        sum += count;
+        let end = PAUSES.get(n).map_or("+Inf".to_owned(), |end| seconds(*end));
+        page.series("pause_seconds_bucket", &[("le", &end)], sum);
+    }
+    page.series("pause_seconds_sum", &[], seconds(stats.pause_nanos));
+    page.series("pause_seconds_count", &[], sum);
+    let longest = seconds(stats.longest_pause_nanos);
+    page.single("pause_longest_seconds", "gauge", "The longest of these waits since the start.", longest);
     page.family("dropped_total", "counter", "Packets dropped, by reason.");
     for (reason, count) in &numbers.drops {
         page.series("dropped_total", &[("reason", &format!("{reason:?}"))], count);
@@ -168,15 +211,52 @@ fn devices(page: &mut Page, numbers: &Numbers) {
     }
 }
 
+fn seconds(nanos: u64) -> String {
+    format!("{}", nanos as f64 / 1e9)
+}
+
+/// Uptime, queues, sets.
+fn others(page: &mut Page, handle: &Handle, started: Instant) -> Option<()> {
+    let (queues, sets) = handle
+        .ask(|moment| {
+            let sets = moment.engine.state().sets().iter().count();
+            (moment.queues.state(), sets)
+        })
+        .ok()?;
+    let up = started.elapsed().as_secs();
+    page.single("uptime_seconds", "gauge", "How long the gateway has been running.", up);
+    page.single("sets", "gauge", "Sets of ipset.", sets);
+    page.family("queue_waiting", "gauge", "Packets that wait for a listener of NFQUEUE.");
+    for queue in &queues {
+        page.series("queue_waiting", &[("queue", &queue.number.to_string())], queue.waiting);
+    }
+    page.family(
+        "queue_packets_total",
+        "counter",
+        "Packets given to a listener of NFQUEUE, and those that found no room.",
+    );
+    for queue in &queues {
+        let number = queue.number.to_string();
+        for (what, count) in [("given", queue.packets - queue.overrun), ("no_room", queue.overrun)] {
+            page.series("queue_packets_total", &[("queue", &number), ("what", what)], count);
+        }
+    }
+    Some(())
+}
+
 fn connections(page: &mut Page, numbers: &Numbers, table: &TableNumbers) {
     page.single("connections", "gauge", "Connections in the table.", numbers.connections);
     page.single("connections_max", "gauge", "The most there may be (nf_conntrack_max); 0 for no limit.", numbers.max);
     page.single("expectations", "gauge", "Connections that helpers expect.", numbers.expectations);
     page.single("expectations_max", "gauge", "The most there may be (nf_conntrack_expect_max).", numbers.expect_max);
+    let ports = limits::ports_of(table);
+    let all = || numbers.limits.iter().chain(&ports);
+    page.family("limit_used", "gauge", "How much of each limit is used.");
+    all().for_each(|limit| page.series("limit_used", &[("limit", &limit.name)], limit.used));
+    page.family("limit_max", "gauge", "Each limit; 0 for none.");
+    all().for_each(|limit| page.series("limit_max", &[("limit", &limit.name)], limit.max));
     page.family("limit_warning", "gauge", "1 while a limit is used by 80 percent or more.");
-    for (limit, is_near) in numbers.warnings() {
-        page.series("limit_warning", &[("limit", limit)], u8::from(is_near));
-    }
+    all().for_each(|limit| page.series("limit_warning", &[("limit", &limit.name)], u8::from(limit.is_near())));
     page.family("connections_by_state", "gauge", "Connections by protocol and state.");
     for ((protocol, state), count) in &table.by_state {
         page.series("connections_by_state", &[("protocol", protocol), ("state", state)], count);

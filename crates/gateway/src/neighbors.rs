@@ -24,7 +24,7 @@ const WAITING: usize = 101;
 /// Packets that wait for all answers together: a scan of a large subnet must not fill the memory.
 const WAITING_ALL: usize = 4096;
 /// Entries at most (`gc_thresh3`).
-const ENTRIES: usize = 1024;
+pub const ENTRIES: usize = 1024;
 
 /// Something to be done.
 #[derive(Debug)]
@@ -99,6 +99,16 @@ impl Neighbors {
             counts[at].1 += 1;
         }
         counts
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Every entry: device, address, link address if known, state.

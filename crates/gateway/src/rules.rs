@@ -4,7 +4,7 @@ use crate::names;
 use hairpin_engine::rule::{Chain, Compiled, Counter, Ruleset, Table};
 use hairpin_ruleset::names::SystemNames;
 use hairpin_ruleset::restore::{RestoreOptions, restore};
-use hairpin_ruleset::save::{SaveOptions, save};
+use hairpin_ruleset::save::{SaveOptions, rule_text, save};
 use hairpin_wire::Family;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -99,6 +99,24 @@ pub fn text_at(family: Family, table: &Table, place: usize) -> Option<String> {
         at += chain.rules.len() + 1;
     }
     None
+}
+
+/// The chain, the number and the text of the rule at a place among the counters of a table; the number 0 for a policy.
+pub fn named_at(family: Family, table: &Table, place: usize) -> (String, usize, String) {
+    let mut at = 0;
+    for chain in &table.chains {
+        if place < at + chain.rules.len() {
+            let number = place - at;
+            let text = rule_text(family, &chain.name, &chain.rules[number]);
+            let text = text.split_once(&format!("-A {} ", chain.name)).map_or("", |(_, text)| text);
+            return (chain.name.clone(), number + 1, text.to_owned());
+        }
+        at += chain.rules.len() + 1;
+        if place < at {
+            return (chain.name.clone(), 0, "(policy)".to_owned());
+        }
+    }
+    Default::default()
 }
 
 /// What is to be added to the counters of a table so that chains that are the same as `before` go on counting where they stopped.

@@ -252,7 +252,8 @@ impl Gateway {
         engine.set_resolving(true);
         let mut stats = Stats::default();
         for device in &devices {
-            stats.devices.push(DeviceStats { name: device.name.clone(), ..DeviceStats::default() });
+            let datapath = device.datapath.describe();
+            stats.devices.push(DeviceStats { name: device.name.clone(), datapath, ..DeviceStats::default() });
         }
         let mut gateway = Gateway {
             path: None,
@@ -392,6 +393,7 @@ impl Gateway {
     fn look_around(&mut self, busy: bool) -> Result<bool, GatewayError> {
         let timeout = if busy { Duration::ZERO } else { self.time_to_wait() };
         self.waiter.wait(timeout)?;
+        let began = sys::monotonic_nanos();
         for (n, port) in self.ports.iter_mut().enumerate() {
             port.ready |= self.waiter.is_ready(BEFORE_PORTS + n);
         }
@@ -422,6 +424,7 @@ impl Gateway {
         }
         self.timers();
         self.go_on_from_queues();
+        self.stats.note_pause(sys::monotonic_nanos().saturating_sub(began));
         Ok(!self.end)
     }
 
@@ -562,7 +565,7 @@ impl Gateway {
         self.stats.batch_sizes[size.min(9)] += 1;
         self.pass_on(count, now);
         self.go_on_from_queues();
-        self.stats.busy_nanos += sys::monotonic_nanos().saturating_sub(now.mono.0);
+        self.stats.note_batch(count, sys::monotonic_nanos().saturating_sub(now.mono.0));
     }
 
     /// Everything that came out of the engine goes its way: what it made first, then the packet that caused it.

@@ -8,7 +8,7 @@ use crate::neighbors::Neighbors;
 use crate::queues::Queues;
 use crate::watch::Watchers;
 use hairpin_datapath::sys::Wake;
-use hairpin_engine::{Engine, Event, Now};
+use hairpin_engine::{Engine, Event, Now, Wall};
 use std::fmt;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -48,6 +48,37 @@ pub struct Stats {
     pub batch_sizes: [u64; 10],
     /// Packets for this host.
     pub delivered: u64,
+    /// Packets by the time that a packet of their batch took: of up to 128 ns, 256, 512 and so on.
+    pub packet_nanos: [u64; 14],
+    /// The longest time that packets had to wait for something else that the loop did.
+    pub longest_pause_nanos: u64,
+    /// Such waits: of up to 0.1 ms, 1, 10, 50, 100 ms, and longer.
+    pub pauses: [u64; 6],
+    /// All of them together.
+    pub pause_nanos: u64,
+    /// When the host file was last read anew, and whether it was put in force.
+    pub reloaded: Option<(Wall, bool)>,
+}
+
+/// Upper ends of all but the last of [`Stats::pauses`].
+pub const PAUSES: [u64; 5] = [100_000, 1_000_000, 10_000_000, 50_000_000, 100_000_000];
+
+impl Stats {
+    /// Packets had to wait so long.
+    pub(crate) fn note_pause(&mut self, nanos: u64) {
+        self.longest_pause_nanos = self.longest_pause_nanos.max(nanos);
+        self.pause_nanos += nanos;
+        self.pauses[PAUSES.iter().position(|end| nanos <= *end).unwrap_or(PAUSES.len())] += 1;
+    }
+
+    /// A batch of so many packets took so long.
+    pub(crate) fn note_batch(&mut self, packets: usize, nanos: u64) {
+        self.busy_nanos += nanos;
+        let each = nanos / packets.max(1) as u64;
+        // Up to 128 ns is the first, each of the others twice as much as the one before.
+        let at = (each.max(1) - 1).checked_ilog2().map_or(0, |log| (log + 1).saturating_sub(7)) as usize;
+        self.packet_nanos[at.min(self.packet_nanos.len() - 1)] += packets as u64;
+    }
 }
 
 /// What the loop counts of a device.
@@ -55,6 +86,8 @@ pub struct Stats {
 pub struct DeviceStats {
     /// Its name.
     pub name: String,
+    /// How it is reached, in words.
+    pub datapath: String,
     /// Frames that arrived. A super-packet is one.
     pub received: u64,
     /// Their bytes.

@@ -12,40 +12,17 @@ pub const STATUS: Verb = Verb {
     name: "status",
     about: "what the running gateway does",
     help: "\
-usage: hairpin status
+usage: hairpin status [--json]
 
-Devices, rules, connections, packets and drops of the gateway at HAIRPIN_SOCKET (or /run/hairpin/control.sock).
+Devices, rules, connections, limits, packets, drops, the last reload and the age of the snapshot of the gateway at HAIRPIN_SOCKET (or
+/run/hairpin/control.sock). With --json as one JSON value.
 ",
     run: |words| {
-        nothing_more("status", &words)?;
-        say(&String::from_utf8_lossy(&ask("status")?));
+        let is_json = words.first().is_some_and(|word| word == "--json");
+        nothing_more("status", words.get(usize::from(is_json)..).unwrap_or_default())?;
+        let flags = if is_json { vec!["--json".to_owned()] } else { Vec::new() };
+        say(&String::from_utf8_lossy(&ask("status", &flags)?));
         Ok(())
-    },
-};
-
-/// `hairpin top`.
-pub const TOP: Verb = Verb {
-    name: "top",
-    about: "the running gateway's busiest flows, hosts and rules, every second",
-    help: "\
-usage: hairpin top [--once]
-
-What `hairpin status' says, and the busiest flows, hosts and rules of the gateway at HAIRPIN_SOCKET (or /run/hairpin/control.sock), anew
-every second until Ctrl-C. Bytes are known where connections are counted (net.netfilter.nf_conntrack_acct = 1).
-
-  --once              once, without clearing the screen
-",
-    run: |words| {
-        if words.iter().any(|word| word == "--once") {
-            say(&String::from_utf8_lossy(&ask("top")?));
-            return Ok(());
-        }
-        nothing_more("top", &words)?;
-        loop {
-            // Home, and what is below cleared.
-            say(&format!("\x1b[H\x1b[2J{}", String::from_utf8_lossy(&ask("top")?)));
-            std::thread::sleep(std::time::Duration::from_secs(1));
-        }
     },
 };
 
@@ -61,7 +38,7 @@ names, or else to /etc/iptables/rules.v4 and rules.v6. Each file is written asid
 ",
     run: |words| {
         nothing_more("save", &words)?;
-        let files = parts(&ask("save")?).ok_or_else(|| Failure::input("save: the gateway's answer makes no sense"))?;
+        let files = parts(&ask("save", &[])?).ok_or_else(|| Failure::input("save: the gateway's answer makes no sense"))?;
         for (path, text) in files {
             write(&path, &text).map_err(|why| Failure::input(format!("save: {}: {why}", path.display())))?;
             say(&format!("{}\n", path.display()));
@@ -78,9 +55,9 @@ fn nothing_more(verb: &str, words: &[OsString]) -> Result<(), Failure> {
 }
 
 /// What the gateway answers to a verb.
-fn ask(verb: &str) -> Result<Vec<u8>, Failure> {
+fn ask(verb: &str, words: &[String]) -> Result<Vec<u8>, Failure> {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let outcome = ask_live(&socket(), Request::verb(verb, &[]), |_| {}, &mut |is_error, bytes| {
+    let outcome = ask_live(&socket(), Request::verb(verb, words), |_| {}, &mut |is_error, bytes| {
         if is_error { err.extend_from_slice(bytes) } else { out.extend_from_slice(bytes) }
     })
     .map_err(Failure::input)?;

@@ -9,4 +9,5 @@ pub mod queue;
 pub mod replay;
 pub mod run;
 pub mod sysctl;
+pub mod top;
 pub mod trace;

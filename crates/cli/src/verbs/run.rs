@@ -5,6 +5,7 @@ use hairpin_datapath::huge_pages;
 use hairpin_gateway::control::Control;
 use hairpin_gateway::harden::{Needs, harden};
 use hairpin_gateway::host_file::LogTo;
+use hairpin_gateway::limits::Warner;
 use hairpin_gateway::logs::Logs;
 use hairpin_gateway::metrics::Metrics;
 use hairpin_gateway::notify::Notify;
@@ -69,15 +70,17 @@ fn attend(gateway: &mut Gateway) -> std::io::Result<()> {
         gateway.attend(Box::new(Snapshots::new(file.clone(), interval, has_rule_file)));
         directories.extend(file.parent().map(Path::to_owned));
     }
+    let logs = Logs::open(&live)?;
     if let Some(listen) = live.metrics {
-        gateway.attend(Box::new(Metrics::open(listen)?));
+        gateway.attend(Box::new(Metrics::open(listen)?.with_logs(logs.numbers())));
     }
+    gateway.attend(Box::new(Warner::default()));
     if let Some(control) = Control::open(&live)? {
         directories.extend(control.directory().map(Path::to_owned));
         gateway.attend(Box::new(control));
     }
     gateway.attend(Box::new(Notify));
-    gateway.attend(Box::new(Logs::open(&live)?));
+    gateway.attend(Box::new(logs));
     if let LogTo::File(file) = &live.log {
         directories.extend(file.parent().map(Path::to_owned));
     }

@@ -147,6 +147,14 @@ impl Reassembler {
         self.counters
     }
 
+    /// Memory in use for fragments of the family.
+    pub const fn bytes(&self, family: Family) -> usize {
+        self.bytes[match family {
+            Family::V4 => 0,
+            Family::V6 => 1,
+        }]
+    }
+
     /// How many packets are waiting for fragments.
     pub fn waiting(&self) -> usize {
         self.queues.len()

@@ -1,7 +1,7 @@
 //! Clients of the control socket: who may, how long, and what is done for them.
 
 use super::live::LiveState;
-use super::{Context, MAX_CLIENTS, queueing, status, watching};
+use super::{Context, MAX_CLIENTS, queueing, status, top, watching};
 use crate::names::Group;
 use hairpin_commands::conntrack::Watch;
 use hairpin_commands::{Call, Outcome, run};
@@ -107,6 +107,11 @@ fn serve(context: &Context, mut stream: UnixStream) -> io::Result<()> {
     }
     match watching::wanted(&request) {
         Some(Ok(options)) => return watching::watch(context, stream, options),
+        Some(Err(outcome)) => return answer(&mut stream, outcome),
+        None => {}
+    }
+    match top::wanted(&request) {
+        Some(Ok(count)) => return top::serve(context, stream, count),
         Some(Err(outcome)) => return answer(&mut stream, outcome),
         None => {}
     }

@@ -10,6 +10,7 @@ mod live;
 mod queueing;
 mod status;
 mod sysctl;
+mod top;
 mod watching;
 
 pub use events::Hub;
@@ -45,6 +46,8 @@ pub(crate) struct Context {
     pub(crate) started: Instant,
     /// Where `hairpin save` writes the rules of each family.
     pub(crate) rule_files: [Option<PathBuf>; 2],
+    /// Where the snapshot is kept.
+    pub(crate) snapshot: Option<PathBuf>,
 }
 
 /// Serves the control socket.
@@ -52,6 +55,7 @@ pub struct Control {
     socket: PathBuf,
     group: Option<Group>,
     rule_files: [Option<PathBuf>; 2],
+    snapshot: Option<PathBuf>,
     hub: Arc<Hub>,
     /// Until the thread that accepts has it.
     listener: Option<UnixListener>,
@@ -75,6 +79,7 @@ impl Control {
             Ok(listener) => Ok(Some(Control {
                 group,
                 rule_files: live.rule_files.clone(),
+                snapshot: live.state.clone(),
                 hub: Arc::new(Hub::default()),
                 listener: Some(listener),
                 socket,
@@ -104,6 +109,7 @@ impl Attendant for Control {
             long_request: Mutex::new(()),
             started: Instant::now(),
             rule_files: self.rule_files.clone(),
+            snapshot: self.snapshot.clone(),
         });
         let clients = Clients::new(context, self.group.clone());
         std::thread::Builder::new().name("control".to_owned()).spawn(move || clients.accept(&listener))?;

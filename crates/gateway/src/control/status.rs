@@ -2,23 +2,29 @@
 
 use super::Context;
 use super::live::LiveState;
+use crate::limits::{self, Limit};
+use crate::queues::QueueNumbers;
 use crate::seam::{Handle, Moment, Stats};
+use crate::trace::json_string;
 use hairpin_commands::conntrack::table::PLACES_AT_ONCE;
 use hairpin_commands::{Outcome, State};
 use hairpin_control::protocol::Request;
-use hairpin_engine::DropReason;
+use hairpin_engine::net::Net;
 use hairpin_engine::track::{Record, Status, TrackStats};
+use hairpin_engine::{DropReason, Wall};
 use hairpin_ruleset::save::SaveOptions;
 use hairpin_wire::{Family, proto};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Does what a verb asks; None when it is none.
 pub(super) fn verb(context: &Context, request: &Request) -> Option<Outcome> {
     Some(match request.program.as_str() {
-        "status" => status(context),
+        "status" => status(context, &request.words),
         "save" => save(context),
-        "top" => top(context),
         "sysctl" => super::sysctl::sysctl(context, request),
         _ => return None,
     })
@@ -31,6 +37,9 @@ pub(crate) struct Numbers {
     pub(crate) max: u32,
     pub(crate) expectations: usize,
     pub(crate) expect_max: u32,
+    /// Connections are counted.
+    pub(crate) accounting: bool,
+    pub(crate) limits: Vec<Limit>,
     pub(crate) track: TrackStats,
     pub(crate) neighbors: [(&'static str, usize); 5],
     pub(crate) drops: Vec<(DropReason, u64)>,
@@ -48,22 +57,13 @@ impl Numbers {
             max: state.net().sysctl.track.max,
             expectations: tracker.expectations.len(),
             expect_max: state.net().sysctl.track.expect_max,
+            accounting: state.net().sysctl.track.accounting,
+            limits: limits::of(moment),
             track: tracker.stats,
             neighbors: moment.neighbors.count(),
             drops: state.drops().collect(),
             rules: [rules(Family::V4), rules(Family::V6)],
         }
-    }
-}
-
-impl Numbers {
-    /// Limits, and whether they are used by 80 percent or more.
-    pub(crate) fn warnings(&self) -> [(&'static str, bool); 2] {
-        let is_near = |used: usize, max: u32| max != 0 && used as u64 * 100 >= u64::from(max) * 80;
-        [
-            ("nf_conntrack_max", is_near(self.connections, self.max)),
-            ("nf_conntrack_expect_max", is_near(self.expectations, self.expect_max)),
-        ]
     }
 }
 
@@ -117,101 +117,186 @@ fn gone() -> Outcome {
     Outcome::failed(1, "hairpin: the gateway has ended\n")
 }
 
-fn status(context: &Context) -> Outcome {
-    let Ok(n) = context.handle.ask(Numbers::take) else { return gone() };
-    let mut text = String::new();
-    let up = context.started.elapsed().as_secs();
-    let _ = writeln!(
-        text,
-        "hairpin {}, up {} d {:02}:{:02}:{:02}",
-        env!("CARGO_PKG_VERSION"),
-        up / 86_400,
-        up / 3600 % 24,
-        up / 60 % 60,
-        up % 60
-    );
-    for device in &n.stats.devices {
-        let _ = writeln!(
-            text,
-            "interface {}: received {} frames, {} bytes; sent {} frames, {} bytes; {} not taken",
-            device.name, device.received, device.received_bytes, device.sent, device.sent_bytes, device.lost
-        );
-    }
-    let _ = writeln!(text, "rules: {} IPv4, {} IPv6", n.rules[0], n.rules[1]);
-    let share = if n.max == 0 { 0 } else { n.connections as u64 * 100 / u64::from(n.max) };
-    let _ = writeln!(text, "connections: {} of {} ({share} %)", n.connections, n.max);
-    for (limit, _) in n.warnings().into_iter().filter(|(_, is_near)| *is_near) {
-        let _ = writeln!(text, "warning: 80 % or more of net.netfilter.{limit} are used");
-    }
-    let _ = writeln!(text, "expected connections: {}", n.expectations);
-    let per_packet = n.stats.busy_nanos.checked_div(n.stats.packets).unwrap_or(0);
-    let per_batch = n.stats.packets as f64 / n.stats.batches.max(1) as f64;
-    let _ = writeln!(
-        text,
-        "packets: {} in {} batches ({per_batch:.1} each, {per_packet} ns per packet), {} for this host",
-        n.stats.packets, n.stats.batches, n.stats.delivered
-    );
-    let drops: Vec<String> =
-        n.drops.iter().filter(|(_, count)| *count > 0).map(|(reason, count)| format!("{reason:?} {count}")).collect();
-    let _ = writeln!(text, "drops: {}", if drops.is_empty() { "none".to_owned() } else { drops.join(", ") });
-    Outcome::done(text)
+/// What `status` tells, taken between two batches.
+struct Told {
+    numbers: Numbers,
+    net: Arc<Net>,
+    queues: Vec<QueueNumbers>,
+    sets: usize,
+    uptime: Duration,
+    /// The snapshot's file, and how old it is.
+    snapshot: Option<(PathBuf, Option<Duration>)>,
+    now: Wall,
 }
 
-/// How many lines each part of `hairpin top` has.
-const TOP: usize = 10;
+fn status(context: &Context, words: &[String]) -> Outcome {
+    let is_json = match words {
+        [] => false,
+        [word] if word == "--json" => true,
+        [word, ..] => return Outcome::failed(2, format!("hairpin: status: {word}? only --json can stand here\n")),
+    };
+    let taken = context.handle.ask(|moment| {
+        let numbers = Numbers::take(moment);
+        let state = moment.engine.state();
+        let sets = state.sets().iter().count();
+        (Arc::clone(state.net()), moment.queues.state(), sets, moment.now.wall, numbers)
+    });
+    let Ok((net, queues, sets, now, numbers)) = taken else { return gone() };
+    let age = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok()?.elapsed().ok();
+    let snapshot = context.snapshot.as_ref().map(|path| (path.clone(), age(path)));
+    let status = Told { numbers, net, queues, sets, uptime: context.started.elapsed(), snapshot, now };
+    Outcome::done(if is_json { status.json() } else { status.text() })
+}
 
-/// The busiest flows, hosts and rules. Bytes of connections are there when they are counted (nf_conntrack_acct).
-fn top(context: &Context) -> Outcome {
-    let mut flows: Vec<(u64, String)> = Vec::new();
-    let mut hosts: BTreeMap<String, u64> = BTreeMap::new();
-    let mut next = Some(0);
-    while let Some(from) = next {
-        let asked = context
-            .handle
-            .ask(move |moment| moment.engine.state().tracker().records(moment.now.mono, from, PLACES_AT_ONCE));
-        let Ok((found, then)) = asked else { return gone() };
-        next = then;
-        for (_, record) in found {
-            let bytes = record.counters.map_or(0, |counters| counters.iter().map(|counter| counter.bytes).sum());
-            let [original, _] = &record.tuples;
-            let host = original.src.display(original.family).to_string();
-            flows.push((
-                bytes,
-                format!(
-                    "{host}:{} > {}:{} ({})",
-                    original.src_id,
-                    original.dst.display(original.family),
-                    original.dst_id,
-                    original.protocol
-                ),
-            ));
-            *hosts.entry(host).or_default() += bytes;
+impl Told {
+    fn addresses(&self, name: &str) -> Vec<String> {
+        let device = self.net.interfaces.iter().find(|device| device.name.to_string() == name);
+        let addresses = device.map_or(&[][..], |device| &device.addresses);
+        addresses.iter().map(|a| format!("{}/{}", a.addr.display(a.family), a.prefix)).collect()
+    }
+
+    fn is_up(&self, name: &str) -> bool {
+        // This host's own device is none of the engine's, and up.
+        self.net.interfaces.iter().find(|device| device.name.to_string() == name).is_none_or(|device| device.up)
+    }
+
+    fn since(&self, wall: Wall) -> u64 {
+        self.now.0.saturating_sub(wall.0) / 1_000_000_000
+    }
+
+    fn text(&self) -> String {
+        let n = &self.numbers;
+        let mut text = String::new();
+        let version = env!("CARGO_PKG_VERSION");
+        let _ = writeln!(text, "hairpin {version}, up {}", span(self.uptime.as_secs()));
+        for device in &n.stats.devices {
+            let up = if self.is_up(&device.name) { "up" } else { "down" };
+            let addresses = self.addresses(&device.name).join(" ");
+            let _ = writeln!(
+                text,
+                "interface {}: {up}, {}{}{addresses}; received {} frames, {} bytes; sent {} frames, {} bytes; {} not taken",
+                device.name,
+                device.datapath,
+                if addresses.is_empty() { "" } else { "; " },
+                device.received,
+                device.received_bytes,
+                device.sent,
+                device.sent_bytes,
+                device.lost
+            );
         }
-        // No more than are shown are kept for long.
-        flows.sort_unstable_by(|a, b| b.cmp(a));
-        flows.truncate(TOP);
-    }
-    let mut rules: Vec<(u64, String)> = Vec::new();
-    for family in [Family::V4, Family::V6] {
-        let Ok(ruleset) = LiveState::new(context).ruleset(family) else { return gone() };
-        for table in &ruleset.tables {
-            for chain in &table.chains {
-                let counted = chain.rules.iter().enumerate().filter(|(_, rule)| rule.counter.packets > 0);
-                rules.extend(counted.map(|(n, rule)| {
-                    (rule.counter.packets, format!("{family:?} {} {} {}", table.id, chain.name, n + 1))
-                }));
-            }
+        let _ = writeln!(text, "rules: {} IPv4, {} IPv6; {} sets", n.rules[0], n.rules[1], self.sets);
+        let share = if n.max == 0 { 0 } else { n.connections as u64 * 100 / u64::from(n.max) };
+        let _ = writeln!(text, "connections: {} of {} ({share} %)", n.connections, n.max);
+        let _ = writeln!(text, "expected connections: {}", n.expectations);
+        let states: Vec<String> = n.neighbors.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        let _ = writeln!(text, "neighbors: {}", states.join(", "));
+        for queue in &self.queues {
+            let QueueNumbers { number, waiting, maxlen, packets, overrun } = queue;
+            let _ =
+                writeln!(text, "queue {number}: {waiting} of {maxlen} wait, {packets} came, {overrun} found no room");
         }
+        for limit in n.limits.iter().filter(|limit| limit.is_near()) {
+            let _ = writeln!(
+                text,
+                "warning: {} % of {} are used: {} of {}",
+                limit.percent(),
+                limit.name,
+                limit.used,
+                limit.max
+            );
+        }
+        let per_packet = n.stats.busy_nanos.checked_div(n.stats.packets).unwrap_or(0);
+        let per_batch = n.stats.packets as f64 / n.stats.batches.max(1) as f64;
+        let _ = writeln!(
+            text,
+            "packets: {} in {} batches ({per_batch:.1} each, {per_packet} ns per packet), {} for this host",
+            n.stats.packets, n.stats.batches, n.stats.delivered
+        );
+        let _ = writeln!(text, "longest pause: {:.1} ms", n.stats.longest_pause_nanos as f64 / 1e6);
+        let drops: Vec<String> = self.drops().map(|(reason, count)| format!("{} {count}", reason.text())).collect();
+        let _ = writeln!(text, "drops: {}", if drops.is_empty() { "none".to_owned() } else { drops.join(", ") });
+        let _ = match n.stats.reloaded {
+            Some((wall, true)) => writeln!(text, "last reload: {} ago", span(self.since(wall))),
+            Some((wall, false)) => writeln!(text, "last reload: {} ago, and it failed", span(self.since(wall))),
+            None => writeln!(text, "last reload: none since the start"),
+        };
+        let _ = match &self.snapshot {
+            Some((path, Some(age))) => writeln!(text, "snapshot: {}, {} old", path.display(), span(age.as_secs())),
+            Some((path, None)) => writeln!(text, "snapshot: {}, not written yet", path.display()),
+            None => writeln!(text, "snapshot: none is kept ([state] in the host file)"),
+        };
+        text
     }
-    rules.sort_unstable_by(|a, b| b.cmp(a));
-    let mut hosts: Vec<(u64, String)> = hosts.into_iter().map(|(host, bytes)| (bytes, host)).collect();
-    hosts.sort_unstable_by(|a, b| b.cmp(a));
-    let mut outcome = status(context);
-    for (title, lines) in [("bytes by flow", flows), ("bytes by host", hosts), ("packets by rule", rules)] {
-        let lines: String = lines.iter().take(TOP).map(|(count, what)| format!("{count:>16}  {what}\n")).collect();
-        outcome.stdout.extend(format!("\n{title}\n{lines}").into_bytes());
+
+    fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        self.numbers.drops.iter().copied().filter(|(_, count)| *count > 0)
     }
-    outcome
+
+    fn json(&self) -> String {
+        let n = &self.numbers;
+        let list = |items: Vec<String>| format!("[{}]", items.join(","));
+        let devices = n.stats.devices.iter().map(|device| {
+            let addresses = self.addresses(&device.name).iter().map(|address| json_string(address)).collect();
+            format!(
+                "{{\"name\":{},\"up\":{},\"datapath\":{},\"addresses\":{},\"received\":{},\"received_bytes\":{},\"sent\":{},\"sent_bytes\":{},\"not_taken\":{}}}",
+                json_string(&device.name),
+                self.is_up(&device.name),
+                json_string(&device.datapath),
+                list(addresses),
+                device.received,
+                device.received_bytes,
+                device.sent,
+                device.sent_bytes,
+                device.lost
+            )
+        });
+        let limits = n.limits.iter().map(|limit| {
+            let (name, near) = (json_string(&limit.name), limit.is_near());
+            format!("{{\"name\":{name},\"used\":{},\"max\":{},\"near\":{near}}}", limit.used, limit.max)
+        });
+        let queues = self.queues.iter().map(|queue| {
+            format!(
+                "{{\"number\":{},\"waiting\":{},\"maxlen\":{},\"packets\":{},\"overrun\":{}}}",
+                queue.number, queue.waiting, queue.maxlen, queue.packets, queue.overrun
+            )
+        });
+        let drops = self.drops().map(|(reason, count)| format!("{}:{count}", json_string(reason.text())));
+        let neighbors = n.neighbors.iter().map(|(state, count)| format!("{}:{count}", json_string(state)));
+        let reload = n.stats.reloaded.map_or("null".to_owned(), |(wall, is_done)| {
+            format!("{{\"seconds_ago\":{},\"done\":{is_done}}}", self.since(wall))
+        });
+        let snapshot = self.snapshot.as_ref().map_or("null".to_owned(), |(path, age)| {
+            let age = age.map_or("null".to_owned(), |age| age.as_secs().to_string());
+            format!("{{\"file\":{},\"age_seconds\":{age}}}", json_string(&path.display().to_string()))
+        });
+        format!(
+            "{{\"version\":{},\"uptime_seconds\":{},\"interfaces\":{},\"rules\":{{\"ipv4\":{},\"ipv6\":{}}},\"sets\":{},\"connections\":{},\"connections_max\":{},\"expectations\":{},\"neighbors\":{{{}}},\"queues\":{},\"limits\":{},\"packets\":{},\"batches\":{},\"busy_nanos\":{},\"delivered\":{},\"longest_pause_nanos\":{},\"drops\":{{{}}},\"last_reload\":{reload},\"snapshot\":{snapshot}}}\n",
+            json_string(env!("CARGO_PKG_VERSION")),
+            self.uptime.as_secs(),
+            list(devices.collect()),
+            n.rules[0],
+            n.rules[1],
+            self.sets,
+            n.connections,
+            n.max,
+            n.expectations,
+            neighbors.collect::<Vec<_>>().join(","),
+            list(queues.collect()),
+            list(limits.collect()),
+            n.stats.packets,
+            n.stats.batches,
+            n.stats.busy_nanos,
+            n.stats.delivered,
+            n.stats.longest_pause_nanos,
+            drops.collect::<Vec<_>>().join(","),
+        )
+    }
+}
+
+/// `1 d 02:03:04`.
+fn span(seconds: u64) -> String {
+    format!("{} d {:02}:{:02}:{:02}", seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
 }
 
 /// The rules of both families and where they belong: a line `PATH LENGTH` before each text. Who asks writes them, under their own

@@ -116,7 +116,9 @@ impl Gateway {
             devices::keep_numbers(&mut file, &self.written);
             plan_of(file, Missing::Down)
         });
-        match plan.and_then(|plan| self.replan(plan)) {
+        let done = plan.and_then(|plan| self.replan(plan));
+        self.stats.reloaded = Some((now().wall, done.is_ok()));
+        match done {
             Ok(()) => eprintln!("hairpin: {} is in force anew", path.display()),
             Err(error) => eprintln!("hairpin: nothing was changed: {error}"),
         }
@@ -140,7 +142,8 @@ impl Gateway {
         self.close_others();
         for device in new {
             self.introduce(&device);
-            self.stats.devices.push(DeviceStats { name: device.name.clone(), ..DeviceStats::default() });
+            let (name, datapath) = (device.name.clone(), device.datapath.describe());
+            self.stats.devices.push(DeviceStats { name, datapath, ..DeviceStats::default() });
             self.ports.push(Port::new(device));
         }
         self.map_ports();
