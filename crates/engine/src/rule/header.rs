@@ -65,6 +65,14 @@ impl IfMatch {
         self.mask == 0 && !self.inverted
     }
 
+    /// The one name that it matches; None if there may be others.
+    pub(super) fn exact(&self) -> Option<u128> {
+        let len = self.mask.leading_ones() / 8;
+        // The NUL behind the name takes part.
+        let is_whole = len > 0 && (self.name >> (128 - 8 * len)) & 0xff == 0;
+        (is_whole && !self.inverted).then_some(self.name)
+    }
+
     /// Whether it matches the device of this name; no device compares as the empty name.
     pub fn matches(&self, name: Option<IfName>) -> bool {
         (name.unwrap_or_default().bits() & self.mask == self.name) != self.inverted

@@ -45,10 +45,11 @@ pub(crate) fn walk(
     let ground = Ground { hook, table, now, net, memories: cells, sets, rng };
     stack.clear();
     let mut devices = None;
+    let words = flat.scan.words(|| *devices.insert(device_names(packet, hook, net)));
     loop {
         // A trace shows every rule that was visited.
         if walk.trace.is_none() {
-            at = flat.scan.next(at, packet.head());
+            at = flat.scan.next(at, packet.head(), words);
         }
         let (Some(rule), Some(counter)) = (flat.rules.get(at), counters.counters.get_mut(at)) else { break };
         let is_fit_known = rule.is_all_front && walk.trace.is_none() && !packet.head().broken;

@@ -8,7 +8,7 @@ use crate::time::Instant;
 use hairpin_wire::{Family, proto};
 
 /// What was seen of a packet's connection ahead of its turn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Ahead {
     /// The hash of its tuple in zone 0.
     pub(super) hash: u32,

@@ -737,6 +737,19 @@ mod tests {
     }
 
     #[test]
+    fn routes_are_remembered_by_direction_and_forgotten() {
+        let mut conns = Conns::default();
+        let id = add(&mut conns, tuple(1, 1), 30, Instant::from_secs(5));
+        let routes = |conns: &Conns| [Direction::Original, Direction::Reply].map(|d| conns.get(id).unwrap().route(d));
+        conns.get_mut(id).unwrap().set_route(Direction::Reply, Conn::LAST_ROUTE);
+        assert_eq!(routes(&conns), [0, Conn::LAST_ROUTE]);
+        conns.get_mut(id).unwrap().set_route(Direction::Original, 0x01_0203);
+        assert_eq!(routes(&conns), [0x01_0203, Conn::LAST_ROUTE]);
+        conns.forget_routes();
+        assert_eq!(routes(&conns), [0, 0]);
+    }
+
+    #[test]
     fn a_handle_goes_stale() {
         let mut conns = Conns::default();
         let now = Instant::from_secs(5);
@@ -915,6 +928,8 @@ mod tests {
             let mut now = Instant::from_secs(1_000_000);
             let mut known: BTreeMap<ConnId, Known> = BTreeMap::new();
             let mut indexed = 0;
+            // What was seen ahead, before one or several steps.
+            let mut seen: HashMap<Tuple, Vec<Ahead>> = HashMap::new();
             let pick = |known: &BTreeMap<ConnId, Known>, n: usize| known.keys().nth(n % known.len().max(1)).copied();
             for step in steps {
                 match step {
@@ -972,6 +987,16 @@ mod tests {
                     let back = there.invert().unwrap();
                     prop_assert_eq!(conns.find(&there, 0, now), model.get(&there).copied());
                     prop_assert_eq!(conns.find(&back, 0, now), model.get(&back).copied());
+                    for tuple in [there, back] {
+                        let mut ahead = Ahead::new(&tuple, conns.hash(&tuple, 0));
+                        conns.look_ahead(&mut ahead);
+                        let seen = seen.entry(tuple).or_default();
+                        seen.push(ahead);
+                        seen.dedup();
+                        for ahead in seen {
+                            prop_assert_eq!(conns.find_ahead(*ahead, &tuple, now), model.get(&tuple).copied());
+                        }
+                    }
                     let mut same_source: Vec<(usize, ConnId)> = known
                         .iter()
                         .filter(|(_, k)| (k.original.src, k.original.src_id) == (there.src, src_id))
