@@ -1,5 +1,6 @@
 //! The program `hairpin replay` as people meet it: files in, files out, messages and exit codes.
 
+use hairpin_wire::{Addr, Family, Mac, build, ethernet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -78,10 +79,13 @@ impl Scene {
 
 /// 192.168.1.10:5000 > 198.51.100.5:53 in an Ethernet frame to the router.
 fn datagram() -> Vec<u8> {
-    use hairpin_wire::{Addr, Family, Mac, build, ethernet};
     let (src, dst) = (Addr::v4(0xc0a8_010a), Addr::v4(0xc633_6405));
     let packet = build::Udp { src_port: 5000, dst_port: 53, payload: b"question" }.packet(Family::V4, src, dst);
-    build::frame(Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 10]), ethernet::IPV4, &packet)
+    framed(ethernet::IPV4, &packet)
+}
+
+fn framed(ethertype: u16, packet: &[u8]) -> Vec<u8> {
+    build::frame(Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 10]), ethertype, packet)
 }
 
 fn capture(frames: &[Vec<u8>]) -> Vec<u8> {
@@ -273,6 +277,17 @@ fn what_is_wrong_is_found_before_anything_is_written() {
     };
     let key = HOST.replace("dev = \"wan\"\n\n[[neighbor]]", "device = \"wan\"\n\n[[neighbor]]");
     try_with("host.toml", HOST, key.as_bytes(), "host.toml:18:1: ");
+    let nowhere = format!("{HOST}\n[[route]]\nto = \"10.55.0.0/16\"\nvia = \"10.77.0.1\"\n");
+    try_with("host.toml", HOST, nowhere.as_bytes(), "10.77.0.1 is on no subnet of this host");
+    let twice = HOST.replace("\"192.168.1.1/24\"", "\"192.168.1.1/24\", \"203.0.113.1/24\"");
+    assert_ne!(twice, HOST);
+    try_with("host.toml", HOST, twice.as_bytes(), "203.0.113.1 is there twice");
+    let setting = format!("{HOST}\n[sysctl]\n\"net.ipv4.ip_forwrad\" = 1\n").replacen(
+        "[sysctl]\n\"net.ipv4.ip_forward\" = 1\n",
+        "",
+        1,
+    );
+    try_with("host.toml", HOST, setting.as_bytes(), "did you mean net.ipv4.ip_forward?");
     let option = RULES.replace("-p udp -j LOG", "-p udp --dprot 53 -j LOG");
     try_with("rules.v4", RULES, option.as_bytes(), "rules.v4:12:26: iptables-restore: unknown option \"--dprot\"");
     let open = RULES.trim_end_matches("COMMIT\n");
@@ -280,10 +295,14 @@ fn what_is_wrong_is_found_before_anything_is_written() {
 
     let whole = capture(&[datagram()]);
     let cut_header = &whole[..20];
+    let mut linux_any = whole[..24].to_vec();
+    linux_any[20] = 113;
     for (bytes, message) in [
         (cut_header, "in/lan.pcap: cut off in its header"),
         (&[][..], "in/lan.pcap: empty"),
         (b"GET / HTTP/1.0\r\n", "in/lan.pcap: not a capture"),
+        (b"\x1f\x8b\x08\x00 and so on, compressed", "in/lan.pcap: compressed with gzip; unpack it first"),
+        (&linux_any, "in/lan.pcap: frames of link type 113 (Linux `any'); only Ethernet (1) and raw IP (101)"),
     ] {
         scene.write("in/lan.pcap", bytes);
         nothing_is_written(&scene.run(&[".", "--output", "out"]), message);
@@ -291,7 +310,81 @@ fn what_is_wrong_is_found_before_anything_is_written() {
     scene.write("in/lan.pcap", &whole);
     nothing_is_written(&scene.run(&[".", "--rules6", "rules.v6", "--output", "out"]), "rules.v6: cannot be read");
     nothing_is_written(&scene.run(&[".", "--input", "eth7=in/lan.pcap", "--output", "out"]), "no device `eth7'");
+    scene.write("sets", b"create a hash:ip\nadd a 1.2.3.x\n");
+    nothing_is_written(&scene.run(&[".", "--output", "out"]), "sets:2: Syntax error: cannot parse 1.2.3.x");
+    fs::remove_file(scene.path("sets")).expect("written");
     assert!(scene.run(&[".", "--output", "out", "-q"]).status.success(), "and now it is right");
+}
+
+#[test]
+fn both_families_and_sets_in_one_run() {
+    let scene = Scene::new("families");
+    let host = HOST.replace("\"192.168.1.1/24\"", "\"192.168.1.1/24\", \"2001:db8:1::1/64\"");
+    scene.write("host.toml", host.as_bytes());
+    scene.write("rules6", b"*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n");
+    scene.write("asked", b"create asked hash:ip counters\n");
+    scene.write(
+        "rules.v4",
+        RULES.replace("-p udp -j LOG", "-j SET --add-set asked dst\n-A FORWARD -p udp -j LOG").as_bytes(),
+    );
+    let net = 0x2001_0db8_0001 << 80;
+    let six = build::Udp { src_port: 5000, dst_port: 53, payload: b"question" };
+    let six = six.packet(Family::V6, Addr(net | 0x10), Addr(net | 1));
+    scene.write("in/lan.pcap", &capture(&[datagram(), framed(ethernet::IPV6, &six)]));
+    let words = [".", "--rules6", "rules6", "--sets", "asked", "--output", "out"];
+    let output = scene.run(&words);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("1 ended here: dropped by a rule"), "{}", text(&output.stdout));
+    assert!(scene.read("out/rules.v6").contains(":INPUT DROP [1:56]"), "{}", scene.read("out/rules.v6"));
+    assert!(scene.read("out/sets").contains("add asked 198.51.100.5 packets 1 bytes 36"), "{}", scene.read("out/sets"));
+}
+
+#[test]
+fn chains_call_chains_to_any_depth() {
+    const DEPTH: usize = 3000;
+    let scene = Scene::new("depth");
+    let mut rules = String::from("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n");
+    rules.extend((0..DEPTH).map(|n| format!(":c{n} - [0:0]\n")));
+    rules += "-A FORWARD -j c0\n-A FORWARD -m comment --comment behind\n";
+    rules.extend((1..DEPTH).map(|n| format!("-A c{} -j c{n}\n", n - 1)));
+    rules += &format!("-A c{} -m comment --comment deepest\nCOMMIT\n", DEPTH - 1);
+    scene.write("rules.v4", rules.as_bytes());
+    let output = scene.run(&[".", "--output", "out", "-q"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let saved = scene.read("out/rules.v4");
+    for line in ["[1:36] -A FORWARD -m comment --comment behind", "-m comment --comment deepest"] {
+        let found = saved.lines().find(|saved| saved.ends_with(line) || saved.contains(line));
+        assert!(found.is_some_and(|found| found.starts_with("[1:36]")), "{line}: {found:?}");
+    }
+    // Round in a circle is refused as Linux refuses it.
+    let circle = rules.replace("--comment deepest", "--comment deepest -j c0");
+    scene.write("rules.v4", circle.as_bytes());
+    let output = scene.run(&[".", "--output", "not", "-q"]);
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("Too many levels of symbolic links"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_is_no_packet_is_counted_by_its_reason() {
+    let scene = Scene::new("malformed");
+    let mut bad_sum = datagram();
+    bad_sum[14 + 10] ^= 1;
+    let mut short = datagram();
+    short.truncate(14 + 12);
+    let mut for_another = datagram();
+    for_another[5] ^= 0x40;
+    scene.write("in/lan.pcap", &capture(&[bad_sum, short, for_another, datagram()]));
+    let output = scene.run(&["."]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told = text(&output.stdout);
+    for line in ["4 packets arrived", "1 left (wan 1)", "1 ended here: bad header checksum"] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    let reasons = told.lines().filter(|line| line.contains(" ended here: ")).count();
+    assert_eq!(reasons, 3, "a name for each: {told}");
+    let json = text(&scene.run(&[".", "--json"]).stdout);
+    assert!(json.contains("\"arrived\":{\"lan\":4}"), "{json}");
+    assert!(json.contains("\"bad IP header\":1,\"bad header checksum\":1"), "{json}");
 }
 
 #[test]

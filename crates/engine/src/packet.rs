@@ -231,6 +231,9 @@ pub enum NotAPacket {
     Truncated,
 }
 
+/// In place of the sum of an IPv4 packet: it is right.
+const HOLDS: u16 = 0;
+
 impl Packet {
     /// A packet from an Ethernet frame. See [`Packet::load_frame`].
     pub fn from_frame(frame: &[u8]) -> Result<Packet, NotAPacket> {
@@ -508,12 +511,18 @@ impl Packet {
         !checksum::finish(checksum::sum(self.ip()))
     }
 
-    /// What [`Meta::checksum_seen`] keeps: in IPv4 nobody asks for the sum itself.
+    /// What [`Meta::checksum_seen`] keeps: in IPv4 nobody asks for the sum itself, only whether it still holds.
     pub(crate) fn sum_to_keep(&self) -> u16 {
         match self.head.family {
-            Family::V4 => 0,
+            Family::V4 => HOLDS,
             Family::V6 => self.total(),
         }
+    }
+
+    /// The destination was changed behind the back of the sum that tracking found right (a source route within this host): REJECT
+    /// believes in it as before, who takes the packet does not.
+    pub(crate) fn forget_sum(&mut self) {
+        self.meta.checksum_seen = self.meta.checksum_seen.map(|_| !HOLDS);
     }
 
     /// As [`Packet::sum_to_keep`] for a packet whose transport checksum, if it has one, was found right just now. That says that the
@@ -604,7 +613,7 @@ impl Packet {
             return true;
         }
         match self.head.family {
-            Family::V4 => self.meta.checksum_seen.is_some(),
+            Family::V4 => self.meta.checksum_seen == Some(HOLDS),
             Family::V6 => self.meta.checksum_seen == Some(self.total()),
         }
     }

@@ -279,6 +279,7 @@ fn connections(page: &mut Page, numbers: &Numbers, table: &TableNumbers) {
         ("expect_new", s.expect_new),
         ("expect_create", s.expect_create),
         ("expect_delete", s.expect_delete),
+        ("expect_full", s.expect_full),
     ];
     for (what, count) in all {
         page.series("conntrack_total", &[("what", what)], count);

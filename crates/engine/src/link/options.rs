@@ -415,6 +415,7 @@ fn follow_source_route(packet: &mut Packet, net: &Net) -> Result<(), BadOptions>
                 packet.refresh().map_err(|_| refused)?;
                 packet.meta.route = Some(route);
                 packet.meta.ip_options.changed = true;
+                packet.forget_sum();
                 pointer += 4;
             }
             RouteType::Unicast => {

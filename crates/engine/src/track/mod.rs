@@ -124,6 +124,8 @@ pub struct TrackStats {
     pub expect_create: u64,
     /// Expectations that ended.
     pub expect_delete: u64,
+    /// Expectations not made because there were too many altogether (`nf_conntrack_expect_max`); since the start of this process.
+    pub expect_full: u64,
 }
 
 /// The reasons for INVALID that come before the checksum is looked at, or from it.

@@ -170,6 +170,7 @@ impl Help<'_, '_> {
         match expected {
             Ok(_) => self.tracker.stats.expect_create += 1,
             Err(ExpectError::TableFull) => {
+                self.tracker.stats.expect_full += 1;
                 self.surroundings.events.push(Event::Kernel("nf_conntrack: expectation table full".into()));
             }
             Err(_) => {}

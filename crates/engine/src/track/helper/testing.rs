@@ -18,7 +18,7 @@ pub(crate) struct Speech {
     pub(crate) id: ConnId,
     pub(crate) events: Vec<Event>,
     now: Now,
-    knobs: Knobs,
+    pub(crate) knobs: Knobs,
     rng: Rng,
 }
 

@@ -39,6 +39,7 @@ fn help(this: &mut Help<'_, '_>) -> Result<(), DropReason> {
 
 #[cfg(test)]
 mod tests {
+    use crate::event::Event;
     use crate::fate::DropReason;
     use crate::track::helper::testing::Speech;
     use crate::track::{Class, Direction};
@@ -78,5 +79,14 @@ mod tests {
         let mut plain = Speech::new("tftp", [CLIENT, CLIENT, SERVER, SERVER]);
         plain.take(CLIENT);
         assert_eq!(plain.say(Class::New, 0, "\0\x01file\0octet\0"), Err(DropReason::Helper));
+    }
+
+    #[test]
+    fn no_more_is_expected_than_the_limit() {
+        let mut plain = Speech::new("tftp", [CLIENT, CLIENT, SERVER, SERVER]);
+        plain.knobs.expect_max = 0;
+        assert_eq!(plain.say(Class::New, 0, "\0\x01file\0octet\0"), Err(DropReason::Helper));
+        assert_eq!((plain.expected().len(), plain.tracker.stats.expect_full), (0, 1));
+        assert!(matches!(&plain.events[..], [Event::Kernel(text)] if text == "nf_conntrack: expectation table full"));
     }
 }
