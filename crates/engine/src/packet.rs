@@ -292,6 +292,18 @@ impl Packet {
         self.refresh()
     }
 
+    /// Takes the packet to keep it for a while, in a buffer of its own size: the one that it came in may have room for 64 KB, and
+    /// stays here, empty.
+    pub fn take_to_keep(&mut self) -> Packet {
+        let mut packet = std::mem::take(self);
+        if packet.buf.capacity() > 2 * packet.buf.len() + 256 {
+            let own = packet.buf.as_slice().to_vec();
+            self.buf = std::mem::replace(&mut packet.buf, own);
+            self.buf.clear();
+        }
+        packet
+    }
+
     /// Another packet with the same link header length and everything that is known of this one.
     pub(crate) fn with_bytes(&self, buf: Vec<u8>) -> Option<Packet> {
         let mut packet = Packet { buf, l3: self.l3, head: self.head, meta: self.meta.clone() };
@@ -828,5 +840,17 @@ mod tests {
         assert_eq!(load(&[0x81, 0, 0, 0, 0x81, 0, 0, 7]), Err(NotAPacket::OtherVlan));
         assert_eq!(load(&[0x91, 0, 0, 0]), Err(NotAPacket::NotIp));
         assert_eq!(Packet::from_frame(&frame(&[0x81, 0, 0, 0])[..16]).err(), Some(NotAPacket::Short));
+    }
+
+    #[test]
+    fn what_is_kept_does_not_hold_a_receive_buffer() {
+        let ip = b"E\0\0\x14\0\0\0\0@\x11\0\0\x0a\0\0\x01\x0a\0\0\x02";
+        let mut frame = Vec::with_capacity(65_553);
+        frame.extend_from_slice(ip);
+        let mut packet = Packet::default();
+        packet.swap_ip(&mut frame).unwrap();
+        let kept = packet.take_to_keep();
+        assert_eq!((kept.ip(), packet.frame().len()), (&ip[..], 0));
+        assert!(kept.buf.capacity() < 1024 && packet.buf.capacity() > 65_000);
     }
 }

@@ -170,7 +170,7 @@ impl Neighbors {
             return None;
         }
         self.waiting += 1;
-        let mut waiting = std::mem::take(packet);
+        let mut waiting = packet.take_to_keep();
         // The connection's place in the table belongs to the packet that was handled, not to the one that waits.
         waiting.meta.oif = Some(dev);
         debug_assert_eq!(waiting.family(), family);

@@ -191,7 +191,7 @@ impl Reassembler {
             queue.max_df_size = queue.max_df_size.max(size);
         }
         queue.ecn |= 1 << ecn;
-        self.keep(key, Part { start, end, data_at: header_len, packet: std::mem::take(packet) });
+        self.keep(key, Part { start, end, data_at: header_len, packet: packet.take_to_keep() });
         self.finish(key, packet, whole_v4)
     }
 
@@ -243,7 +243,7 @@ impl Reassembler {
         }
         queue.max_size = queue.max_size.max(payload_len);
         queue.ecn |= 1 << ecn;
-        self.keep(key, Part { start: found.start, end, data_at: found.data_at(), packet: std::mem::take(packet) });
+        self.keep(key, Part { start: found.start, end, data_at: found.data_at(), packet: packet.take_to_keep() });
         let end = self.finish(key, packet, whole_v6);
         if end == Reassembled::Whole && !deliver {
             packet.meta.cut_at = u16::try_from(found.at).unwrap_or(0);
