@@ -5,7 +5,7 @@ mod diff;
 mod generate;
 mod life;
 mod moves;
-mod reference;
+pub(crate) mod reference;
 mod sets;
 
 use lexopt::Arg::{Long, Short, Value};

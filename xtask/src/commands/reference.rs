@@ -10,7 +10,7 @@ const PACKAGES: &str = "iptables,ipset,netbase,ufw,ferm,fail2ban";
 
 /// A tree that has this file: the one that `HAIRPIN_TRIXIE` names, `trixie` beside the repository, or else `target/debian13`, made
 /// when it is not there.
-pub(super) fn find_with(file: &str) -> Result<PathBuf, String> {
+pub(crate) fn find_with(file: &str) -> Result<PathBuf, String> {
     if !sys::is_root() {
         return Err("running the real iptables needs root".to_owned());
     }

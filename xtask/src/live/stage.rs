@@ -1,4 +1,5 @@
-//! Three namespaces, real servers in two of them, and a router in the third.
+//! Namespaces around a router: a home network, a stranger's network, a network of containers or of a second provider, and two
+//! machines that share the home network by a bridge. Real servers are in each.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,15 +13,24 @@ pub(crate) enum Router {
     Packet,
     Xdp,
     Tap,
+    Tun,
 }
 
 impl Router {
+    pub(crate) const ALL: [Router; 5] = [Router::Kernel, Router::Packet, Router::Xdp, Router::Tap, Router::Tun];
+
+    /// hairpin makes the devices itself; they are the ends in the namespaces.
+    pub(crate) fn makes_devices(self) -> bool {
+        matches!(self, Router::Tap | Router::Tun)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Router::Kernel => "kernel",
             Router::Packet => "packet",
             Router::Xdp => "xdp",
             Router::Tap => "tap",
+            Router::Tun => "tun",
         }
     }
 }
@@ -54,21 +64,39 @@ COMMIT
 ";
 
 pub(crate) const RULES6: &str = "\
+*raw
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A PREROUTING -p tcp -m tcp --dport 21 -j CT --helper ftp
+COMMIT
 *nat
 :PREROUTING ACCEPT [0:0]
 :INPUT ACCEPT [0:0]
 :OUTPUT ACCEPT [0:0]
 :POSTROUTING ACCEPT [0:0]
 -A PREROUTING -d 2001:db8:9::1/128 -p tcp -m tcp --dport 8080 -j DNAT --to-destination [fd00:1::10]:80
+-A PREROUTING -d 2001:db8:9::1/128 -p tcp -m tcp --dport 8081 -m statistic --mode nth --every 2 --packet 0 -j DNAT --to-destination [fd00:1::10]:80
+-A PREROUTING -d 2001:db8:9::1/128 -p tcp -m tcp --dport 8081 -j DNAT --to-destination [fd00:1::11]:80
+-A POSTROUTING -s fd00:1::/64 -d fd00:1::/64 -j MASQUERADE
 -A POSTROUTING -o wan0 -j MASQUERADE
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -p tcp -m tcp --dport 9999 -j REJECT --reject-with tcp-reset
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -m conntrack --ctstate DNAT -j ACCEPT
+-A FORWARD -i lan0 -o wan0 -j ACCEPT
 COMMIT
 ";
 
-const TAG: &str = "hplive";
+/// What this router's side of a link is called in rules, by the names that Docker and Kubernetes give it.
+const OTHER_NAMES: [(&str, &str); 4] = [("docker0", "lan0"), ("cni0", "lan0"), ("br-app", "dmz0"), ("eth0", "wan0")];
 
-pub(crate) fn namespace(side: &str) -> String {
-    format!("{TAG}-{side}")
-}
+const SIDES: [&str; 6] = ["lan", "rt", "wan", "dmz", "p1", "p2"];
+
+const TAG: &str = "hplive";
 
 /// A program's output, or what went wrong.
 pub(crate) fn sh(command: &str) -> Result<String, String> {
@@ -95,6 +123,10 @@ pub(crate) fn prepare() -> Result<(), String> {
         "ping",
         "traceroute",
         "iptables-legacy-restore",
+        "conntrack",
+        "ipset",
+        "python3",
+        "setpriv",
     ] {
         sh(&format!("PATH=$PATH:/usr/sbin:/sbin command -v {program}"))
             .map_err(|_| format!("{program} is not installed"))?;
@@ -104,39 +136,66 @@ pub(crate) fn prepare() -> Result<(), String> {
     hairpin().map(drop)
 }
 
-/// The release build of the program.
+/// hairpin: what `HAIRPIN_BIN` names, or the release build.
 pub(crate) fn hairpin() -> Result<PathBuf, String> {
+    if let Some(named) = std::env::var_os("HAIRPIN_BIN") {
+        return Ok(PathBuf::from(named));
+    }
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/release/hairpin");
     path.canonicalize().map_err(|_| "target/release/hairpin is not built (cargo build --release)".to_owned())
+}
+
+/// What changes of the host file while the gateway runs.
+pub(crate) struct HostFile {
+    pub(crate) public: &'static str,
+    /// `nf_conntrack_max`.
+    pub(crate) connections: u32,
+    /// For the bench: nothing but packets, and these lines more.
+    bench: Option<String>,
 }
 
 /// The stage; it is taken down when it is dropped.
 pub(crate) struct Stage {
     pub(crate) dir: PathBuf,
-    router: Router,
+    pub(crate) router: Router,
+    pub(crate) host: HostFile,
     daemons: Vec<Child>,
     pub(crate) gateway: Option<Child>,
+    /// The home network is a bridge with two more machines on it.
+    has_bridge: bool,
 }
 
 impl Stage {
-    pub(crate) fn build(router: Router) -> Result<Stage, String> {
-        let dir = std::env::temp_dir().join(format!("{TAG}-{}", std::process::id()));
+    /// The namespaces and the links.
+    fn begin(router: Router) -> Result<Stage, String> {
+        let dir = std::env::temp_dir().join(format!("{TAG}-{}-{}", router.name(), std::process::id()));
         fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
-        let mut stage = Stage { dir, router, daemons: Vec::new(), gateway: None };
+        let host = HostFile { public: "203.0.113.1", connections: 65_536, bench: None };
+        let mut stage = Stage { dir, router, host, daemons: Vec::new(), gateway: None, has_bridge: false };
         stage.take_down();
-        for side in ["lan", "rt", "wan"] {
-            let ns = namespace(side);
+        for side in SIDES {
+            let ns = stage.namespace(side);
             sh(&format!("ip netns add {ns} && ip -n {ns} link set lo up"))?;
         }
-        if router != Router::Tap {
+        if !router.makes_devices() {
             stage.veths()?;
         }
-        stage.write("rules.v4", RULES4)?;
-        stage.write("rules.v6", RULES6)?;
-        stage.write_host("")?;
+        Ok(stage)
+    }
+
+    /// All of it. There is no bridge where frames are not Ethernet's.
+    pub(crate) fn build(router: Router) -> Result<Stage, String> {
+        let mut stage = Stage::begin(router)?;
+        stage.has_bridge = router != Router::Tun;
+        stage.write("rules.v4", &stage.localize(RULES4))?;
+        stage.write("rules.v6", &stage.localize(RULES6))?;
+        stage.write_host()?;
         match router {
             Router::Kernel => stage.kernel()?,
             _ => stage.start_gateway()?,
+        }
+        if stage.has_bridge {
+            stage.bridge()?;
         }
         stage.ends()?;
         stage.servers()?;
@@ -145,34 +204,23 @@ impl Stage {
 
     /// A stage for the bench: no servers, next hops that need no asking, and these rules alone.
     pub(crate) fn bench(router: Router, rules4: &str) -> Result<Stage, String> {
-        let dir = std::env::temp_dir().join(format!("{TAG}-{}", std::process::id()));
-        fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
-        let mut stage = Stage { dir, router, daemons: Vec::new(), gateway: None };
-        stage.take_down();
-        for side in ["lan", "rt", "wan"] {
-            let ns = namespace(side);
-            sh(&format!("ip netns add {ns} && ip -n {ns} link set lo up"))?;
-        }
-        if router != Router::Tap {
-            stage.veths()?;
-        }
+        let mut stage = Stage::begin(router)?;
         stage.write("rules.v4", rules4)?;
         stage.write("rules.v6", "")?;
         let neighbor = |side: &str, address: &str, mac: &str| {
-            let dev = if router == Router::Tap { format!("{side}1") } else { format!("{side}0") };
+            let dev = if router.makes_devices() { format!("{side}1") } else { format!("{side}0") };
             format!("[[neighbor]]\ndev = \"{dev}\"\naddress = \"{address}\"\nmac = \"{mac}\"\n")
         };
         let text = neighbor("lan", "192.168.1.10", MACS[0]) + &neighbor("wan", "203.0.113.9", MACS[1]);
-        stage.write_host(&text)?;
-        let host = fs::read_to_string(stage.dir.join("gateway.toml")).map_err(|e| e.to_string())?;
-        // Nothing but packets: no snapshots.
-        stage.write("gateway.toml", &host.replace("[state]\nfile = \"state\"\ninterval = 1\n", ""))?;
+        stage.host.bench = Some(text);
+        stage.host.connections = 262_144;
+        stage.write_host()?;
         match router {
             Router::Kernel => stage.kernel()?,
             _ => stage.start_gateway()?,
         }
         for (side, mac) in [("lan", MACS[0]), ("wan", MACS[1])] {
-            let ns = namespace(side);
+            let ns = stage.namespace(side);
             sh(&format!("ip -n {ns} link set {side}1 down; ip -n {ns} link set {side}1 address {mac}"))?;
         }
         stage.ends()?;
@@ -214,7 +262,7 @@ impl Stage {
     /// A server of iperf3 alone.
     pub(crate) fn iperf(&mut self) -> Result<(), String> {
         self.daemon("wan", "iperf3 -s -i 0")?;
-        let wan = namespace("wan");
+        let wan = self.namespace("wan");
         wait_for(Duration::from_secs(5), || {
             sh(&format!("ip netns exec {wan} ss -ltnH 'sport = :5201' | grep -q .")).is_ok()
         })
@@ -223,7 +271,7 @@ impl Stage {
     /// A program in a namespace, until it is dropped. If it is to say that it is ready, it has.
     pub(crate) fn child(&self, side: &str, command: &str) -> Result<Running, String> {
         let mut child = Command::new("ip")
-            .args(["netns", "exec", &namespace(side), "sh", "-c", &format!("exec {command}")])
+            .args(["netns", "exec", &self.namespace(side), "sh", "-c", &format!("exec {command}")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -240,9 +288,28 @@ impl Stage {
         Ok(Running(child))
     }
 
+    /// The name of a namespace.
+    pub(crate) fn namespace(&self, side: &str) -> String {
+        format!("{TAG}-{}-{side}", self.router.name())
+    }
+
+    /// Rules with the names of the devices as they are here. A device that hairpin makes is named as its end in the namespace.
+    pub(crate) fn localize(&self, rules: &str) -> String {
+        let mut text = rules.to_owned();
+        for (other, name) in OTHER_NAMES {
+            text = text.replace(other, name);
+        }
+        if self.router.makes_devices() {
+            for side in ["lan", "wan", "dmz"] {
+                text = text.replace(&format!("{side}0"), &format!("{side}1"));
+            }
+        }
+        text
+    }
+
     fn veths(&self) -> Result<(), String> {
-        for side in ["lan", "wan"] {
-            let (rt, end) = (namespace("rt"), namespace(side));
+        for side in ["lan", "wan", "dmz"] {
+            let (rt, end) = (self.namespace("rt"), self.namespace(side));
             sh(&format!(
                 "ip -n {rt} link add {side}0 type veth peer name {side}1 netns {end} && ip -n {rt} link set {side}0 up"
             ))?;
@@ -254,53 +321,59 @@ impl Stage {
     }
 
     fn kernel(&self) -> Result<(), String> {
-        let rt = namespace("rt");
+        let rt = self.namespace("rt");
         sh(&format!(
-            "ip netns exec {rt} sh -ec 'sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
-            ip addr add 192.168.1.1/24 dev lan0; ip addr add fd00:1::1/64 dev lan0 nodad
-            ip addr add 203.0.113.1/24 dev wan0; ip addr add 2001:db8:9::1/64 dev wan0 nodad
+            "ip netns exec {rt} sh -ec 'sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0
+            for d in lan0 wan0 dmz0; do sysctl -qw net.ipv4.conf.$d.rp_filter=0; done
+            for a in 192.168.1.1/24 172.17.0.1/16 10.244.0.1/24; do ip addr add $a dev lan0; done; ip addr add fd00:1::1/64 dev lan0 nodad
+            ip addr add 203.0.113.1/24 dev wan0; ip addr add 2001:db8:9::1/64 dev wan0 nodad; ip addr add 172.18.0.1/16 dev dmz0
+            {1}
             iptables-legacy-restore {0}/rules.v4; ip6tables-legacy-restore {0}/rules.v6'",
-            self.dir.display()
+            self.dir.display(),
+            if self.host.bench.is_some() { "" } else { "ip route add default via 203.0.113.9
+                ip route add default via 172.18.0.2 table 100; ip rule add fwmark 7 table 100" }
         ))
         .map(drop)
     }
 
-    /// The host file, with more lines at its end.
-    pub(crate) fn write_host(&self, more: &str) -> Result<(), String> {
-        let datapath = |side: &str| match self.router {
-            Router::Tap => format!("datapath = \"tap\"\nnetns = \"{}\"", namespace(side)),
-            _ => format!("datapath = \"{}\"", self.router.name()),
+    /// The host file, as [`HostFile`] wants it.
+    pub(crate) fn write_host(&self) -> Result<(), String> {
+        let interface = |side: &str, addresses: &str| {
+            let datapath = match self.router.makes_devices() {
+                true => format!("datapath = \"{}\"\nnetns = \"{}\"", self.router.name(), self.namespace(side)),
+                false => format!("datapath = \"{}\"", self.router.name()),
+            };
+            let name = self.localize(&format!("{side}0"));
+            format!("[[interface]]\nname = \"{name}\"\n{datapath}\naddresses = [{addresses}]\n")
         };
-        let public = if more.contains("203.0.113.2") { "203.0.113.2" } else { "203.0.113.1" };
-        let name = |side: &str| if self.router == Router::Tap { format!("{side}1") } else { format!("{side}0") };
-        // Rules name lan0 and wan0; a TAP device is named as its end in the namespace.
+        let more = match &self.host.bench {
+            Some(text) => text.clone(),
+            None => "[host]\n[metrics]\nlisten = \"127.0.0.1:9464\"\n[state]\nfile = \"state\"\ninterval = 1\n\
+                 [[route]]\nto = \"default\"\nvia = \"203.0.113.9\"\n\
+                 [[route]]\nto = \"default\"\nvia = \"172.18.0.2\"\ntable = 100\n[[rule]]\nfwmark = 7\ntable = 100\n"
+                .to_owned(),
+        };
+        let (lan, wan, dmz) = (
+            interface("lan", "\"192.168.1.1/24\", \"172.17.0.1/16\", \"10.244.0.1/24\", \"fd00:1::1/64\""),
+            interface("wan", &format!("\"{}/24\", \"2001:db8:9::1/64\"", self.host.public)),
+            interface("dmz", "\"172.18.0.1/16\""),
+        );
+        let connections = self.host.connections;
         self.write(
             "gateway.toml",
             &format!(
                 "[sysctl]\n\"net.ipv4.ip_forward\" = 1\n\"net.ipv6.conf.all.forwarding\" = 1\n\
-                 [rules]\nv4 = \"rules.v4\"\nv6 = \"rules.v6\"\n\
-                 [control]\nsocket = \"control.sock\"\n[state]\nfile = \"state\"\ninterval = 1\n\
-                 [[interface]]\nname = \"{}\"\n{}\naddresses = [\"192.168.1.1/24\", \"fd00:1::1/64\"]\n\
-                 [[interface]]\nname = \"{}\"\n{}\naddresses = [\"{public}/24\", \"2001:db8:9::1/64\"]\n{more}",
-                name("lan"),
-                datapath("lan"),
-                name("wan"),
-                datapath("wan"),
+                 \"net.netfilter.nf_conntrack_max\" = {connections}\n\"net.netfilter.nf_conntrack_buckets\" = {connections}\n\
+                 [rules]\nv4 = \"rules.v4\"\nv6 = \"rules.v6\"\n[control]\nsocket = \"control.sock\"\n{lan}{wan}{dmz}{more}"
             ),
-        )?;
-        if self.router == Router::Tap {
-            for (file, rules) in [("rules.v4", RULES4), ("rules.v6", RULES6)] {
-                self.write(file, &rules.replace("lan0", "lan1").replace("wan0", "wan1"))?;
-            }
-        }
-        Ok(())
+        )
     }
 
     pub(crate) fn start_gateway(&mut self) -> Result<(), String> {
         let log = fs::File::create(self.dir.join("gateway.log")).map_err(|e| e.to_string())?;
         let err = log.try_clone().map_err(|e| e.to_string())?;
         let child = Command::new("ip")
-            .args(["netns", "exec", &namespace("rt")])
+            .args(["netns", "exec", &self.namespace("rt")])
             .arg(hairpin()?)
             .arg("run")
             .arg(self.dir.join("gateway.toml"))
@@ -310,28 +383,91 @@ impl Stage {
             .spawn()
             .map_err(|e| e.to_string())?;
         self.gateway = Some(child);
-        wait_for(Duration::from_secs(10), || self.log().contains("ready"))
+        wait_for(Duration::from_secs(20), || self.log().contains("ready"))
             .map_err(|_| format!("no `ready': {}", self.log()))
+    }
+
+    /// As somebody who pulls the plug, and starts it again.
+    pub(crate) fn kill_and_start(&mut self) -> Result<(), String> {
+        if let Some(mut gateway) = self.gateway.take() {
+            gateway.kill().and_then(|()| gateway.wait()).map_err(|e| e.to_string())?;
+        }
+        self.start_gateway()?;
+        // Devices that it makes went with it.
+        if self.router.makes_devices() { self.ends() } else { Ok(()) }
+    }
+
+    /// The gateway's process: `ip netns exec` became it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.gateway.as_ref().map_or(0, Child::id)
     }
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.join("gateway.log")).unwrap_or_default()
     }
 
-    /// A command of the running gateway.
-    pub(crate) fn command(&self, words: &str) -> Result<String, String> {
-        sh(&format!("HAIRPIN_SOCKET={}/control.sock {} {words}", self.dir.display(), hairpin()?.display()))
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("control.sock")
     }
 
-    fn ends(&self) -> Result<(), String> {
-        let (lan, wan) = (namespace("lan"), namespace("wan"));
+    /// A command of iptables, ipset or conntrack, on whoever routes.
+    pub(crate) fn command(&self, words: &str) -> Result<String, String> {
+        let words = self.localize(words);
+        if self.router == Router::Kernel {
+            let words = words.replacen("iptables", "iptables-legacy", 1).replacen("ip6tables", "ip6tables-legacy", 1);
+            return self.at("rt", &words);
+        }
+        sh(&format!("HAIRPIN_SOCKET={} {} {words}", self.socket().display(), hairpin()?.display()))
+    }
+
+    /// These IPv4 rules and no others; nothing is remembered of connections.
+    pub(crate) fn load(&self, rules: &str) -> Result<(), String> {
+        let tables = [
+            ("raw", &["PREROUTING", "OUTPUT"][..]),
+            ("mangle", &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"]),
+            ("nat", &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"]),
+            ("filter", &["INPUT", "FORWARD", "OUTPUT"]),
+        ];
+        let mut empty = String::new();
+        for (table, chains) in tables.iter().filter(|(table, _)| !rules.contains(&format!("*{table}\n"))) {
+            let policies: String = chains.iter().map(|chain| format!(":{chain} ACCEPT [0:0]\n")).collect();
+            empty.push_str(&format!("*{table}\n{policies}COMMIT\n"));
+        }
+        self.write("loaded.v4", &format!("{empty}{}", self.localize(rules)))?;
+        self.command(&format!("iptables-restore {}/loaded.v4", self.dir.display()))?;
+        // Says how many on standard error.
+        self.command("conntrack -F").map(drop)
+    }
+
+    fn bridge(&self) -> Result<(), String> {
+        let lan = self.namespace("lan");
+        sh(&format!("ip -n {lan} link add br0 address 02:00:00:00:aa:01 type bridge && ip -n {lan} link set br0 up"))?;
+        for pod in ["p1", "p2"] {
+            let ns = self.namespace(pod);
+            sh(&format!(
+                "ip -n {lan} link add {pod} type veth peer name eth0 netns {ns} && ip -n {lan} link set {pod} master br0 up
+                ip -n {ns} link set eth0 up"
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// Addresses and routes of the ends; what is there already stays.
+    pub(crate) fn ends(&self) -> Result<(), String> {
+        let (lan, wan, dmz) = (self.namespace("lan"), self.namespace("wan"), self.namespace("dmz"));
+        let (device, bridge) = match self.has_bridge {
+            true => ("br0", "ip link set lan1 master br0"),
+            false => ("lan1", ""),
+        };
         sh(&format!(
-            "ip netns exec {lan} sh -ec 'ip link set lan1 up
-            for a in 192.168.1.10/24 192.168.1.11/24; do ip addr add $a dev lan1; done
-            ip addr add fd00:1::10/64 dev lan1 nodad
-            ip route replace default via 192.168.1.1; ip route add default via fd00:1::1'
-            ip netns exec {wan} sh -ec 'ip link set wan1 up
-            ip addr add 203.0.113.9/24 dev wan1; ip addr add 2001:db8:9::9/64 dev wan1 nodad'"
+            "ip netns exec {lan} sh -ec 'ip link set lan1 up; {bridge}
+            for a in 192.168.1.10/24 192.168.1.11/24; do ip addr replace $a dev {device}; done
+            for a in fd00:1::10/64 fd00:1::11/64; do ip addr replace $a dev {device} nodad; done
+            ip route replace default via 192.168.1.1; ip -6 route replace default via fd00:1::1 src fd00:1::10'
+            ip netns exec {wan} sh -ec 'ip link set wan1 up; ip addr replace 198.51.100.1/32 dev lo
+            ip addr replace 203.0.113.9/24 dev wan1; ip addr replace 2001:db8:9::9/64 dev wan1 nodad'
+            ip netns exec {dmz} sh -ec 'ip link set dmz1 up; ip addr replace 198.51.100.1/32 dev lo
+            ip addr replace 172.18.0.2/16 dev dmz1; ip route replace default via 172.18.0.1'"
         ))
         .map(drop)
     }
@@ -344,14 +480,18 @@ impl Stage {
         sh(&format!(
             "chmod 755 {dir} {dir}/www; head -c 5000000 /dev/urandom > {dir}/www/file; chmod 644 {dir}/www/file"
         ))?;
-        for side in ["lan", "wan"] {
+        for side in SIDES {
+            // The router's own services have ports that are not forwarded.
+            let ports: &[u16] = if side == "rt" { &[3128, 8088, 8089] } else { &[80, 8080] };
+            let listen: String = ports.iter().map(|port| format!("listen {port}; listen [::]:{port}; ")).collect();
             self.write(
                 &format!("nginx-{side}.conf"),
                 &format!(
                     "daemon off; worker_processes 1; user root; pid {dir}/nginx-{side}.pid; error_log {dir}/nginx-{side}.err;\n\
                      events {{ worker_connections 256; }}\n\
-                     http {{ access_log off; server {{ listen 80; listen [::]:80; root {dir}/www;\n\
-                     location /who {{ return 200 \"$server_addr sees $remote_addr\\n\"; }} }} }}\n"
+                     http {{ access_log off; server {{ {listen} root {dir}/www;\n\
+                     location /who {{ return 200 \"$server_addr sees $remote_addr\\n\"; }}\n\
+                     location /name {{ return 200 \"{side}\\n\"; }} }} }}\n"
                 ),
             )?;
             self.daemon(side, &format!("nginx -c {dir}/nginx-{side}.conf"))?;
@@ -359,34 +499,55 @@ impl Stage {
         self.write(
             "vsftpd.conf",
             &format!(
-                "listen=YES\nanonymous_enable=YES\nanon_root={dir}/www\nlocal_enable=NO\nbackground=NO\nseccomp_sandbox=NO\n\
+                "listen=NO\nlisten_ipv6=YES\nanonymous_enable=YES\nanon_root={dir}/www\nlocal_enable=NO\nbackground=NO\nseccomp_sandbox=NO\n\
                  connect_from_port_20=NO\nno_anon_password=YES\nftp_username=root\nxferlog_enable=NO\nrun_as_launching_user=YES\n"
             ),
         )?;
         self.daemon("wan", &format!("vsftpd {dir}/vsftpd.conf"))?;
+        for side in ["wan", "p2"] {
+            let name =
+                "dnsmasq --no-daemon --no-resolv --no-hosts --conf-file=/dev/null --address=/name.test/198.51.100.7";
+            self.daemon(side, name)?;
+        }
+        self.daemon("wan", "iperf3 -s -i 0")?;
+        sh(&format!(
+            "rm -f {dir}/*key*; for k in hostkey userkey; do ssh-keygen -q -t ed25519 -N '' -f {dir}/$k; done; cp {dir}/userkey.pub {dir}/keys"
+        ))?;
         self.daemon(
             "wan",
-            "dnsmasq --no-daemon --no-resolv --no-hosts --conf-file=/dev/null --address=/name.test/198.51.100.7",
+            &format!(
+                "$(PATH=$PATH:/usr/sbin command -v sshd) -D -e -f /dev/null -h {dir}/hostkey -o AuthorizedKeysFile={dir}/keys \
+                 -o StrictModes=no -o PermitRootLogin=yes -o UsePAM=no"
+            ),
         )?;
-        self.daemon("wan", "iperf3 -s -i 0")?;
-        sh(&format!("rm -f {dir}/hostkey*; ssh-keygen -q -t ed25519 -N '' -f {dir}/hostkey"))?;
-        self.daemon("wan", &format!("$(PATH=$PATH:/usr/sbin command -v sshd) -D -e -f /dev/null -h {dir}/hostkey"))?;
-        let wan = namespace("wan");
-        for port in ["80", "21", "53", "5201", "22"] {
-            wait_for(Duration::from_secs(15), || {
-                sh(&format!("ip netns exec {wan} ss -ltnH 'sport = :{port}' | grep -q .")).is_ok()
+        for (side, port) in [
+            ("wan", "80"),
+            ("wan", "21"),
+            ("wan", "53"),
+            ("wan", "5201"),
+            ("wan", "22"),
+            ("lan", "80"),
+            ("rt", "8088"),
+            ("dmz", "80"),
+            ("p1", "80"),
+            ("p2", "53"),
+        ] {
+            let ns = self.namespace(side);
+            wait_for(Duration::from_secs(30), || {
+                sh(&format!("ip netns exec {ns} ss -ltnH 'sport = :{port}' | grep -q .")).is_ok()
             })
-            .map_err(|_| format!("no server on port {port}"))?;
+            .map_err(|_| format!("no server on port {port} of {side}"))?;
         }
         Ok(())
     }
 
-    fn daemon(&mut self, side: &str, command: &str) -> Result<(), String> {
+    /// Starts something that goes on, in a namespace. Its place among the stage's daemons.
+    pub(crate) fn daemon(&mut self, side: &str, command: &str) -> Result<(), String> {
         let log =
             fs::File::create(self.dir.join(format!("daemon{}.log", self.daemons.len()))).map_err(|e| e.to_string())?;
         let err = log.try_clone().map_err(|e| e.to_string())?;
         let child = Command::new("ip")
-            .args(["netns", "exec", &namespace(side), "sh", "-c", &format!("exec {command}")])
+            .args(["netns", "exec", &self.namespace(side), "sh", "-c", &format!("exec {command}")])
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .stdin(Stdio::null())
             .stdout(log)
@@ -403,11 +564,16 @@ impl Stage {
 
     /// Runs something in a namespace.
     pub(crate) fn at(&self, side: &str, command: &str) -> Result<String, String> {
-        sh(&format!("ip netns exec {} {command}", namespace(side)))
+        sh(&format!("ip netns exec {} {command}", self.namespace(side)))
     }
 
     pub(crate) fn is_kernel(&self) -> bool {
         self.router == Router::Kernel
+    }
+
+    /// The process of a daemon of [`Stage::daemon`], the last one started.
+    pub(crate) fn last_daemon(&self) -> u32 {
+        self.daemons.last().map_or(0, Child::id)
     }
 
     fn take_down(&mut self) {
@@ -418,8 +584,8 @@ impl Stage {
                 let _ = child.wait();
             }
         }
-        for side in ["lan", "rt", "wan"] {
-            let ns = namespace(side);
+        for side in SIDES {
+            let ns = self.namespace(side);
             // Children of the daemons are in the namespace too.
             let _ = sh(&format!(
                 "for p in $(ip netns pids {ns} 2>/dev/null); do kill -9 $p; done; ip netns del {ns} 2>/dev/null"

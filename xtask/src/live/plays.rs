@@ -1,0 +1,187 @@
+//! Rule sets as people and programs write them, put in place on the router while it runs, and what real programs then get by them.
+
+use super::checks::{Outcomes, outcome};
+use super::stage::{Router, Stage};
+use super::ufw;
+
+/// A rule set, and what follows from it.
+struct Play {
+    name: &'static str,
+    rules: &'static str,
+    /// Where, and what to set up there before.
+    setup: &'static [(&'static str, &'static str)],
+    /// Name, where, command; where is `rules` for a command of the router's.
+    checks: &'static [(&'static str, &'static str, &'static str)],
+}
+
+const PLAYS: &[Play] = &[
+    Play {
+        name: "docker",
+        rules: include_str!("plays/docker.rules"),
+        setup: &[
+            ("p1", "sh -c 'ip addr add 172.17.0.2/16 dev eth0; ip route replace default via 172.17.0.1'"),
+            ("p2", "sh -c 'ip addr add 172.17.0.3/16 dev eth0; ip route replace default via 172.17.0.1'"),
+        ],
+        checks: &[
+            ("a published port", "wan", "curl -sf -m 5 http://203.0.113.1:8080/who"),
+            ("a published port of another network", "wan", "curl -sf -m 5 http://203.0.113.1:8443/who"),
+            ("a published UDP port", "wan", "dig +short +time=2 +tries=2 -p 5353 @203.0.113.1 name.test"),
+            ("from a container to the world", "p1", "curl -sf -m 5 http://203.0.113.9/who"),
+            ("between containers of a network", "p1", "curl -sf -m 5 http://172.17.0.3/who"),
+            ("networks are apart", "dmz", "sh -c 'curl -s -m 2 http://172.17.0.2/who; echo $?'"),
+            ("apart by the published port too", "dmz", "sh -c 'curl -s -m 2 http://203.0.113.1:8080/who; echo $?'"),
+            ("a container's own published port", "p1", "curl -sf -m 5 http://203.0.113.1:8081/who"),
+            ("its neighbor's published port", "p2", "curl -sf -m 5 http://203.0.113.1:8081/who"),
+            ("from the router itself", "rt", "curl -sf -m 5 http://172.17.0.2/who"),
+            ("DOCKER-USER closes", "rules", "iptables -I DOCKER-USER -i eth0 -s 203.0.113.9 -j DROP"),
+            ("closed", "wan", "sh -c 'curl -s -m 2 http://203.0.113.1:8080/who; echo $?'"),
+            ("DOCKER-USER opens", "rules", "iptables -D DOCKER-USER -i eth0 -s 203.0.113.9 -j DROP"),
+            (
+                "a container stops",
+                "rules",
+                "iptables -t nat -D DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80",
+            ),
+            ("its port is closed", "wan", "sh -c 'curl -s -m 2 http://203.0.113.1:8080/who; echo $?'"),
+        ],
+    },
+    Play {
+        name: "kube-proxy",
+        rules: include_str!("plays/kube.rules"),
+        setup: &[
+            (
+                "p1",
+                "sh -c 'ip addr flush dev eth0; ip addr add 10.244.0.2/24 dev eth0; ip route replace default via 10.244.0.1'",
+            ),
+            (
+                "p2",
+                "sh -c 'ip addr flush dev eth0; ip addr add 10.244.0.3/24 dev eth0; ip route replace default via 10.244.0.1'",
+            ),
+        ],
+        checks: &[
+            (
+                "a ClusterIP spreads",
+                "dmz",
+                "sh -c 'for i in $(seq 30); do curl -sf -m 5 http://10.96.0.10/name; done | sort | uniq -c | while read n who; do [ $n -ge 4 ] && echo $who; done'",
+            ),
+            ("a ClusterIP by another network", "dmz", "curl -sf -m 5 http://10.96.0.13/who"),
+            ("a service that is the asker", "p1", "curl -sf -m 5 http://10.96.0.13/who"),
+            (
+                "session affinity",
+                "p2",
+                "sh -c 'for i in 1 2 3 4 5 6 7 8; do curl -sf -m 5 http://10.96.0.11/name; done | sort | uniq -c | tr -s \" \" | cut -d\" \" -f2'",
+            ),
+            ("no endpoints: refused", "p1", "sh -c 'curl -s -m 5 http://10.96.0.12/; echo $?'"),
+            ("cluster DNS", "dmz", "dig +short +time=2 +tries=2 @10.96.0.53 name.test"),
+            ("cluster DNS by TCP", "dmz", "dig +short +tcp +time=2 +tries=2 @10.96.0.53 name.test"),
+            ("a NodePort from outside", "wan", "curl -sf -m 5 http://203.0.113.1:30080/who"),
+            ("a NodePort from a pod", "p2", "curl -sf -m 5 http://10.244.0.1:30080/who"),
+            ("a ClusterIP from the node", "rt", "curl -sf -m 5 http://10.96.0.13/who"),
+            ("from a pod to the world", "p1", "curl -sf -m 5 http://203.0.113.9/who"),
+            ("an endpoint goes", "rules", "iptables -t nat -R KUBE-SVC-WEB 1 -j KUBE-SEP-TWO"),
+            (
+                "the other has all",
+                "dmz",
+                "sh -c 'for i in $(seq 10); do curl -sf -m 5 http://10.96.0.10/name; done | sort | uniq -c | tr -s \" \"'",
+            ),
+        ],
+    },
+    Play {
+        name: "proxy and DNS",
+        rules: include_str!("plays/proxy.rules"),
+        setup: &[],
+        checks: &[
+            ("a transparent proxy", "lan", "curl -sf -m 5 http://198.51.100.1/name"),
+            ("what is not for it", "lan", "curl -sf -m 5 http://198.51.100.1:8080/name"),
+            ("DNS that is not there", "lan", "dig +short +time=2 +tries=2 @10.2.0.1 name.test"),
+            ("DNS of somebody else", "lan", "dig +short +time=2 +tries=2 @192.0.2.77 name.test"),
+            (
+                "a network mapped",
+                "wan",
+                "sh -c 'ip route add 192.0.2.0/24 via 203.0.113.1; curl -sf -m 5 http://192.0.2.11/who; ip route del 192.0.2.0/24'",
+            ),
+            ("another TTL", "lan", "sh -c 'ping -c 1 -W 2 203.0.113.9 | grep -o ttl=.. '"),
+        ],
+    },
+    Play {
+        name: "two uplinks",
+        rules: include_str!("plays/uplinks.rules"),
+        setup: &[],
+        checks: &[
+            ("the usual way", "lan", "curl -sf -m 5 http://198.51.100.1/name"),
+            ("the marked way", "lan", "curl -sf -m 5 http://198.51.100.1:8080/name"),
+            ("its source", "lan", "curl -sf -m 5 http://198.51.100.1:8080/who"),
+            ("in by the second, out by it", "dmz", "curl -sf -m 5 --interface 198.51.100.1 http://172.18.0.1:8080/who"),
+            ("an exempt destination", "lan", "sh -c 'ping -c 1 -W 1 203.0.113.9 | grep -o \"[0-9]* received\"'"),
+        ],
+    },
+    Play {
+        name: "guarded",
+        rules: include_str!("plays/guarded.rules"),
+        setup: &[],
+        checks: &[
+            ("closed until knocked", "wan", "sh -c 'curl -s -m 1 http://203.0.113.1:8088/name; echo $?'"),
+            (
+                "knocking",
+                "wan",
+                "sh -c 'for p in 7001 7002; do curl -s -m 0.4 http://203.0.113.1:$p/; done; curl -s -m 5 http://203.0.113.1:8088/name'",
+            ),
+            (
+                "not for the wrong knock",
+                "lan",
+                "sh -c 'for p in 7002 7001; do curl -s -m 0.4 http://192.168.1.1:$p/; done; curl -s -m 1 http://192.168.1.1:8088/name; echo $?'",
+            ),
+            (
+                "two connections, no third",
+                "wan",
+                "bash -c 'exec 3<>/dev/tcp/203.0.113.1/8089 4<>/dev/tcp/203.0.113.1/8089; (exec 5<>/dev/tcp/203.0.113.1/8089) 2>&1 | grep -o refused'",
+            ),
+            ("hashlimit", "wan", "sh -c 'ping -c 6 -i 0.1 -W 1 203.0.113.1 | grep -o \"[0-9]* received\"'"),
+            (
+                "owner: this user may not",
+                "rt",
+                "sh -c 'setpriv --reuid 65534 --clear-groups curl -s -m 3 http://203.0.113.9/name; echo $?'",
+            ),
+            (
+                "owner: this group may not",
+                "rt",
+                "sh -c 'setpriv --regid 65533 --clear-groups curl -s -m 3 http://203.0.113.9/name; echo $?'",
+            ),
+            ("owner: others may", "rt", "curl -sf -m 5 http://203.0.113.9/name"),
+            ("a set", "rules", "ipset create blocked hash:ip timeout 600"),
+            ("a rule with it", "rules", "iptables -I FORWARD -m set --match-set blocked src -j DROP"),
+            ("not in the set", "lan", "curl -sf -m 5 --interface 192.168.1.11 http://203.0.113.9/name"),
+            ("into the set", "rules", "ipset add blocked 192.168.1.11"),
+            ("in the set", "lan", "sh -c 'curl -s -m 2 --interface 192.168.1.11 http://203.0.113.9/name; echo $?'"),
+            ("another not", "lan", "curl -sf -m 5 --interface 192.168.1.10 http://203.0.113.9/name"),
+            ("out of the set", "rules", "ipset del blocked 192.168.1.11"),
+            ("open again", "lan", "curl -sf -m 5 --interface 192.168.1.11 http://203.0.113.9/name"),
+        ],
+    },
+];
+
+/// Puts each in place and runs its checks.
+pub(crate) fn run(stage: &mut Stage) -> Outcomes {
+    let mut outcomes = Vec::new();
+    for play in PLAYS {
+        // Pods are on a bridge, which takes Ethernet.
+        let needs_bridge = play.setup.iter().any(|(side, _)| side.starts_with('p'));
+        if needs_bridge && stage.router == Router::Tun {
+            continue;
+        }
+        let ready = play.setup.iter().try_for_each(|(side, command)| stage.at(side, command).map(drop));
+        if let Err(why) = ready.and_then(|()| stage.load(play.rules)) {
+            outcomes.push((format!("{}: in place", play.name), format!("failed: {why}")));
+            continue;
+        }
+        for (name, side, command) in play.checks {
+            let outcome = match *side {
+                "rules" => stage.command(command).map_or_else(|why| format!("failed: {why}"), |_| "done".to_owned()),
+                side => outcome(stage, side, command),
+            };
+            outcomes.push((format!("{}: {name}", play.name), outcome));
+        }
+    }
+    outcomes.extend(ufw::run(stage));
+    let _ = stage.load(super::stage::RULES4);
+    outcomes
+}
