@@ -265,6 +265,32 @@ pub fn create_veth(name: &str, peer: &str, netns: &OwnedFd) -> io::Result<()> {
     Netlink::open(0)?.change(libc::RTM_NEWLINK, NEW, &body).map_err(at(format_args!("a veth pair {name} and {peer}")))
 }
 
+/// The words that somebody gave a device (`ip link set DEVICE alias TEXT`); empty if nobody did.
+pub(crate) fn alias(index: u32) -> io::Result<String> {
+    let mut found = String::new();
+    Netlink::open(0)?.dump(libc::RTM_GETLINK, &[0; INFO], &mut |_, message| {
+        if u32_at(message, 4) != Some(index) {
+            return;
+        }
+        let text = attributes(message.get(INFO..).unwrap_or_default()).find(|(kind, _)| *kind == libc::IFLA_IFALIAS);
+        if let Some((_, text)) = text {
+            found = String::from_utf8_lossy(text).trim_end_matches('\0').to_owned();
+        }
+    })?;
+    Ok(found)
+}
+
+/// Gives it such words; none takes them away.
+pub(crate) fn set_alias(index: u32, text: &str) -> io::Result<()> {
+    let mut body = vec![0; INFO];
+    body[4..8].copy_from_slice(&index.to_ne_bytes());
+    attribute(&mut body, libc::IFLA_IFALIAS, |body| body.extend_from_slice(text.as_bytes()));
+    Netlink::open(0)?.change(libc::RTM_NEWLINK, 0, &body)
+}
+
+/// `struct ifinfomsg`.
+const INFO: usize = 16;
+
 /// Gives a device an address.
 pub fn add_address(index: u32, addr: IpAddr, prefix: u8) -> io::Result<()> {
     const IFA_F_NODAD: u8 = 2;

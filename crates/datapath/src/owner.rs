@@ -71,16 +71,20 @@ impl Owners {
         Ok(Owners { netlink, known: HashMap::new() })
     }
 
-    /// The owner of a socket. `with_process`: group and name are of interest too, which costs a look at the files of its user's processes.
-    pub fn find(&mut self, key: SocketKey, with_process: bool, now_nanos: u64) -> Option<SocketOwner> {
+    /// The owner of a socket. `process_of` finds the process by user and inode ([`process_of`], on a thread that may look at others'
+    /// processes); it is called only where nothing is known yet.
+    pub fn find(
+        &mut self,
+        key: SocketKey,
+        now_nanos: u64,
+        process_of: impl FnOnce(u32, u32) -> Option<Process>,
+    ) -> Option<SocketOwner> {
         if let Some((owner, until)) = self.known.get(&key)
             && now_nanos < *until
         {
             return owner.clone();
         }
-        let owner = self
-            .ask(&key)
-            .map(|(uid, inode)| SocketOwner { uid, process: with_process.then(|| process_of(uid, inode)).flatten() });
+        let owner = self.ask(&key).map(|(uid, inode)| SocketOwner { uid, process: process_of(uid, inode) });
         if self.known.len() >= ROOM {
             self.known.retain(|_, (_, until)| *until > now_nanos);
             if self.known.len() >= ROOM {
@@ -141,8 +145,9 @@ impl Owners {
     }
 }
 
-/// The process of this user that has the socket open.
-fn process_of(uid: u32, inode: u32) -> Option<Process> {
+/// The process of this user that has the socket open. Others' processes need CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, and a thread
+/// without a Landlock domain.
+pub fn process_of(uid: u32, inode: u32) -> Option<Process> {
     let wanted = PathBuf::from(format!("socket:[{inode}]"));
     let processes = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;

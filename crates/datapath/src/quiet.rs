@@ -5,6 +5,9 @@
 //! descriptor. Where that is not allowed (an ordinary user's namespace, Linux before 6.6), the device must not forward, nor answer
 //! ARP, nor have IPv6; those are switched off here and put back at the end. Either way a device with addresses of the kernel's is
 //! refused, because its own processes would use it without a rule being asked; unless those addresses are to be followed.
+//!
+//! Settings outlive a process that is killed. So the device itself carries the note of what they were before (its alias, which
+//! `ip link` shows): the next gateway puts them back before it arranges its own.
 
 use crate::bpf::{self, Attach, EXIT, Program, set};
 use crate::packet::Kit;
@@ -19,8 +22,15 @@ pub struct Quiet {
     drops: Option<OwnedFd>,
     device: String,
     arp_was_on: bool,
-    settings: Vec<(PathBuf, String)>,
+    /// Family, key, and what it was.
+    settings: Vec<(String, String, String)>,
+    index: u32,
+    /// The device's alias when we came.
+    alias: String,
 }
+
+/// How the note of what was switched begins.
+const NOTE: &str = "hairpin: before ";
 
 /// What a traffic program says to drop a frame (`TC_ACT_SHOT`).
 const SHOT: i32 = 2;
@@ -37,7 +47,15 @@ impl Quiet {
         if !follow {
             refuse_addresses(device, index)?;
         }
-        let mut quiet = Quiet { drops: None, device: device.to_owned(), arp_was_on: false, settings: Vec::new() };
+        drop(Quiet::left_behind(device, index));
+        let mut quiet = Quiet {
+            drops: None,
+            device: device.to_owned(),
+            arp_was_on: false,
+            settings: Vec::new(),
+            index,
+            alias: netlink::alias(index).unwrap_or_default(),
+        };
         match kit.drops().and_then(|program| bpf::attach(program, index, Attach::Ingress)) {
             Ok(link) => {
                 quiet.drops = Some(link);
@@ -72,17 +90,58 @@ impl Quiet {
             _ => {}
         }
         self.arp_was_on = sys::set_arp(&self.device, false)?;
+        self.note();
         Ok(())
     }
 
     fn switch(&mut self, family: &str, key: &str, value: &str) -> io::Result<()> {
-        let path = PathBuf::from(format!("/proc/sys/net/{family}/conf/{}/{key}", self.device));
+        let path = self.path(family, key);
         let before = std::fs::read_to_string(&path)?.trim().to_owned();
         if before != value {
+            self.settings.push((family.to_owned(), key.to_owned(), before));
+            self.note();
             std::fs::write(&path, value).map_err(sys::at(path.display()))?;
-            self.settings.push((path, before));
         }
         Ok(())
+    }
+
+    fn path(&self, family: &str, key: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/sys/net/{family}/conf/{}/{key}", self.device))
+    }
+
+    /// What a gateway that was killed left switched on this device; to be dropped, which undoes it.
+    fn left_behind(device: &str, index: u32) -> Option<Quiet> {
+        let alias = netlink::alias(index).ok()?;
+        let (words, own) = alias.strip_prefix(NOTE)?.split_once(';')?;
+        let mut left = Quiet {
+            drops: None,
+            device: device.to_owned(),
+            arp_was_on: false,
+            settings: Vec::new(),
+            index,
+            alias: own.trim_start().to_owned(),
+        };
+        for word in words.split(' ') {
+            match word.split_once('=') {
+                Some(("arp", value)) => left.arp_was_on = value == "on",
+                Some((name, value)) => {
+                    let (family, key) = name.split_once('.')?;
+                    left.settings.push((family.to_owned(), key.to_owned(), value.to_owned()));
+                }
+                None => {}
+            }
+        }
+        Some(left)
+    }
+
+    /// Writes down what was switched. A device without room for it can be used all the same.
+    fn note(&self) {
+        let mut words: Vec<String> =
+            self.settings.iter().map(|(family, key, before)| format!("{family}.{key}={before}")).collect();
+        if self.arp_was_on {
+            words.push("arp=on".to_owned());
+        }
+        let _ = netlink::set_alias(self.index, &format!("{NOTE}{}; {}", words.join(" "), self.alias));
     }
 
     /// How, for people.
@@ -96,11 +155,15 @@ impl Quiet {
 
 impl Drop for Quiet {
     fn drop(&mut self) {
-        for (path, before) in self.settings.drain(..).rev() {
-            let _ = std::fs::write(path, before);
+        let is_changed = self.arp_was_on || !self.settings.is_empty();
+        for (family, key, before) in std::mem::take(&mut self.settings).into_iter().rev() {
+            let _ = std::fs::write(self.path(&family, &key), before);
         }
         if self.arp_was_on {
             let _ = sys::set_arp(&self.device, true);
+        }
+        if is_changed {
+            let _ = netlink::set_alias(self.index, &self.alias);
         }
     }
 }

@@ -50,6 +50,9 @@
 //!
 //! [host]                                  # this machine's own processes send and receive by a TUN device, hairpin0
 //!
+//! [run]
+//! user = "hairpin"                        # who the process becomes once the devices are open; this is who it tries if nothing is said
+//!
 //! [control]
 //! socket = "/run/hairpin/control.sock"
 //!
@@ -242,6 +245,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "log", is_list: false, keys: Some(&["to", "rate"]) },
     Section { name: "nflog", is_list: true, keys: Some(&["group", "file", "max_bytes"]) },
     Section { name: "host", is_list: false, keys: Some(&["device"]) },
+    Section { name: "run", is_list: false, keys: Some(&["user"]) },
 ];
 
 const NEXTHOP_KEYS: &[&str] = &["via", "dev", "weight", "onlink", "realm"];

@@ -1,7 +1,9 @@
 //! This machine's own traffic: a TUN device through which its processes send and receive, so that OUTPUT and INPUT see them.
 
 use crate::devices::{Device, DeviceError};
-use hairpin_datapath::owner::{Owners, SocketKey};
+use crate::harden;
+use crate::names::User;
+use hairpin_datapath::owner::{Owners, Process, SocketKey, process_of};
 use hairpin_datapath::tap::{Kind, Tap};
 use hairpin_datapath::{netlink, sys};
 use hairpin_engine::net::{IfIndex, LO, LinkKind, Net};
@@ -11,6 +13,8 @@ use hairpin_engine::{Packet, State};
 use hairpin_wire::{Addr, Family, proto};
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender as Questions, channel};
+use std::time::Duration;
 
 /// No device of the engine: what comes by it is this host's.
 pub(crate) const HOST: IfIndex = IfIndex(0);
@@ -30,15 +34,25 @@ pub(crate) fn open(name: &str, net: &Net) -> Result<Device, DeviceError> {
     Ok(Device { index: HOST, name: name.to_owned(), kind: LinkKind::Bare, datapath: Box::new(tun), kernels: None })
 }
 
-/// Gives the device the host's addresses, and makes it the way to where the host has a default route. What it had before goes.
+/// Gives the device the host's addresses and no others, and makes it the way to where the host has a default route.
 pub(crate) fn settle(name: &str, net: &Net) -> io::Result<()> {
     let index = sys::index_of(name)?;
-    for old in netlink::addresses()?.iter().filter(|a| a.index == index && !a.is_link_local()) {
+    // What stays is not touched: sockets are bound to it.
+    let wanted: Vec<_> = net
+        .interfaces
+        .iter()
+        .filter(|i| i.index != LO)
+        .flat_map(|i| &i.addresses)
+        .filter(|address| !address.addr.is_link_local(address.family))
+        .map(|address| (address.addr.to_ip(address.family), address.prefix))
+        .collect();
+    let there: Vec<_> = netlink::addresses()?.into_iter().filter(|a| a.index == index && !a.is_link_local()).collect();
+    for old in there.iter().filter(|old| !wanted.contains(&(old.addr, old.prefix))) {
         netlink::remove_address(index, old.addr, old.prefix)?;
     }
-    for address in net.interfaces.iter().filter(|i| i.index != LO).flat_map(|i| &i.addresses) {
-        if !address.addr.is_link_local(address.family) {
-            netlink::add_address(index, address.addr.to_ip(address.family), address.prefix)?;
+    for (addr, prefix) in wanted {
+        if !there.iter().any(|old| (old.addr, old.prefix) == (addr, prefix)) {
+            netlink::add_address(index, addr, prefix)?;
         }
     }
     for family in [Family::V4, Family::V6] {
@@ -61,13 +75,60 @@ pub(crate) fn settle(name: &str, net: &Net) -> io::Result<()> {
 /// Finds out whose packets come by the device.
 pub(crate) struct Senders {
     owners: Option<Owners>,
+    processes: Option<Processes>,
     /// Some rule asks for more than the user.
     with_process: bool,
 }
 
+/// A thread that looks into other processes. It alone keeps the rights for that, and does nothing else; who asks is restricted in
+/// ways (Landlock) that do not go with them.
+struct Processes {
+    questions: Questions<(u64, u32, u32)>,
+    answers: Receiver<(u64, Option<Process>)>,
+    asked: u64,
+}
+
+/// An answer is waited for so long; then the packet has a user, but no process.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+impl Processes {
+    fn start(user: Option<User>) -> io::Result<Processes> {
+        let (questions, inbox) = channel::<(u64, u32, u32)>();
+        let (out, answers) = channel();
+        std::thread::Builder::new().name("owners".to_owned()).spawn(move || {
+            let lacking = harden::become_looker(user.as_ref());
+            lacking.iter().for_each(|line| eprintln!("hairpin: the thread that finds owners: {line}"));
+            for (number, uid, inode) in inbox {
+                if out.send((number, process_of(uid, inode))).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Processes { questions, answers, asked: 0 })
+    }
+
+    fn find(&mut self, uid: u32, inode: u32) -> Option<Process> {
+        self.asked += 1;
+        self.questions.send((self.asked, uid, inode)).ok()?;
+        loop {
+            match self.answers.recv_timeout(PATIENCE).ok()? {
+                (number, process) if number == self.asked => return process,
+                // Of somebody who waited no longer.
+                _ => {}
+            }
+        }
+    }
+}
+
 impl Senders {
-    pub(crate) fn new() -> Senders {
-        Senders { owners: Owners::open().ok(), with_process: false }
+    /// Nobody is asked for before the device is there.
+    pub(crate) fn none() -> Senders {
+        Senders { owners: None, processes: None, with_process: false }
+    }
+
+    /// `user` is who the process will be.
+    pub(crate) fn open(user: Option<User>) -> io::Result<Senders> {
+        Ok(Senders { owners: Owners::open().ok(), processes: Some(Processes::start(user)?), with_process: false })
     }
 
     /// The rules may have changed.
@@ -96,7 +157,10 @@ impl Senders {
             dst: packet.dst().to_ip(family),
             dport,
         };
-        let found = self.owners.as_mut().and_then(|owners| owners.find(key, self.with_process, now_nanos));
+        let Senders { owners, processes, with_process } = self;
+        let processes = processes.as_mut().filter(|_| *with_process);
+        let find = |uid, inode| processes.and_then(|processes| processes.find(uid, inode));
+        let found = owners.as_mut().and_then(|owners| owners.find(key, now_nanos, find));
         match found {
             Some(owner) => {
                 let process = owner.process.unwrap_or_default();

@@ -94,8 +94,26 @@ pub fn group(name: &str) -> Option<Group> {
     Some(Group { id: fields.get(2)?.parse().ok()?, members })
 }
 
+/// A user of this system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub uid: u32,
+    /// The number of its group.
+    pub gid: u32,
+}
+
+/// The user of this name, from /etc/passwd.
+pub fn user(name: &str) -> Option<User> {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let fields: Vec<&str> =
+        users.lines().map(|line| line.split(':').collect()).find(|fields: &Vec<&str>| fields.first() == Some(&name))?;
+    Some(User { name: name.to_owned(), uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? })
+}
+
 /// The user that this process is.
 pub fn own_uid() -> u32 {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").map_or(u32::MAX, |process| process.uid())
+    rustix::process::geteuid().as_raw()
 }

@@ -217,8 +217,14 @@ pub fn check(path: &Path) -> Result<String, GatewayError> {
 
 impl Gateway {
     /// Reads the host file and opens the devices. From here on signals are held back: call this before other threads are made.
-    pub fn open(path: &Path, attendants: Vec<Box<dyn Attendant>>) -> Result<Gateway, GatewayError> {
+    /// `prepare` may change what the file says before it is done.
+    pub fn open(
+        path: &Path,
+        attendants: Vec<Box<dyn Attendant>>,
+        prepare: impl FnOnce(&mut HostFile) -> io::Result<()>,
+    ) -> Result<Gateway, GatewayError> {
         let mut plan = plan(path)?;
+        prepare(&mut plan.file)?;
         plan.notices.drain(..).for_each(|notice| eprintln!("{notice}"));
         let mut gateway = Gateway::with_plan(plan, attendants)?;
         for port in &gateway.ports {
@@ -246,6 +252,10 @@ impl Gateway {
             devices.push(local::open(name, &setup.net).map_err(GatewayError::Device)?);
             setup.open_ports = OpenPorts::all();
         }
+        let senders = match file.live.host_device {
+            Some(_) => Senders::open(file.live.user.clone())?,
+            None => Senders::none(),
+        };
         let seen_rules = [Arc::clone(&setup.rules4), Arc::clone(&setup.rules6)];
         let (handle, inbox) = Handle::new()?;
         let mut engine = Engine::new(setup, &now(), sys::random()?);
@@ -265,7 +275,7 @@ impl Gateway {
             port_of: Vec::new(),
             tag_of: Vec::new(),
             host_port: None,
-            senders: Senders::new(),
+            senders,
             seen_rules,
             neighbors: Neighbors::default(),
             attendants,

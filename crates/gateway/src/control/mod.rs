@@ -68,8 +68,7 @@ impl Control {
     /// # Errors
     /// The place or the group that the file names cannot be had.
     pub fn open(live: &Live) -> io::Result<Option<Control>> {
-        let usual = || std::env::var_os("HAIRPIN_SOCKET").map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from);
-        let socket = live.control.clone().unwrap_or_else(usual);
+        let socket = Control::place(live);
         let say = |why: io::Error| io::Error::new(why.kind(), format!("control socket {}: {why}", socket.display()));
         let group = names::group(live.control_group.as_deref().unwrap_or("hairpin"));
         if let (Some(name), None) = (&live.control_group, &group) {
@@ -92,9 +91,10 @@ impl Control {
         }
     }
 
-    /// The directory of the socket, which goes away at the end.
-    pub fn directory(&self) -> Option<&Path> {
-        self.socket.parent()
+    /// Where it listens.
+    pub fn place(live: &Live) -> PathBuf {
+        let usual = || std::env::var_os("HAIRPIN_SOCKET").map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from);
+        live.control.clone().unwrap_or_else(usual)
     }
 }
 

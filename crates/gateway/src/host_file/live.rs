@@ -1,6 +1,7 @@
 //! What only the gateway looks at in a host file.
 
 use super::{Document, Fault, Item, fault};
+use crate::names::{self, User};
 use hairpin_datapath::fault::Faults;
 use hairpin_datapath::pcap::Pace;
 use hairpin_wire::Mac;
@@ -147,6 +148,8 @@ pub struct Live {
     pub nflog: Vec<NflogFile>,
     /// The TUN device by which this machine's own processes send and receive.
     pub host_device: Option<String>,
+    /// Who the process becomes once the devices are open.
+    pub user: Option<User>,
 }
 
 const DATAPATHS: [(&str, DatapathKind); 7] = [
@@ -228,6 +231,10 @@ pub(super) fn read(document: &Document<'_>, directory: &Path) -> Result<Live, Fa
     }
     if let Some(host) = document.single("host") {
         live.host_device = Some(host.get("device").map_or_else(|| Ok("hairpin0".to_owned()), |device| device.word())?);
+    }
+    if let Some(user) = document.single("run").and_then(|run| run.get("user")) {
+        let known = |name: &str| names::user(name).ok_or_else(|| format!("there is no user {name:?} on this system"));
+        live.user = Some(user.parse_as(known)?);
     }
     Ok(live)
 }
