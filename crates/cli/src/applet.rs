@@ -80,7 +80,15 @@ fn print(mut outcome: Outcome) -> ExitCode {
         None => {
             // A reader that went away is no error.
             let mut out = std::io::stdout().lock();
-            let _ = out.write_all(&outcome.stdout).and_then(|()| out.flush());
+            let mut write_out = || out.write_all(&outcome.stdout).and_then(|()| out.flush());
+            let write_err = || std::io::stderr().lock().write_all(&outcome.stderr);
+            // Only a terminal gets each line at once; elsewhere it comes at the end, after what stderr gets.
+            if std::io::stdout().is_terminal() {
+                let _ = (write_out(), write_err());
+            } else {
+                let _ = (write_err(), write_out());
+            }
+            return ExitCode::from(outcome.code);
         }
     }
     let _ = std::io::stderr().lock().write_all(&outcome.stderr);

@@ -1,6 +1,10 @@
 //! The cases of the iptables command language in the reference material, by the program itself on a state file: appended, saved,
 //! deleted; all of a file restored in one go; saved, restored and saved again.
 
+#[path = "../../ruleset/tests/common/cases.rs"]
+mod cases;
+
+use cases::{Case, Line};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,31 +87,28 @@ impl Machine {
     fn check_file(&mut self, path: &Path) {
         let text = fs::read_to_string(path).expect("cases are text");
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (mut chains, mut table) = (vec!["INPUT".to_owned()], "filter".to_owned());
         let mut together: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut counts = true;
         let _ = fs::remove_file(&self.state);
-        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            if let Some(list) = line.strip_prefix(':') {
-                chains = list.split(',').map(str::to_owned).collect();
-            } else if let Some(other) = line.strip_prefix('*') {
-                other.clone_into(&mut table);
-            } else if let Some(command) = line.strip_prefix('%') {
-                counts = false;
-                let words = shell_words(command);
-                let words: Vec<&str> = words.iter().map(String::as_str).skip(1).collect();
-                self.run(self.program, &words, "");
-            } else if !line.starts_with('@') {
-                let case = Case::new(line);
-                for chain in &chains {
-                    match self.check_case(&case, &table, chain) {
-                        Ok(()) => self.held += 1,
-                        Err(why) => {
-                            self.wrong.push(format!("{} {name}: -A {chain} {}: {why}", self.program, case.rule))
+        for line in cases::read(&text) {
+            match line {
+                Line::Prepare(command) => {
+                    counts = false;
+                    let words = shell_words(command);
+                    let words: Vec<&str> = words.iter().map(String::as_str).skip(1).collect();
+                    self.run(self.program, &words, "");
+                }
+                Line::Case(case, table, chains) => {
+                    for chain in chains {
+                        match self.check_case(&case, table, chain) {
+                            Ok(()) => self.held += 1,
+                            Err(why) => {
+                                self.wrong.push(format!("{} {name}: -A {chain} {}: {why}", self.program, case.rule))
+                            }
                         }
-                    }
-                    if case.outcome == "OK" {
-                        together.entry(table.clone()).or_default().push(format!("-A {chain} {}", case.saved));
+                        if case.outcome == "OK" {
+                            together.entry(table.to_owned()).or_default().push(format!("-A {chain} {}", case.saved));
+                        }
                     }
                 }
             }
@@ -200,33 +201,6 @@ fn chains_of(lines: &[String]) -> Vec<&str> {
     chains.sort_unstable();
     chains.dedup();
     chains
-}
-
-struct Case<'a> {
-    rule: &'a str,
-    saved: &'a str,
-    outcome: &'a str,
-}
-
-impl<'a> Case<'a> {
-    fn new(line: &'a str) -> Case<'a> {
-        let fields: Vec<&str> = line.split(';').collect();
-        let field = |n: usize| fields.get(n).copied().unwrap_or_default();
-        let (rule, mut saved, mut outcome) = (field(0), field(1), field(2));
-        // hairpin is the legacy variant. A line for the other one says in its fifth field what holds here.
-        if field(3) == "NFT" {
-            outcome = match field(4) {
-                "" if outcome == "OK" => "FAIL",
-                "" => "OK",
-                "=" => {
-                    saved = "=";
-                    "OK"
-                }
-                other => other,
-            };
-        }
-        Case { rule, saved: if saved == "=" { rule } else { saved }, outcome }
-    }
 }
 
 /// Words as a shell splits them.

@@ -170,8 +170,8 @@ fn manual_of_iptables(family: Family) -> String {
     let mut out = String::new();
     head(&mut out, name, "rules for packets");
     out.push_str(".SH SYNOPSIS\n");
-    for line in USAGE {
-        let _ = writeln!(out, ".B {name}\n{}\n.br", escaped(line));
+    for (n, line) in USAGE.iter().enumerate() {
+        let _ = writeln!(out, "{}.B {name}\n{}", if n == 0 { "" } else { ".br\n" }, escaped(line));
     }
     let _ = writeln!(
         out,
@@ -197,7 +197,7 @@ const ENVIRONMENT: &str = ".SH ENVIRONMENT\n\
 .TP\n.B HAIRPIN_SOCKET\nThe control socket of a running gateway, used when there is no HAIRPIN_STATE; /run/hairpin/control.sock if not \
 set.\n\
 .TP\n.B HAIRPIN_HINTS\n1: lines that begin with `hint:' also where standard error is no terminal; 0: never.\n\
-.TP\n.B XTABLES_LOCKFILE\nA file that writers lock before the state file.\n";
+.TP\n.B XTABLES_LOCKFILE\nA file that is locked before the state file, by all but iptables\\-save.\n";
 
 fn manual_of_flags(page: &str, about: &str, usage: &str, flags: &[Flag]) -> String {
     let mut out = String::new();
@@ -297,6 +297,16 @@ fn target_names() -> String {
     names.join(" ")
 }
 
+const TABLES: &str = "filter nat mangle raw security";
+const PROTOCOLS: &str = "tcp udp icmp ipv6-icmp sctp dccp udplite esp ah gre all";
+
+/// The match that `-p` alone brings.
+fn of_protocol(protocol: &str) -> Option<&'static MatchSpec> {
+    let name = if protocol == "ipv6-icmp" { "icmp6" } else { protocol };
+    let found = find_match(name, Family::V4).or_else(|| find_match(name, Family::V6));
+    found.filter(|spec| !spec.options.is_empty())
+}
+
 fn bash() -> String {
     let mut out =
         String::from("# iptables of hairpin: options from the tables that parse them\n_hairpin_iptables() {\n");
@@ -304,11 +314,15 @@ fn bash() -> String {
     out.push_str("  case $prev in\n");
     let _ = writeln!(out, "    -m|--match) words='{}' ;;", match_names());
     let _ = writeln!(out, "    -j|--jump) words='{}' ;;", target_names());
-    out.push_str("    -t|--table) words='filter nat mangle raw security' ;;\n");
-    out.push_str("    -p|--protocol) words='tcp udp icmp ipv6-icmp sctp dccp udplite esp ah gre all' ;;\n");
+    let _ = writeln!(out, "    -t|--table) words='{TABLES}' ;;");
+    let _ = writeln!(out, "    -p|--protocol) words='{PROTOCOLS}' ;;");
     out.push_str(
         "    -A|-I|-D|-R|-C|-L|-S|-F|-Z|-N|-X|-E|-P|-g|--goto|--append|--insert|--delete|--replace|--check|--list|--list-rules|--flush|--zero)\n\
-         \x20     words=$(\"${COMP_WORDS[0]}\" -S 2>/dev/null | awk '$1 == \"-P\" || $1 == \"-N\" { print $2 }') ;;\n",
+         \x20     local table=filter\n\
+         \x20     for ((i = 1; i < COMP_CWORD - 1; i++)); do\n\
+         \x20       case ${COMP_WORDS[i]} in -t|--table) table=${COMP_WORDS[i+1]} ;; esac\n\
+         \x20     done\n\
+         \x20     words=$(\"${COMP_WORDS[0]}\" -w 1 -t \"$table\" -S 2>/dev/null | awk '$1 == \"-P\" || $1 == \"-N\" { print $2 }') ;;\n",
     );
     let _ = writeln!(out, "    *) words='{}'", base_words());
     out.push_str(
@@ -320,8 +334,8 @@ fn bash() -> String {
     for spec in TARGETS.iter().filter(|t| !t.options.is_empty()) {
         let _ = writeln!(out, "          -j:{0}|--jump:{0}) words+=' {1}' ;;", spec.name, long_words(spec.options));
     }
-    for protocol in ["tcp", "udp", "icmp", "sctp"] {
-        if let Some(spec) = find_match(protocol, Family::V4) {
+    for protocol in PROTOCOLS.split(' ') {
+        if let Some(spec) = of_protocol(protocol) {
             let _ = writeln!(
                 out,
                 "          -p:{protocol}|--protocol:{protocol}) words+=' {}' ;;",
@@ -350,40 +364,50 @@ fn flag_words(flag: &Flag) -> Vec<String> {
     std::iter::once(format!("-{}", flag.short)).chain(long).collect()
 }
 
+/// A word of fish.
+fn fish_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// The options of an extension, for lines of which this condition says that it is in use.
+fn fish_options(out: &mut String, program: &str, seen: &str, options: &[Opt]) {
+    for option in options {
+        for name in std::iter::once(&option.name).chain(option.aliases) {
+            let (seen, help) = (fish_quoted(seen), fish_quoted(option.help));
+            let _ = writeln!(out, "complete -c {program} -n {seen} -l {name} -d {help}");
+        }
+    }
+}
+
 fn fish() -> String {
     let mut out = String::from("# iptables of hairpin: options from the tables that parse them\n");
-    let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+    let quoted = fish_quoted;
     for name in named(|p| matches!(p, Program::Iptables(_))) {
         for option in BASE {
             let short = if option.short == '0' { String::new() } else { format!(" -s {}", option.short) };
             let needs = if option.value.is_empty() { "" } else { " -x" };
             let _ = writeln!(out, "complete -c {name}{short} -l {}{needs} -d {}", option.long, quoted(option.help));
         }
+        let _ = writeln!(out, "complete -c {name} -s t -l table -x -a {}", quoted(TABLES));
+        let _ = writeln!(out, "complete -c {name} -s p -l protocol -x -a {}", quoted(PROTOCOLS));
+        for option in BASE.iter().filter(|o| o.value.starts_with("chain")) {
+            let chains = format!("({name} -w 1 -S 2>/dev/null | string replace -rf '^-[PN] (\\S+).*' '$1')");
+            let _ =
+                writeln!(out, "complete -c {name} -s {} -l {} -x -a {}", option.short, option.long, quoted(&chains));
+        }
+        for (protocol, spec) in PROTOCOLS.split(' ').filter_map(|p| Some((p, of_protocol(p)?))) {
+            let seen = format!("string match -rq -- ' (-p|--protocol)[ =]?{protocol} ' (commandline)");
+            fish_options(&mut out, name, &seen, spec.options);
+        }
         let _ = writeln!(out, "complete -c {name} -s m -l match -x -a {}", quoted(&match_names()));
         let _ = writeln!(out, "complete -c {name} -s j -l jump -x -a {}", quoted(&target_names()));
         for spec in MATCHES {
             let seen = format!("__fish_seen_argument -s m; and string match -q -- '* {} *' (commandline)", spec.name);
-            for option in spec.options {
-                let _ = writeln!(
-                    out,
-                    "complete -c {name} -n {} -l {} -d {}",
-                    quoted(&seen),
-                    option.name,
-                    quoted(option.help)
-                );
-            }
+            fish_options(&mut out, name, &seen, spec.options);
         }
         for spec in TARGETS {
-            let seen = format!("string match -q -- '*-j {}*' (commandline)", spec.name);
-            for option in spec.options {
-                let _ = writeln!(
-                    out,
-                    "complete -c {name} -n {} -l {} -d {}",
-                    quoted(&seen),
-                    option.name,
-                    quoted(option.help)
-                );
-            }
+            let seen = format!("string match -q -- '*-j {} *' (commandline)", spec.name);
+            fish_options(&mut out, name, &seen, spec.options);
         }
     }
     for (names, flags) in smaller() {

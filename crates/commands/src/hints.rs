@@ -88,10 +88,9 @@ const REFUSED: &[Hint] = &[
     },
     Hint {
         applies: |words, message| {
-            message.contains("unknown option")
-                && words.begins("--dport")
-                && words.has("-m")
-                && !words.any(&["-p", "--protocol"])
+            let unknown = message.contains("unknown option") && words.has("-m");
+            let alone = message == "Invalid argument" && words.any(&["tcp", "udp"]);
+            (unknown || alone) && words.begins("--dport") && !words.any(&["-p", "--protocol"])
         },
         text: "ports need a protocol first: `-p tcp --dport N'",
     },

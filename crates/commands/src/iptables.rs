@@ -54,6 +54,10 @@ fn carry_out(family: Family, command: &Command, state: &mut dyn State, outcome: 
     let mut report = String::new();
     let applied = state.apply(family, command, &mut report);
     outcome.stdout = if listing.is_empty() { report } else { listing + &report }.into_bytes();
+    if matches!(applied, Err(Failure::Refusal(_) | Failure::Refused(_))) {
+        // It was looked at all the same.
+        state.take_into_use(family, command.table)?;
+    }
     applied
 }
 
@@ -82,7 +86,9 @@ fn listing(family: Family, command: &Command, state: &mut dyn State) -> Result<S
 fn misspelt(call: &Call<'_>, family: Family, error: &CommandError, outcome: &mut Outcome) {
     let name = program(family);
     outcome.code = error.error.code;
-    say_error(outcome, name, error.error.bare, &error.error.message);
+    if !error.error.message.is_empty() {
+        say_error(outcome, name, error.error.bare, &error.error.message);
+    }
     if error.error.code == 2 {
         outcome.complain(format_args!("Try `{name} -h' or '{name} --help' for more information."));
     } else if error.error.code == 3 {

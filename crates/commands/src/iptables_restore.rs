@@ -40,6 +40,15 @@ pub(crate) fn input(words: &[String]) -> Input {
 pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Outcome {
     let mut outcome = Outcome::default();
     let name = call.program.name();
+    if let Some(word) = wait_without_number(call.words) {
+        let version = crate::IPTABLES_VERSION;
+        outcome.code = 2;
+        outcome.complain(format_args!("{name} v{version} (legacy): wait seconds not numeric"));
+        outcome.complain("Error occurred at line: 0");
+        outcome.complain(format_args!("Try `{name} -h' or '{name} --help' for more information."));
+        outcome.hint(call, Some(&format!("`{word}' is taken for the seconds of -w: name the file before it")));
+        return outcome;
+    }
     let asked = match read(call.name, call.words) {
         Ok(asked) => asked,
         Err(why) => {
@@ -136,6 +145,14 @@ fn read(name: &str, words: &[String]) -> Result<Asked, String> {
     Ok(asked)
 }
 
+/// The word after `-w` that is taken for its number and is none.
+fn wait_without_number(words: &[String]) -> Option<&String> {
+    let is = |word: &String| word == "-w" || word == "--wait" || is_cluster_with_w(word);
+    let next = words.get(words.iter().position(is)? + 1)?;
+    let is_number = next.trim_start().trim_start_matches('+').parse::<u32>().is_ok();
+    (!next.starts_with('-') && !is_number).then_some(next)
+}
+
 /// `-nw`, where the number may follow.
 fn is_cluster_with_w(word: &str) -> bool {
     !word.starts_with("--") && word.starts_with('-') && word.ends_with('w')
@@ -179,8 +196,14 @@ fn complain(call: &Call<'_>, error: &RuleFileError, outcome: &mut Outcome) {
         say_error(outcome, name, false, &error.message);
         outcome.complain(format_args!("Error occurred at line: {line}"));
         outcome.complain(format_args!("Try `{name} -h' or '{name} --help' for more information."));
+        outcome.hint(call, error.hint.as_deref());
+    } else if let Some((line, reason)) = error.message.split_once(" failed: ") {
+        // 1.8.11 keeps the reason to itself.
+        outcome.complain(format_args!("{name}: {line} failed"));
+        let more = error.hint.as_ref().map_or(String::new(), |hint| format!(": {hint}"));
+        outcome.hint(call, Some(&format!("{}{more}", reason.trim_end())));
     } else {
         outcome.complain(format_args!("{name}: {}", error.message));
+        outcome.hint(call, error.hint.as_deref());
     }
-    outcome.hint(call, error.hint.as_deref());
 }

@@ -5,7 +5,7 @@ use crate::command::{Command, Reset, Verb};
 use crate::error::Refusal;
 use crate::show::reported;
 use crate::suggest;
-use hairpin_engine::rule::{Counter, Policy, Rule, Ruleset};
+use hairpin_engine::rule::{Action, Counter, Policy, Rule, Ruleset};
 use hairpin_xt::option::{NoNames, SyntaxError};
 
 /// Applies one command to a rule set: all of it or nothing. Commands that only look change nothing.
@@ -115,7 +115,7 @@ impl<C: Chains> Editor<'_, C> {
             Verb::Delete(name) => {
                 let at = self.find(name)?;
                 for rule in &command.rules {
-                    let place = self.chains.position(at, rule)?.ok_or_else(bad_rule)?;
+                    let place = self.chains.position(at, rule)?.ok_or_else(|| bad_rule(rule))?;
                     self.chains.remove(at, place)?;
                 }
                 Ok(())
@@ -123,7 +123,7 @@ impl<C: Chains> Editor<'_, C> {
             Verb::Check(name) => {
                 let at = self.find(name)?;
                 for rule in &command.rules {
-                    self.chains.position(at, rule)?.ok_or_else(bad_rule)?;
+                    self.chains.position(at, rule)?.ok_or_else(|| bad_rule(rule))?;
                 }
                 Ok(())
             }
@@ -284,6 +284,12 @@ impl<C: Chains> Editor<'_, C> {
     }
 }
 
-fn bad_rule() -> Refusal {
-    Refusal::table("Bad rule (does a matching rule exist in that chain?)")
+/// There is no such rule. What iptables says of it depends on where the rule goes.
+fn bad_rule(rule: &Rule) -> Refusal {
+    match rule.action {
+        Action::Jump(_) | Action::Goto(_) | Action::Target(_) => {
+            Refusal::table("No chain/target/match by that name").hint("the chain has no such rule")
+        }
+        _ => Refusal::table("Bad rule (does a matching rule exist in that chain?)"),
+    }
 }

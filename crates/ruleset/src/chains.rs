@@ -1,5 +1,6 @@
 //! A table as commands change it, however it is kept: as a value, or as text in a file.
 
+use crate::rope::Rope;
 use crate::save::rule_text;
 use hairpin_engine::rule::{Action, Chain, Counter, Policy, Rule, Table, TableId};
 use hairpin_wire::Family;
@@ -103,37 +104,53 @@ pub fn callee(rule: &Rule) -> Option<&str> {
 #[derive(Debug)]
 pub struct ValueChains {
     family: Family,
-    table: Table,
+    id: TableId,
+    chains: Vec<ValueChain>,
     index: HashMap<String, usize>,
-    /// For each chain: for each rule the line of the file it came from; 0 when from none.
-    lines: Vec<Vec<usize>>,
+}
+
+/// A chain of it.
+#[derive(Debug)]
+struct ValueChain {
+    name: String,
+    policy: Option<Policy>,
+    counter: Counter,
+    /// The rules, each with the line of the file it came from; 0 when from none.
+    rules: Rope<(Rule, usize)>,
 }
 
 impl ValueChains {
     /// The table as it is.
     pub fn new(family: Family, table: Table) -> ValueChains {
-        let lines = table.chains.iter().map(|c| vec![0; c.rules.len()]).collect();
-        let mut chains = ValueChains { family, table, index: HashMap::new(), lines };
+        let chain = |Chain { name, policy, counter, rules }: Chain| {
+            let rules = rules.into_iter().map(|rule| (rule, 0)).collect();
+            ValueChain { name, policy, counter, rules }
+        };
+        let chains = table.chains.into_iter().map(chain).collect();
+        let mut chains = ValueChains { family, id: table.id, chains, index: HashMap::new() };
         chains.reindex();
         chains
     }
 
     /// The table with its chains in libiptc's order (built-in ones by hook, then the others by name), and for each chain the
     /// lines of its rules.
-    pub fn finish(self) -> (Table, Vec<Vec<usize>>) {
-        let ValueChains { mut table, lines, .. } = self;
-        let mut pairs: Vec<(Chain, Vec<usize>)> = table.chains.into_iter().zip(lines).collect();
-        let built_in = pairs.iter().take_while(|(c, _)| c.policy.is_some()).count();
-        if let Some(own) = pairs.get_mut(built_in..) {
-            own.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    pub fn finish(mut self) -> (Table, Vec<Vec<usize>>) {
+        let built_in = self.chains.iter().take_while(|c| c.policy.is_some()).count();
+        if let Some(own) = self.chains.get_mut(built_in..) {
+            own.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        let (chains, lines) = pairs.into_iter().unzip();
-        table.chains = chains;
-        (table, lines)
+        let mut table = Table { id: self.id, chains: Vec::with_capacity(self.chains.len()) };
+        let mut all_lines = Vec::with_capacity(self.chains.len());
+        for ValueChain { name, policy, counter, rules } in self.chains {
+            let (rules, lines) = rules.into_items().unzip();
+            table.chains.push(Chain { name, policy, counter, rules });
+            all_lines.push(lines);
+        }
+        (table, all_lines)
     }
 
     fn reindex(&mut self) {
-        self.index = self.table.chains.iter().enumerate().map(|(n, c)| (c.name.clone(), n)).collect();
+        self.index = self.chains.iter().enumerate().map(|(n, c)| (c.name.clone(), n)).collect();
     }
 }
 
@@ -143,7 +160,7 @@ impl Chains for ValueChains {
     }
 
     fn id(&self) -> TableId {
-        self.table.id
+        self.id
     }
 
     fn find(&self, name: &str) -> Option<usize> {
@@ -151,24 +168,24 @@ impl Chains for ValueChains {
     }
 
     fn names(&self) -> Vec<&str> {
-        self.table.chains.iter().map(|c| c.name.as_str()).collect()
+        self.chains.iter().map(|c| c.name.as_str()).collect()
     }
 
     fn count(&self) -> usize {
-        self.table.chains.len()
+        self.chains.len()
     }
 
     fn policy(&self, chain: usize) -> Option<Policy> {
-        self.table.chains[chain].policy
+        self.chains[chain].policy
     }
 
     fn len(&self, chain: usize) -> usize {
-        self.table.chains[chain].rules.len()
+        self.chains[chain].rules.len()
     }
 
     fn position(&mut self, chain: usize, wanted: &Rule) -> Result<Option<usize>, String> {
         let text = rule_text(self.family, "", wanted);
-        Ok(self.table.chains[chain].rules.iter().position(|rule| {
+        Ok(self.chains[chain].rules.iter().position(|(rule, _)| {
             rule.header == wanted.header
                 && rule.matches.len() == wanted.matches.len()
                 && rule_text(self.family, "", rule) == text
@@ -176,60 +193,56 @@ impl Chains for ValueChains {
     }
 
     fn insert(&mut self, chain: usize, place: usize, rule: Rule, origin: &Origin<'_>) -> Result<(), String> {
-        self.table.chains[chain].rules.insert(place, rule);
-        self.lines[chain].insert(place, origin.line);
+        self.chains[chain].rules.insert(place, (rule, origin.line));
         Ok(())
     }
 
     fn remove(&mut self, chain: usize, place: usize) -> Result<(), String> {
-        self.table.chains[chain].rules.remove(place);
-        self.lines[chain].remove(place);
+        self.chains[chain].rules.remove(place);
         Ok(())
     }
 
     fn zero_rule(&mut self, chain: usize, place: usize) -> Result<(), String> {
-        self.table.chains[chain].rules[place].counter = Counter::default();
+        if let Some((rule, _)) = self.chains[chain].rules.get_mut(place) {
+            rule.counter = Counter::default();
+        }
         Ok(())
     }
 
     fn reset(&mut self) {
-        self.table.chains.retain(|c| c.policy.is_some());
-        for chain in &mut self.table.chains {
-            chain.rules.clear();
+        self.chains.retain(|c| c.policy.is_some());
+        for chain in &mut self.chains {
+            chain.rules = Rope::default();
         }
-        self.lines = vec![Vec::new(); self.table.chains.len()];
         self.reindex();
     }
 
     fn clear(&mut self, chain: usize) {
-        self.table.chains[chain].rules.clear();
-        self.lines[chain].clear();
+        self.chains[chain].rules = Rope::default();
     }
 
     fn zero(&mut self, chain: usize) {
-        let chain = &mut self.table.chains[chain];
+        let chain = &mut self.chains[chain];
         chain.counter = Counter::default();
-        for rule in &mut chain.rules {
+        for (rule, _) in chain.rules.iter_mut() {
             rule.counter = Counter::default();
         }
     }
 
     fn create(&mut self, name: &str) {
-        self.index.insert(name.to_owned(), self.table.chains.len());
+        self.index.insert(name.to_owned(), self.chains.len());
         let name = name.to_owned();
-        self.table.chains.push(Chain { name, policy: None, counter: Counter::default(), rules: Vec::new() });
-        self.lines.push(Vec::new());
+        self.chains.push(ValueChain { name, policy: None, counter: Counter::default(), rules: Rope::default() });
     }
 
     fn delete(&mut self, chain: usize) {
-        self.table.chains.remove(chain);
-        self.lines.remove(chain);
+        self.chains.remove(chain);
         self.reindex();
     }
 
     fn rename(&mut self, chain: usize, to: &str) -> Result<(), String> {
-        let from = std::mem::replace(&mut self.table.chains[chain].name, to.to_owned());
-        for rule in self.table.chains.iter_mut().flat_map(|c| &mut c.rules) {
+        let from = std::mem::replace(&mut self.chains[chain].name, to.to_owned());
+        for (rule, _) in self.chains.iter_mut().flat_map(|c| c.rules.iter_mut()) {
             match &mut rule.action {
                 Action::Jump(name) | Action::Goto(name) if *name == from => *name = to.to_owned(),
                 _ => {}
@@ -240,14 +253,14 @@ impl Chains for ValueChains {
     }
 
     fn set_policy(&mut self, chain: usize, policy: Policy, counter: Counter) {
-        let chain = &mut self.table.chains[chain];
+        let chain = &mut self.chains[chain];
         chain.policy = Some(policy);
         chain.counter = counter;
     }
 
     fn caller(&self, chain: usize) -> Option<String> {
-        let name = &self.table.chains[chain].name;
-        let calls = |c: &&Chain| c.rules.iter().any(|r| callee(r) == Some(name));
-        self.table.chains.iter().find(calls).map(|c| c.name.clone())
+        let name = &self.chains[chain].name;
+        let calls = |c: &&ValueChain| c.rules.iter().any(|(rule, _)| callee(rule) == Some(name));
+        self.chains.iter().find(calls).map(|c| c.name.clone())
     }
 }

@@ -446,7 +446,11 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
                         return Ok(Some(Verb::OtherFamily));
                     }
                     let other = if short == '4' { "iptables" } else { "ip6tables" };
-                    return Err(self.refuse(format!("-{short} is a matter of {other}")));
+                    // 1.8.11 says nothing but where to look for help.
+                    let mut error = self.refuse("");
+                    error.error.bare = true;
+                    error.hint = Some(format!("-{short} is a matter of {other}"));
+                    return Err(error);
                 }
             }
             _ => return Err(self.unknown_option(&format!("-{short}"))),

@@ -17,6 +17,7 @@ pub mod ipset;
 pub mod list;
 pub mod names;
 pub mod restore;
+mod rope;
 pub mod save;
 pub mod show;
 mod suggest;

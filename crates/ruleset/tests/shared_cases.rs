@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::cases::{self, Case, Line};
 use common::{Refused, rules_of, run, saved, shared};
 use hairpin_engine::rule::{Compiled, Ruleset, TableId};
 use hairpin_wire::Family;
@@ -39,39 +40,33 @@ struct Tally {
 fn check_file(path: &Path, family: Family, tally: &mut Tally) {
     let text = fs::read_to_string(path).expect("cases are text");
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut chains = vec!["INPUT".to_owned()];
-    let mut table = TableId::Filter;
     let mut prepared = Vec::new();
     let mut together: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let mut counts = true;
-    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        if let Some(list) = line.strip_prefix(':') {
-            chains = list.split(',').map(str::to_owned).collect();
-        } else if let Some(other) = line.strip_prefix('*') {
-            table = TableId::from_name(other).expect("a table");
-        } else if let Some(command) = line.strip_prefix("%iptables ") {
-            prepared.push(command.to_owned());
-            counts = false;
-        } else if !line.starts_with(['@', '%']) {
-            let case = Case::new(line);
-            for chain in &chains {
-                match case.check(family, table, chain, &prepared) {
-                    Ok(()) => {
-                        tally.held += 1;
-                        if case.outcome == "OK" {
-                            let line = format!("-A {chain} {}", case.saved);
-                            together.entry(table.name()).or_default().push(line);
-                        }
+    for line in cases::read(&text) {
+        let (case, table, chains) = match line {
+            Line::Prepare(command) => {
+                prepared.extend(command.strip_prefix("iptables ").map(str::to_owned));
+                continue;
+            }
+            Line::Case(case, table, chains) => (case, TableId::from_name(table).expect("a table"), chains),
+        };
+        for chain in chains {
+            match check(&case, family, table, chain, &prepared) {
+                Ok(()) => {
+                    tally.held += 1;
+                    if case.outcome == "OK" {
+                        let line = format!("-A {chain} {}", case.saved);
+                        together.entry(table.name()).or_default().push(line);
                     }
-                    Err(Wrong::Unsupported(what)) => *tally.unsupported.entry(what).or_default() += 1,
-                    Err(Wrong::Different(why)) => {
-                        tally.wrong.push(format!("{family} {name}: -A {chain} {}: {why}", case.rule));
-                    }
+                }
+                Err(Wrong::Unsupported(what)) => *tally.unsupported.entry(what).or_default() += 1,
+                Err(Wrong::Different(why)) => {
+                    tally.wrong.push(format!("{family} {name}: -A {chain} {}: {why}", case.rule));
                 }
             }
         }
     }
-    if counts {
+    if prepared.is_empty() {
         check_together(&name, family, &together, tally);
     }
 }
@@ -110,74 +105,46 @@ fn in_table_order(text: &str) -> Vec<&str> {
     tables
 }
 
-struct Case<'a> {
-    rule: &'a str,
-    saved: &'a str,
-    outcome: &'a str,
-}
-
 enum Wrong {
     Unsupported(String),
     Different(String),
 }
 
-impl<'a> Case<'a> {
-    fn new(line: &'a str) -> Case<'a> {
-        let fields: Vec<&str> = line.split(';').collect();
-        let field = |n: usize| fields.get(n).copied().unwrap_or_default();
-        let (rule, mut saved, mut outcome) = (field(0), field(1), field(2));
-        // hairpin is the legacy variant. A line for the other one says in its fifth field what holds here.
-        if field(3) == "NFT" {
-            outcome = match field(4) {
-                "" if outcome == "OK" => "FAIL",
-                "" => "OK",
-                "=" => {
-                    saved = "=";
-                    "OK"
-                }
-                other => other,
-            };
-        }
-        Case { rule, saved: if saved == "=" { rule } else { saved }, outcome }
+fn check(case: &Case<'_>, family: Family, table: TableId, chain: &str, prepared: &[String]) -> Result<(), Wrong> {
+    let different = |why: String| Err(Wrong::Different(why));
+    if let Some(target) = missing_target(case.rule, family) {
+        return Err(Wrong::Unsupported(format!("target {target}")));
     }
-
-    fn check(&self, family: Family, table: TableId, chain: &str, prepared: &[String]) -> Result<(), Wrong> {
-        let different = |why: String| Err(Wrong::Different(why));
-        if let Some(target) = missing_target(self.rule, family) {
-            return Err(Wrong::Unsupported(format!("target {target}")));
-        }
-        let mut ruleset = Ruleset::new(family);
-        for command in prepared {
-            // Its outcome does not count.
-            let _ = run(&mut ruleset, command);
-        }
-        let empty = ruleset.clone();
-        let words = in_restore_quotes(self.rule);
-        let result = run(&mut ruleset, &format!("-t {table} -A {chain} {words}")).and_then(|()| {
-            Compiled::new(ruleset.clone()).map_err(|e| Refused::Table(Box::new((&e).into()))).map(|_| ())
-        });
-        match (result, self.outcome) {
-            (Err(refused), "FAIL") => match unsupported(refused.message()) {
-                Some(what) => Err(Wrong::Unsupported(what)),
-                None => Ok(()),
-            },
-            (Ok(()), "FAIL") => different(format!("accepted as {:?}", rules_of(&ruleset, table, chain))),
-            (Err(refused), _) => match unsupported(refused.message()) {
-                Some(what) => Err(Wrong::Unsupported(what)),
-                None => different(format!("refused: {}", refused.message())),
-            },
-            (Ok(()), outcome) => {
-                let rules = rules_of(&ruleset, table, chain);
-                let before = rules_of(&empty, table, chain).len();
-                let new = rules.get(before..).unwrap_or_default();
-                if (new.iter().any(|rule| rule == self.saved)) != (outcome == "OK") {
-                    return different(format!("saved as {new:?}, expected {} of {:?}", outcome, self.saved));
-                }
-                // A rule is deleted by the same words, but for its counters.
-                let bare = words.split(" -c ").next().unwrap_or_default();
-                run(&mut ruleset, &format!("-t {table} -D {chain} {bare}"))
-                    .map_err(|e| Wrong::Different(format!("not deleted: {}", e.message())))
+    let mut ruleset = Ruleset::new(family);
+    for command in prepared {
+        // Its outcome does not count.
+        let _ = run(&mut ruleset, command);
+    }
+    let empty = ruleset.clone();
+    let words = in_restore_quotes(case.rule);
+    let result = run(&mut ruleset, &format!("-t {table} -A {chain} {words}"))
+        .and_then(|()| Compiled::new(ruleset.clone()).map_err(|e| Refused::Table(Box::new((&e).into()))).map(|_| ()));
+    match (result, case.outcome) {
+        (Err(refused), "FAIL") => match unsupported(refused.message()) {
+            Some(what) => Err(Wrong::Unsupported(what)),
+            None => Ok(()),
+        },
+        (Ok(()), "FAIL") => different(format!("accepted as {:?}", rules_of(&ruleset, table, chain))),
+        (Err(refused), _) => match unsupported(refused.message()) {
+            Some(what) => Err(Wrong::Unsupported(what)),
+            None => different(format!("refused: {}", refused.message())),
+        },
+        (Ok(()), outcome) => {
+            let rules = rules_of(&ruleset, table, chain);
+            let before = rules_of(&empty, table, chain).len();
+            let new = rules.get(before..).unwrap_or_default();
+            if (new.iter().any(|rule| rule == case.saved)) != (outcome == "OK") {
+                return different(format!("saved as {new:?}, expected {} of {:?}", outcome, case.saved));
             }
+            // A rule is deleted by the same words, but for its counters.
+            let bare = words.split(" -c ").next().unwrap_or_default();
+            run(&mut ruleset, &format!("-t {table} -D {chain} {bare}"))
+                .map_err(|e| Wrong::Different(format!("not deleted: {}", e.message())))
         }
     }
 }

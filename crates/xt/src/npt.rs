@@ -149,12 +149,19 @@ impl Target for Npt {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f, "--")
+        for (option, prefix) in self.prefixes() {
+            if !prefix.addr.is_unspecified() || prefix.length != 0 {
+                write!(f, " --{option} {}/{}", value::show_addr(Family::V6, prefix.addr), prefix.length)?;
+            }
+        }
+        Ok(())
     }
 
     fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
         write!(f, " {}", self.name())?;
-        self.write(f, "")
+        self.prefixes().into_iter().try_for_each(|(option, prefix)| {
+            write!(f, " {option} {}/{}", value::show_addr(Family::V6, prefix.addr), prefix.length)
+        })
     }
 
     fn scope(&self) -> Scope {
@@ -183,12 +190,7 @@ impl Target for Npt {
 }
 
 impl Npt {
-    fn write(&self, f: &mut fmt::Formatter<'_>, dashes: &str) -> fmt::Result {
-        for (option, prefix) in [("src-pfx", self.from), ("dst-pfx", self.to)] {
-            if !prefix.addr.is_unspecified() {
-                write!(f, " {dashes}{option} {}/{}", value::show_addr(Family::V6, prefix.addr), prefix.length)?;
-            }
-        }
-        Ok(())
+    fn prefixes(&self) -> [(&'static str, Prefix); 2] {
+        [("src-pfx", self.from), ("dst-pfx", self.to)]
     }
 }

@@ -27,12 +27,12 @@ impl Options {
         length: &str,
         options: &str,
     ) -> Result<Options, SyntaxError> {
-        Ok(Options {
-            name,
-            kind,
-            length: Number::option(parsed, length)?,
-            options: parsed.get(options).map_or(Ok(Vec::new()), |given| parse_list(name, given.value()))?,
-        })
+        let list = || parsed.get(options).map_or(Ok(Vec::new()), |given| parse_list(name, given.value()));
+        // What is wrong with the first of the two is said first.
+        if parsed.given.first().is_some_and(|given| given.option.name == options) {
+            list()?;
+        }
+        Ok(Options { name, kind, length: Number::option(parsed, length)?, options: list()? })
     }
 
     /// Whether the header begins with these options, in this order.

@@ -16,8 +16,13 @@ const ROWS: &[(&str, &str, &[&str], f64)] = &[
     ("empty call", "", &["-V"], 3.0),
     ("restore", "-restore", &["/tmp/hairpin-bench.rules"], 500.0),
     ("one -A", "", &["-A", "FORWARD", "-s", "192.0.2.1", "-p", "tcp", "--dport", "22", "-j", "ACCEPT"], 28.0),
+    ("restore -n", "-restore", &["-n", "/tmp/hairpin-bench.more"], 28.0),
     ("save", "-save", &[], 100.0),
 ];
+
+/// A rule file onto what is there: a chain that comes, rules before, between and after the others, one taken out.
+const MORE: &str = "*filter\n:more - [0:0]\n-A more -s 192.0.2.2 -j DROP\n-I FORWARD -j more\n-I FORWARD 50000 -s 192.0.2.3 -j DROP\n\
+                    -D FORWARD 3\n-A FORWARD -p udp -j ACCEPT\nCOMMIT\n";
 
 /// True when hairpin keeps within its limits.
 pub(super) fn run(tree: PathBuf) -> Result<bool, String> {
@@ -27,7 +32,10 @@ pub(super) fn run(tree: PathBuf) -> Result<bool, String> {
     let hairpin = program()?;
     let wrong = |why: std::io::Error| why.to_string();
     std::fs::write("/tmp/hairpin-bench.rules", rules()).map_err(wrong)?;
-    std::fs::copy("/tmp/hairpin-bench.rules", tree.join("tmp/hairpin-bench.rules")).map_err(wrong)?;
+    std::fs::write("/tmp/hairpin-bench.more", MORE).map_err(wrong)?;
+    for file in ["hairpin-bench.rules", "hairpin-bench.more"] {
+        std::fs::copy(format!("/tmp/{file}"), tree.join("tmp").join(file)).map_err(wrong)?;
+    }
     let state = std::env::temp_dir().join(format!("hairpin-bench-{}", std::process::id()));
     let reference = Reference::new(tree.clone());
     let mut within = true;

@@ -218,6 +218,9 @@ fn known(words: &[String]) -> Option<&'static str> {
     }
     let has = |word: &str| words.iter().any(|w| w == word);
     let begins = |start: &str| words.iter().any(|w| w.starts_with(start));
+    if has("--help") || has("-h") {
+        return Some("-h is in hairpin's own words");
+    }
     if has("ipcomp") && (!begins("--ipcompspi") || has(":")) {
         return Some(
             "ipcomp without an index: iptables asks for index 0, but saves `--ipcompspi :', any index, like that; hairpin means any",
@@ -336,7 +339,8 @@ impl Pair {
         let empty: String = ["raw", "mangle", "nat", "filter", "security"]
             .iter()
             .map(|table| {
-                let rules = if estimators && *table == "mangle" { &makers } else { "" };
+                // The last one: what the others had of them before is gone by then.
+                let rules = if estimators && *table == "security" { &makers } else { "" };
                 format!("*{table}\n{}:own - [0:0]\n:other - [0:0]\n{rules}COMMIT\n", policies(table))
             })
             .collect();

@@ -25,6 +25,15 @@ const LIVES: &[Life] = &[
         script: include_str!("life/fail2ban.sh"),
     },
     Life { name: "firewalld", needs: "usr/sbin/firewalld", cleans: true, script: include_str!("life/firewalld.sh") },
+    // The commands of programs that cannot run in the tree, in their order.
+    Life { name: "docker", needs: "usr/sbin/iptables-legacy", cleans: false, script: include_str!("life/docker.sh") },
+    Life {
+        name: "kube-proxy",
+        needs: "usr/sbin/iptables-legacy",
+        cleans: false,
+        script: include_str!("life/kube-proxy.sh"),
+    },
+    Life { name: "libvirt", needs: "usr/sbin/iptables-legacy", cleans: false, script: include_str!("life/libvirt.sh") },
 ];
 
 /// Lives the lives of these names, all when there are none.

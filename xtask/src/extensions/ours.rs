@@ -73,7 +73,6 @@ impl State for Memory {
 fn is_host_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('-')
-        && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 

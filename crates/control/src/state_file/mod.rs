@@ -118,7 +118,7 @@ impl<'n> StateFile<'n> {
 
     /// What was there before is read again, and only when a new rule shares something by name.
     fn check_shared(&self, rules: &StoredRules, changed: &[TableId]) -> Result<(), (TableId, Unloadable)> {
-        let shares = |id: &&TableId| rules.table(**id).is_some_and(StoredTable::shares_freshly);
+        let shares = |id: &&TableId| rules.table(**id).is_some_and(|table| table.shares);
         let Some(first) = changed.iter().find(shares) else { return Ok(()) };
         let old = match &self.container {
             None => Ok(Vec::new()),
@@ -222,16 +222,19 @@ impl State for StateFile<'_> {
         if self.rules(family)?.table(table).is_some() {
             return Ok(());
         }
-        if !self.writes {
-            // Whoever has the turn is no reason to keep a reader waiting.
-            let begun = self.begin(Access::Write(Wait::No));
-            if begun.is_err() {
-                return self.begin(Access::Read);
-            }
+        let has_turn = self.writes;
+        // Whoever has the turn is no reason to keep a reader waiting.
+        if has_turn || self.begin(Access::Write(Wait::No)).is_ok() {
+            let mut rules = self.rules(family)?;
+            rules.table_mut(table);
+            self.keep(rules)?;
         }
-        let mut rules = self.rules(family)?;
-        rules.table_mut(table);
-        self.keep(rules)
+        if has_turn {
+            // Who only looks keeps the turn and has nothing more to write.
+            self.writes = false;
+            return Ok(());
+        }
+        self.begin(Access::Read)
     }
 
     fn apply(&mut self, family: Family, command: &Command, report: &mut String) -> Result<(), Failure> {

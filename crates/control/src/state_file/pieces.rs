@@ -90,6 +90,9 @@ impl Pieces {
 
     /// The piece with the rule at this place, and how many of its rules stand before that one; None after the last.
     pub(super) fn find(&self, place: usize) -> Option<(Spot, usize)> {
+        if place >= self.rules {
+            return None;
+        }
         let mut left = place;
         let block = self.blocks.iter().position(|block| {
             let is_in = left < block.rules;
@@ -111,8 +114,12 @@ impl Pieces {
 
     /// The rule of this command at a place.
     pub(super) fn set_fresh(&mut self, place: usize, fresh: Box<Fresh>) {
-        let Some((spot, _)) = self.find(place) else { return };
-        if let Some(Piece::Own { fresh: none, .. }) = self.blocks[spot.block].pieces.get_mut(spot.piece) {
+        // Mostly it is the last.
+        let piece = match place + 1 == self.rules {
+            true => self.blocks.last_mut().and_then(|block| block.pieces.last_mut()),
+            false => self.find(place).and_then(|(spot, _)| self.blocks[spot.block].pieces.get_mut(spot.piece)),
+        };
+        if let Some(Piece::Own { fresh: none, .. }) = piece {
             *none = Some(fresh);
         }
     }

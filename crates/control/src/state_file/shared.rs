@@ -15,7 +15,7 @@ pub(super) fn check(
     names: &dyn Names,
 ) -> Result<(), (TableId, Unloadable)> {
     for (n, id) in changed.iter().enumerate() {
-        let Some(table) = new.table(*id).filter(|table| table.shares_freshly()) else { continue };
+        let Some(table) = new.table(*id).filter(|table| table.shares) else { continue };
         let mut there = SharedNames::default();
         let came = changed.get(..n).unwrap_or_default();
         let stays = |rules: &StoredRules, id| rules.family != new.family || !came.contains(&id);

@@ -44,6 +44,8 @@ pub(super) struct StoredTable {
     reach_before: Option<HashMap<String, Hooks>>,
     /// A verdict without conditions was taken out from before other rules, which may be reached now.
     uncovered: bool,
+    /// A rule of this command shares something by name.
+    pub(super) shares: bool,
     /// The line of a rule file's `COMMIT`.
     pub(super) commit_line: usize,
 }
@@ -87,6 +89,7 @@ impl StoredTable {
             rewrite: false,
             reach_before: None,
             uncovered: false,
+            shares: false,
             commit_line: 0,
         }
     }
@@ -398,11 +401,6 @@ impl StoredTable {
         Ok(())
     }
 
-    /// Whether a rule of this command shares something by name.
-    pub(super) fn shares_freshly(&self) -> bool {
-        self.each_fresh(|_, _, rule, _| if shared_uses(rule).next().is_some() { Err(()) } else { Ok(()) }).is_err()
-    }
-
     /// Shows each rule of this command that has matches or a target, in the order of tables: its chain, its number and the line it
     /// came from.
     pub(super) fn each_fresh<E>(
@@ -560,6 +558,7 @@ impl Chains for StoredTable {
             record = self.readable(chain, &record, words, nth).map_err(|why| why.to_string())?;
         }
         let needs_look = !rule.matches.is_empty() || matches!(rule.action, hairpin_engine::rule::Action::Target(_));
+        self.shares |= needs_look && shared_uses(&rule).next().is_some();
         let fresh = needs_look.then(|| Box::new(Fresh { rule, line }));
         self.put(chain, place, &record, fresh).map_err(|why| why.to_string())
     }

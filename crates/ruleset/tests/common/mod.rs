@@ -1,6 +1,8 @@
 //! What the tests of this crate share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod cases;
+
 use hairpin_engine::rule::{Ruleset, TableId};
 use hairpin_engine::set::{Kind, Options, Sets};
 use hairpin_ruleset::command::{Context, parse};

@@ -39,14 +39,18 @@ struct Dscp {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    let Some(given) = parsed.given.first() else {
+    let mut first = None;
+    for given in &parsed.given {
+        let value = match given.option.name {
+            "dscp-class" => value::dscp_class(given.value())?,
+            _ => value::number(parsed, given, 0, 63)? as u8,
+        };
+        first = first.or(Some((value, given.inverted)));
+    }
+    let Some((value, inverted)) = first else {
         return Err(SyntaxError::parameter("DSCP match: Parameter --dscp is required"));
     };
-    let value = match given.option.name {
-        "dscp-class" => value::dscp_class(given.value())?,
-        _ => value::number(parsed, given, 0, 63)? as u8,
-    };
-    Ok(Arc::new(Dscp { value, inverted: given.inverted }))
+    Ok(Arc::new(Dscp { value, inverted }))
 }
 
 impl Match for Dscp {

@@ -131,7 +131,8 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     };
     let length = |name: &str| match parsed.get(name) {
         Some(given) => value::prefix_mask(parsed, given)
-            .map(|mask| value::prefix_of(parsed.family, mask).unwrap_or(parsed.family.bits())),
+            // A mask with holes has no length; iptables makes 255 of it, which the kernel refuses.
+            .map(|mask| value::prefix_of(parsed.family, mask).unwrap_or(u8::MAX)),
         None => Ok(parsed.family.bits()),
     };
     let mut config = Config {
@@ -310,6 +311,9 @@ impl Match for HashLimit {
         let invalid = |text: String| Err(Refused::Invalid(format!("xt_hashlimit: {text}")));
         if !value::is_proc_name(&self.name) {
             return invalid(format!("bad name \"{}\"", self.name));
+        }
+        if config.source_length.max(config.destination_length) > self.family.bits() {
+            return invalid("no network has such a length".to_owned());
         }
         if config.gc_interval_ms == 0 || config.expire_ms == 0 {
             return invalid("the interval and the expiry must not be 0".to_owned());

@@ -60,20 +60,13 @@ struct If<T> {
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let ipvs = parsed.get("ipvs").map(|given| given.inverted);
     let others = parsed.given.iter().filter(|given| given.option.name != "ipvs").count();
-    match (ipvs, others) {
-        (None, 0) => return Err(SyntaxError::parameter("IPVS: At least one option is required")),
-        (Some(true), 1..) => {
-            return Err(SyntaxError::parameter("! --ipvs cannot be together with other options"));
-        }
-        _ => {}
-    }
     let reply = match parsed.get("vdir") {
         Some(given) if given.value().eq_ignore_ascii_case("ORIGINAL") => Some(false),
         Some(given) if given.value().eq_ignore_ascii_case("REPLY") => Some(true),
         Some(given) => return Err(value::bad_value(parsed, given)),
         None => None,
     };
-    Ok(Arc::new(Ipvs {
+    let this = Ipvs {
         family: parsed.family,
         alone: if others == 0 { ipvs } else { None },
         protocol: condition(parsed, "vproto", |given| value::protocol(parsed.names, given.value()))?,
@@ -85,7 +78,12 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
             method.copied().ok_or_else(|| value::bad_value(parsed, given))
         })?,
         control_port: condition(parsed, "vportctl", |given| value::port(parsed, given))?,
-    }))
+    };
+    match (ipvs, others) {
+        (None, 0) => Err(SyntaxError::parameter("IPVS: At least one option is required")),
+        (Some(true), 1..) => Err(SyntaxError::parameter("! --ipvs cannot be together with other options")),
+        _ => Ok(Arc::new(this)),
+    }
 }
 
 fn condition<T>(

@@ -39,11 +39,15 @@ struct Dscp {
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
-    let value = match (parsed.get("set-dscp"), parsed.get("set-dscp-class")) {
-        (Some(given), _) => value::number(parsed, given, 0, 63)? as u8,
-        (None, Some(given)) => value::dscp_class(given.value())?,
-        (None, None) => return Err(SyntaxError::parameter("DSCP target: Parameter --set-dscp is required")),
-    };
+    let mut first = None;
+    for given in &parsed.given {
+        let value = match given.option.name {
+            "set-dscp-class" => value::dscp_class(given.value())?,
+            _ => value::number(parsed, given, 0, 63)? as u8,
+        };
+        first = first.or(Some(value));
+    }
+    let value = first.ok_or_else(|| SyntaxError::parameter("DSCP target: Parameter --set-dscp is required"))?;
     Ok(Arc::new(Dscp { value }))
 }
 

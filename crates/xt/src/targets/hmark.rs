@@ -2,7 +2,7 @@
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, TargetSpec, value};
-use hairpin_engine::rule::{Listing, Target, Verdict};
+use hairpin_engine::rule::{Listing, Place, Refused, Target, Verdict};
 use hairpin_engine::{Edit, Look, jhash};
 use hairpin_wire::ipv4::Ipv4;
 use hairpin_wire::ipv6::Ipv6;
@@ -371,6 +371,13 @@ impl Target for HMark {
             ("rnd", Some(self.start)),
         ];
         numbers.into_iter().try_for_each(|(name, number)| number.map_or(Ok(()), |n| write!(f, "{name} {n:#x} ")))
+    }
+
+    fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
+        if self.spi.is_some() && (self.sport.is_some() || self.dport.is_some()) {
+            return Err(Refused::Invalid("xt_HMARK: spi-set and port-set can't be combined".to_owned()));
+        }
+        Ok(())
     }
 
     fn as_any(&self) -> &dyn Any {

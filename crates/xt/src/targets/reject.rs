@@ -75,6 +75,10 @@ pub(crate) fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError>
     let begins = |name: &str| name.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     let kind = kinds.iter().find(|(name, short, _)| begins(name) || begins(short));
     let Some((name, _, with)) = kind else {
+        let echoes = |name: &str| name.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+        if parsed.family == Family::V4 && (echoes("echo-reply") || echoes("echoreply")) {
+            parsed.notice("--reject-with echo-reply no longer supported");
+        }
         return Err(SyntaxError::parameter(format!("unknown reject type \"{word}\"")).at(word));
     };
     Ok(Arc::new(Reject { name, with: *with }))

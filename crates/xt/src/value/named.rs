@@ -83,7 +83,9 @@ pub const DSCP_CLASSES: &[(&str, u8)] = &[
 
 /// A code point by the name of its class, of either case.
 pub fn dscp_class(text: &str) -> Result<u8, SyntaxError> {
-    let class = DSCP_CLASSES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    // What follows the name does not count.
+    let begins = |name: &str| text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    let class = DSCP_CLASSES.iter().find(|(name, _)| begins(name));
     class
         .map(|(_, value)| *value)
         .ok_or_else(|| SyntaxError::parameter(format!("Invalid DSCP value `{text}'")).at(text))
