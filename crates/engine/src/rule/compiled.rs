@@ -4,11 +4,12 @@
 use super::check::{LoadError, LoadRefusal, callee, chain_index, check};
 use super::scan::{Scan, is_all_front};
 use super::{
-    Action, Counter, Header, Match, Needs, Policy, Refused, Rule, Ruleset, SharedNames, Table, TableId, Target,
-    shared_uses,
+    Action, Chain, Counter, Header, Match, Memory, Needs, Policy, Refused, Rule, Ruleset, SharedNames, Table, TableId,
+    Target, shared_uses,
 };
 use crate::hook::Hook;
 use crate::set::Sets;
+use crate::time::Now;
 use hairpin_wire::Family;
 use std::ops::Range;
 use std::sync::Arc;
@@ -133,6 +134,10 @@ pub(crate) struct FlatTable {
     policy: [Option<usize>; 5],
     /// How many memories its extensions have.
     pub(crate) memories: usize,
+    /// The extensions that remember something, so that loading looks at no others.
+    pub(crate) remembering: Vec<Remembering>,
+    /// The counters as they are when the table is loaded, one for each flat rule.
+    pub(crate) first_counters: Vec<Counter>,
     pub(crate) needs: Needs,
     /// The sets that rules name, each with the chain and the number of the rule.
     sets: Vec<(String, u32, u32)>,
@@ -166,6 +171,16 @@ pub(crate) struct FlatMatch {
     pub(crate) memory: u32,
 }
 
+/// An extension with a memory: the place of its rule, and which of the rule's matches it is; None for the target.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remembering {
+    pub(crate) rule: u32,
+    pub(crate) nth: Option<u32>,
+}
+
+/// The place of the memory of an extension that has none.
+const NO_MEMORY: u32 = u32::MAX;
+
 #[derive(Debug)]
 pub(crate) enum FlatAction {
     None,
@@ -198,6 +213,8 @@ impl FlatTable {
             entry: [None; 5],
             policy: [None; 5],
             memories: 0,
+            remembering: Vec::new(),
+            first_counters: Vec::new(),
             needs: Needs::NONE,
             sets: Vec::new(),
             sharing: Vec::new(),
@@ -217,7 +234,9 @@ impl FlatTable {
                     Action::Goto(_) => FlatAction::Goto { to: starts[to], chain: to as u32 },
                     Action::Target(target) => {
                         flat.needs = flat.needs.union(target.needs());
-                        FlatAction::Target { target: Arc::clone(target), memory: flat.next_memory() }
+                        let remembers = remembers(target.sets(), || target.memory(&Now::default()));
+                        let place = Remembering { rule: flat.rules.len() as u32, nth: None };
+                        FlatAction::Target { target: Arc::clone(target), memory: flat.next_memory(remembers, place) }
                     }
                 };
                 flat.add_sets(rule, n as u32, k as u32 + 1);
@@ -247,6 +266,8 @@ impl FlatTable {
             flat.chains.push(FlatChain { name: chain.name.as_str().into(), rules });
         }
         flat.scan = Scan::new(family, flat.rules.iter().map(|rule| &rule.header));
+        let counters = |chain: &Chain| chain.rules.iter().map(|r| r.counter).chain([chain.counter]).collect::<Vec<_>>();
+        flat.first_counters = source.chains.iter().flat_map(counters).collect();
         flat.source = source;
         Ok(flat)
     }
@@ -270,17 +291,28 @@ impl FlatTable {
 
     fn add_matches(&mut self, matches: &[Arc<dyn Match>]) -> Range<usize> {
         let start = self.matches.len();
-        for test in matches {
+        for (nth, test) in matches.iter().enumerate() {
             self.needs = self.needs.union(test.needs());
-            let memory = self.next_memory();
+            let remembers = remembers(test.sets(), || test.memory(&Now::default()));
+            let place = Remembering { rule: self.rules.len() as u32, nth: Some(nth as u32) };
+            let memory = self.next_memory(remembers, place);
             self.matches.push(FlatMatch { test: Arc::clone(test), memory });
         }
         start..self.matches.len()
     }
 
-    fn next_memory(&mut self) -> u32 {
+    fn next_memory(&mut self, remembers: bool, place: Remembering) -> u32 {
+        if !remembers {
+            return NO_MEMORY;
+        }
+        self.remembering.push(place);
         self.memories += 1;
         self.memories as u32 - 1
+    }
+
+    /// This match of this rule.
+    pub(crate) fn found(&self, rule: usize, nth: usize) -> Option<&FlatMatch> {
+        self.matches.get(self.rules.get(rule)?.matches.clone())?.get(nth)
     }
 
     /// The first rule of the hook's built-in chain.
@@ -292,9 +324,9 @@ impl FlatTable {
     pub(crate) fn policy(&self, hook: Hook) -> Option<usize> {
         self.policy[hook.number()]
     }
+}
 
-    /// The counters as they are when the table is loaded, one for each flat rule.
-    pub(crate) fn first_counters(&self) -> Vec<Counter> {
-        self.source.chains.iter().flat_map(|c| c.rules.iter().map(|r| r.counter).chain([c.counter])).collect()
-    }
+/// Whether an extension with these sets and this memory remembers something.
+fn remembers(sets: &[String], memory: impl FnOnce() -> Memory) -> bool {
+    !sets.is_empty() || !matches!(memory(), Memory::None)
 }

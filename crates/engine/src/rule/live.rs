@@ -1,6 +1,6 @@
 //! What changes with packets: counters and the memory of extensions. One engine owns it.
 
-use super::compiled::{FlatAction, FlatTable};
+use super::compiled::{FlatAction, FlatMatch, FlatTable};
 use super::{Compiled, Counter, Memory, TableId};
 use crate::set::{SetId, Sets};
 use crate::time::Now;
@@ -80,17 +80,20 @@ impl Live {
     }
 
     fn load(&mut self, table: &FlatTable, sets: &mut Sets, now: &Now) -> LiveTable {
-        let mut live = LiveTable { counters: table.first_counters(), cells: Vec::with_capacity(table.memories) };
-        let mut wanted: Vec<(u32, Memory)> =
-            table.matches.iter().map(|m| (m.memory, memory(m.test.sets(), sets, || m.test.memory(now)))).collect();
-        wanted.extend(table.rules.iter().filter_map(|r| match &r.action {
-            FlatAction::Target { target, memory: slot } => {
-                Some((*slot, memory(target.sets(), sets, || target.memory(now))))
-            }
-            _ => None,
-        }));
-        live.cells.resize(table.memories, None);
-        for (slot, memory) in wanted {
+        let mut live = LiveTable { counters: table.first_counters.clone(), cells: vec![None; table.memories] };
+        for place in &table.remembering {
+            let rule = place.rule as usize;
+            let (slot, memory) = match place.nth {
+                Some(nth) => {
+                    let Some(FlatMatch { test, memory: slot }) = table.found(rule, nth as usize) else { continue };
+                    (*slot, memory(test.sets(), sets, || test.memory(now)))
+                }
+                None => {
+                    let action = table.rules.get(rule).map(|rule| &rule.action);
+                    let Some(FlatAction::Target { target, memory: slot }) = action else { continue };
+                    (*slot, memory(target.sets(), sets, || target.memory(now)))
+                }
+            };
             let cell = match memory {
                 Memory::None => None,
                 Memory::Own(first) => Some(self.keep(first)),
@@ -189,17 +192,14 @@ impl Live {
         let mut kept = Vec::new();
         // A memory that several rules share is kept once.
         let mut seen = std::collections::BTreeSet::new();
-        for (place, rule) in flat.rules.iter().enumerate() {
-            for (nth, found) in flat.matches.get(rule.matches.clone()).unwrap_or_default().iter().enumerate() {
-                if let Some(cell) = self
-                    .cell_of(table, found.memory)
-                    .filter(|cell| seen.insert(*cell))
-                    .and_then(|cell| self.cells.get(cell))
-                {
-                    let numbers = found.test.keep(&**cell.borrow(), now);
-                    if !numbers.is_empty() {
-                        kept.push((place, nth, numbers));
-                    }
+        for place in &flat.remembering {
+            let (rule, Some(nth)) = (place.rule as usize, place.nth) else { continue };
+            let Some(found) = flat.found(rule, nth as usize) else { continue };
+            let cell = self.cell_of(table, found.memory).filter(|cell| seen.insert(*cell));
+            if let Some(cell) = cell.and_then(|cell| self.cells.get(cell)) {
+                let numbers = found.test.keep(&**cell.borrow(), now);
+                if !numbers.is_empty() {
+                    kept.push((rule, nth as usize, numbers));
                 }
             }
         }
@@ -210,10 +210,7 @@ impl Live {
     pub fn take_up(&mut self, table: TableId, place: usize, nth: usize, kept: &[u64], now: &Now) {
         let compiled = Arc::clone(&self.compiled);
         let Some(flat) = compiled.flat(table) else { return };
-        let Some(found) = flat.rules.get(place).and_then(|rule| flat.matches.get(rule.matches.clone())?.get(nth))
-        else {
-            return;
-        };
+        let Some(found) = flat.found(place, nth) else { return };
         if let Some(cell) = self.cell_of(table, found.memory).and_then(|cell| self.cells.get_mut(cell)) {
             found.test.take_up(&mut **cell.get_mut(), kept, now);
         }
