@@ -238,7 +238,13 @@ impl Replay {
                     sink.log(line.trim_end())?;
                 }
                 Event::Kernel(line) | Event::Trace(line) => sink.message(line.trim_end())?,
-                Event::Nflog(_) | Event::ConnNew(_) | Event::ConnChanged(_) | Event::ConnGone(_) | Event::Bug(_) => {}
+                Event::Nflog(_)
+                | Event::ConnNew(_)
+                | Event::ConnChanged(_)
+                | Event::ConnGone(_)
+                | Event::ExpectNew(_)
+                | Event::ExpectGone(_)
+                | Event::Bug(_) => {}
             }
         }
         let made = self.out.made.iter().map(|m| (m.fate, &m.packet));

@@ -421,6 +421,7 @@ impl Engine {
         path.ended(fate);
         path.run_backlog();
         path.engine.tracker.report_change(&mut path.out.events);
+        path.engine.tracker.report_expectations(now.mono, &mut path.out.events);
         path.release(packet);
         self.let_go_of_held();
         fate
@@ -442,6 +443,7 @@ impl Engine {
         }
         out.events.append(&mut self.late_events);
         self.tracker.expire(now.mono, &self.knobs, &mut out.events);
+        self.tracker.report_expectations(now.mono, &mut out.events);
         self.expire_fragments(now, out);
         self.ask_for_neighbors(now, out);
     }

@@ -6,7 +6,7 @@ use crate::net::IfIndex;
 use crate::packet::Packet;
 use crate::queue::Queued;
 use crate::rule::{TableId, Verdict};
-use crate::track::{Conn, ConnId};
+use crate::track::{Conn, ConnId, ExpectRecord};
 use hairpin_wire::Family;
 use std::sync::Arc;
 
@@ -32,6 +32,10 @@ pub enum Event {
     ConnChanged(ConnId),
     /// A connection was removed; its last state.
     ConnGone(Box<Conn>),
+    /// A connection is expected, while [`Tracker::watched`](crate::track::Tracker::watched).
+    ExpectNew(Box<ExpectRecord>),
+    /// An expected connection came, or is not expected any more, while someone watches.
+    ExpectGone(Box<ExpectRecord>),
     /// An invariant did not hold. Please report it.
     Bug(&'static str),
 }

@@ -29,8 +29,8 @@ impl Engine {
     }
 
     /// Whether changes of connections by packets are reported: [`Event::ConnChanged`]. It costs a little for every packet.
-    pub fn set_watched(&mut self, on: bool) {
-        self.tracker.watched = on;
+    pub fn set_watched(&mut self, on: bool, now: &Now) {
+        self.tracker.set_watched(on, now.mono);
     }
 
     /// Sets the counters of a connection to zero (`conntrack -L -z`).

@@ -92,6 +92,7 @@ impl Engine {
         path.ended(fate);
         path.run_backlog();
         path.engine.tracker.report_change(&mut path.out.events);
+        path.engine.tracker.report_expectations(now.mono, &mut path.out.events);
         path.release(&packet);
         path.give_out(packet, fate);
         self.let_go_of_held();

@@ -1,11 +1,11 @@
 //! `conntrack -E`: what happens to connections, as it happens.
 
-use super::form::{Form, Happening};
+use super::form::{self, Form, Happening};
 use super::options::{self, Command, Request, Table};
 use super::{VERSION, refuse};
 use crate::call::Outcome;
 use hairpin_engine::Wall;
-use hairpin_engine::track::Record;
+use hairpin_engine::track::{ExpectRecord, Record};
 use hairpin_xt::option::Names;
 
 /// A `conntrack -E` under way.
@@ -42,12 +42,7 @@ impl Watch {
 
     /// What to print of an event, with its newline; None when it is not asked for.
     pub fn text(&mut self, happening: Happening, record: &Record, wall: Wall, names: &dyn Names) -> Option<String> {
-        let wished = match happening {
-            Happening::New => self.request.events[0],
-            Happening::Update => self.request.events[1],
-            Happening::Destroy => self.request.events[2],
-        };
-        if !wished || self.is_of_expectations() || !self.request.means(record) {
+        if !self.wishes(happening) || self.is_of_expectations() || !self.request.means(record) {
             return None;
         }
         let form = Form { output: self.request.output, happening: Some(happening), letter: 'A', uses: 1, wall, names };
@@ -60,9 +55,36 @@ impl Watch {
         Some(text)
     }
 
+    /// The same for an expectation.
+    pub fn expectation_text(&mut self, happening: Happening, record: &ExpectRecord, wall: Wall) -> Option<String> {
+        let is_meant = self.request.family.is_none_or(|family| family == record.tuple.family);
+        if !self.wishes(happening) || !self.is_of_expectations() || !is_meant {
+            return None;
+        }
+        let mut text = form::expectation(record, self.request.output, Some(happening), wall);
+        if self.request.output.xml && self.shown == 0 {
+            text.insert_str(0, "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<expect>\n");
+        }
+        text.push('\n');
+        self.shown += 1;
+        Some(text)
+    }
+
+    const fn wishes(&self, happening: Happening) -> bool {
+        match happening {
+            Happening::New => self.request.events[0],
+            Happening::Update => self.request.events[1],
+            Happening::Destroy => self.request.events[2],
+        }
+    }
+
     /// What to print at the end: on standard output, and on standard error.
     pub fn end(&self) -> (String, String) {
-        let out = if self.request.output.xml && self.shown > 0 { "</conntrack>\n" } else { "" };
+        let out = match (self.request.output.xml && self.shown > 0, self.is_of_expectations()) {
+            (false, _) => "",
+            (true, false) => "</conntrack>\n",
+            (true, true) => "</expect>\n",
+        };
         let what = if self.is_of_expectations() { "expectation events" } else { "flow events" };
         (out.to_owned(), format!("conntrack v{VERSION} (conntrack-tools): {} {what} have been shown.\n", self.shown))
     }

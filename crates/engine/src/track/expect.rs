@@ -94,6 +94,17 @@ pub struct Expectations {
     by_master: BTreeMap<(ConnId, ExpectId), ()>,
     by_expiry: BTreeMap<(u64, ExpectId), ()>,
     last: u64,
+    /// What came and went is noted: someone watches.
+    watched: bool,
+    happened: Vec<Happened>,
+}
+
+/// An expectation that came or went.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Happened {
+    pub(super) is_new: bool,
+    pub(super) id: ExpectId,
+    pub(super) expected: Expectation,
 }
 
 /// The part of an expectation that must agree exactly.
@@ -133,7 +144,28 @@ impl Expectations {
         self.by_master.insert((new.master, id), ());
         self.by_expiry.insert((new.expires.jiffies(), id), ());
         self.by_id.insert(id, new);
+        if self.watched {
+            self.happened.push(Happened { is_new: true, id, expected: new });
+        }
         Ok(id)
+    }
+
+    /// Whether what comes and goes is noted from now on.
+    pub(super) fn set_watched(&mut self, on: bool) {
+        self.watched = on;
+        if !on {
+            self.happened.clear();
+        }
+    }
+
+    /// Whether something was noted.
+    pub(super) const fn has_news(&self) -> bool {
+        !self.happened.is_empty()
+    }
+
+    /// What was noted, in order.
+    pub(super) fn take_news(&mut self) -> Vec<Happened> {
+        std::mem::take(&mut self.happened)
     }
 
     /// The expectation, unless it is gone.
@@ -147,6 +179,9 @@ impl Expectations {
         self.by_destination.remove(&(destination(&gone.tuple), id));
         self.by_master.remove(&(gone.master, id));
         self.by_expiry.remove(&(gone.expires.jiffies(), id));
+        if self.watched {
+            self.happened.push(Happened { is_new: false, id, expected: gone });
+        }
         Some(gone)
     }
 

@@ -45,7 +45,10 @@ use crate::event::Event;
 use crate::hook::Hook;
 use crate::packet::Packet;
 use crate::time::{HZ, Instant, Now};
+use expect::Happened;
 use hairpin_wire::proto;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What a protocol's tracker said of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,8 @@ pub struct Tracker {
     pub why_invalid: &'static str,
     /// Whether changes of connections by packets are reported ([`Event::ConnChanged`]): someone watches.
     pub watched: bool,
+    /// Expectations as they were announced, while someone watches: one goes with its master, and is told even so.
+    announced: BTreeMap<ExpectId, ExpectRecord>,
     /// The connection of the packet at hand, and what it was like before, while someone watches.
     before: Option<(ConnId, Looks)>,
     /// Since when the table was too full for a new connection; None when it has not been lately.
@@ -185,6 +190,41 @@ impl Tracker {
     pub(crate) fn note_before(&mut self, id: ConnId) {
         if self.watched {
             self.before = self.conns.get(id).filter(|conn| conn.is_in_table()).map(|conn| (id, Looks::of(conn)));
+        }
+    }
+
+    /// Whether changes are reported from now on.
+    pub fn set_watched(&mut self, on: bool, now: Instant) {
+        if on && !self.watched {
+            self.announced = self.expect_records(now).into_iter().collect();
+        } else if !on {
+            self.announced.clear();
+        }
+        self.watched = on;
+        self.expectations.set_watched(on);
+    }
+
+    /// Reports expectations that came and went, while someone watches.
+    #[inline]
+    pub(crate) fn report_expectations(&mut self, now: Instant, events: &mut Vec<Event>) {
+        if self.expectations.has_news() {
+            self.report_all_expectations(now, events);
+        }
+    }
+
+    #[cold]
+    fn report_all_expectations(&mut self, now: Instant, events: &mut Vec<Event>) {
+        for Happened { is_new, id, expected } in self.expectations.take_news() {
+            let record = self.expect_record(id, &expected, now);
+            if is_new {
+                let Some(record) = record else { continue };
+                self.announced.insert(id, record.clone());
+                events.push(Event::ExpectNew(Box::new(record)));
+            } else if let Some(announced) = self.announced.remove(&id) {
+                let left = Duration::from_nanos(expected.expires.since(now));
+                let record = record.unwrap_or(ExpectRecord { left, ..announced });
+                events.push(Event::ExpectGone(Box::new(record)));
+            }
         }
     }
 

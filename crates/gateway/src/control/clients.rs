@@ -1,5 +1,6 @@
 //! Clients of the control socket: who may, how long, and what is done for them.
 
+use super::events::What;
 use super::live::LiveState;
 use super::{Context, MAX_CLIENTS, queueing, status, top, watching};
 use crate::names::Group;
@@ -172,14 +173,17 @@ fn watch_events(context: &Context, mut stream: UnixStream, mut watch: Watch, sai
         Frame::Stderr(said.into_bytes()).send(&mut stream)?;
     }
     let events = context.hub.watch();
-    let _ = context.handle.ask(|moment| moment.engine.set_watched(true));
+    let _ = context.handle.ask(|moment| moment.engine.set_watched(true, &moment.now));
     let stop = events.stopper();
     let listening = on_stop(&stream, move || stop.stop())?;
     let mut lost = 0;
     while let Some(batch) = events.next() {
         let mut text = String::new();
         for item in &batch.items {
-            text.extend(watch.text(item.happening, &item.record, item.wall, &context.names));
+            text.extend(match &item.what {
+                What::Connection(record) => watch.text(item.happening, record, item.wall, &context.names),
+                What::Expectation(record) => watch.expectation_text(item.happening, record, item.wall),
+            });
         }
         if batch.lost > lost {
             lost = batch.lost;

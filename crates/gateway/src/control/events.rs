@@ -1,7 +1,7 @@
 //! Events of connections, from the loop to those who watch.
 
 use hairpin_commands::conntrack::Happening;
-use hairpin_engine::track::Record;
+use hairpin_engine::track::{ExpectRecord, Record};
 use hairpin_engine::{Engine, Event, Now, Wall};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,12 +17,19 @@ pub struct Hub {
     count: AtomicUsize,
 }
 
-/// What happened to a connection.
+/// What happened to a connection or an expectation.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
     pub(super) happening: Happening,
-    pub(super) record: Arc<Record>,
+    pub(super) what: What,
     pub(super) wall: Wall,
+}
+
+/// To which.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Connection(Arc<Record>),
+    Expectation(Arc<ExpectRecord>),
 }
 
 /// Some events, and how many the watcher has lost so far.
@@ -63,17 +70,22 @@ impl Hub {
             return;
         }
         let conns = &engine.state().tracker().conns;
-        let record = |id| conns.get(id).map(|conn| conns.record(conn, now.mono));
+        let record = |id| conns.get(id).map(|conn| What::Connection(Arc::new(conns.record(conn, now.mono))));
+        let expected = |record: &ExpectRecord| What::Expectation(Arc::new(record.clone()));
         let items: Vec<Item> = events
             .iter()
             .filter_map(|event| {
-                let (happening, record) = match event {
+                let (happening, what) = match event {
                     Event::ConnNew(id) => (Happening::New, record(*id)?),
                     Event::ConnChanged(id) => (Happening::Update, record(*id)?),
-                    Event::ConnGone(conn) => (Happening::Destroy, conns.record(conn, now.mono)),
+                    Event::ConnGone(conn) => {
+                        (Happening::Destroy, What::Connection(Arc::new(conns.record(conn, now.mono))))
+                    }
+                    Event::ExpectNew(record) => (Happening::New, expected(record)),
+                    Event::ExpectGone(record) => (Happening::Destroy, expected(record)),
                     _ => return None,
                 };
-                Some(Item { happening, record: Arc::new(record), wall: now.wall })
+                Some(Item { happening, what, wall: now.wall })
             })
             .collect();
         if items.is_empty() {

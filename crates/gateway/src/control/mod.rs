@@ -122,7 +122,7 @@ impl Attendant for Control {
 
     fn tick(&mut self, moment: &mut Moment<'_>) {
         // Who went away without a word watches no more.
-        moment.engine.set_watched(self.hub.is_watched());
+        moment.engine.set_watched(self.hub.is_watched(), &moment.now);
     }
 
     fn stop(&mut self, _moment: &mut Moment<'_>) {
