@@ -206,6 +206,11 @@ impl Extensions {
         self.deadlines.as_ref()?.get(at).copied()
     }
 
+    /// The last jiffy of an entry.
+    pub(super) fn ends(&self, at: usize) -> u64 {
+        self.deadline(at).filter(|d| *d != Deadline::NEVER).map_or(u64::MAX, |d| d.0)
+    }
+
     pub(super) fn is_over(&self, at: usize, now: Instant) -> bool {
         self.deadline(at).is_some_and(|d| d.is_over(now))
     }

@@ -80,6 +80,8 @@ pub(super) struct Hash {
     pub(super) nets: [Nets; 2],
     /// Where the next search for entries that ran out begins, and the next entry that must make room.
     cursor: usize,
+    /// No entry runs out before this jiffy: a full set that packets want to add to is searched only when there is something to find.
+    soonest: u64,
     /// The most devices that a network had.
     pub(super) most_devices: usize,
 }
@@ -107,6 +109,7 @@ impl Hash {
             ext: Extensions::new(options),
             nets: Default::default(),
             cursor: 0,
+            soonest: u64::MAX,
             most_devices: 0,
         }
     }
@@ -152,7 +155,7 @@ impl Hash {
             } else if !exist {
                 return Err(SetError::ElementExists);
             }
-            self.ext.store(at, ext, default_timeout, now);
+            self.store(at, ext, default_timeout, now);
             self.ext.set_nomatch(at, nomatch, self.len());
             return Ok(());
         }
@@ -170,9 +173,14 @@ impl Hash {
         self.count_nets(elem, Nets::add);
         self.ext.push();
         let at = self.len() - 1;
-        self.ext.store(at, ext, default_timeout, now);
+        self.store(at, ext, default_timeout, now);
         self.ext.set_nomatch(at, nomatch, at + 1);
         Ok(())
+    }
+
+    fn store(&mut self, at: usize, ext: &Ext, default_timeout: u32, now: Instant) {
+        self.ext.store(at, ext, default_timeout, now);
+        self.soonest = self.soonest.min(self.ext.ends(at));
     }
 
     pub(super) fn del(&mut self, elem: &Elem, now: Instant) -> Result<(), SetError> {
@@ -291,14 +299,16 @@ impl Hash {
 
     /// Lets go of all entries that ran out.
     pub(super) fn forget_all(&mut self, now: Instant) {
-        let mut at = 0;
+        let (mut at, mut soonest) = (0, u64::MAX);
         while at < self.len() {
             if self.ext.is_over(at, now) {
                 self.remove(at);
             } else {
+                soonest = soonest.min(self.ext.ends(at));
                 at += 1;
             }
         }
+        self.soonest = soonest;
     }
 
     /// A full set has no room, unless entries ran out or `forceadd` lets one go.
@@ -307,7 +317,7 @@ impl Hash {
         if self.len() < max {
             return Ok(());
         }
-        if options.timeout.is_some() {
+        if self.soonest < now.jiffies() {
             self.forget_all(now);
         }
         if self.len() < max {

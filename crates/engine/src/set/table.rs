@@ -1,7 +1,9 @@
-//! A hash table for elements: entries lie one after the other, an index of 32-bit slots leads to them.
+//! A hash table for elements: entries lie one after the other, an index of 64-bit slots leads to them.
 //!
-//! A slot holds an entry's position and, in the bits that the position does not need, a part of its hash: a look-up that fails
-//! rarely touches an entry. Listing walks the entries: their order depends on what was done to the table and nothing else.
+//! A slot holds an entry's position and, in the bits that the position does not need, the key itself where it is small enough, or else
+//! a part of its hash. Eight slots are a bucket, a cache line, all compared at once: a look-up in a large set waits for one line of
+//! memory, and for an entry of a larger key only when it is there. What finds its bucket full goes into the next one.
+//! Listing walks the entries: their order depends on what was done to the table and nothing else.
 
 use super::elem::Elem;
 use crate::net::IfName;
@@ -13,6 +15,8 @@ pub(super) trait Key: Copy {
     fn unpack(self) -> Elem;
     /// How many of the words count.
     const WORDS: usize;
+    /// The whole key is in this many low bits of the first word; more than 64 when it is not in one word.
+    const BITS: u32 = u32::MAX;
     /// What is hashed.
     fn words(&self) -> [u64; 4];
     /// Whether this entry is the one that `asked` names.
@@ -22,15 +26,46 @@ pub(super) trait Key: Copy {
 #[derive(Clone, Debug)]
 pub(super) struct Table<K> {
     entries: Vec<K>,
-    index: Vec<u32>,
+    /// A power of two of them.
+    index: Vec<Bucket>,
     seed: u64,
 }
 
-const FIRST_SLOTS: usize = 8;
+const SLOTS: usize = 8;
+
+/// Used slots come before empty ones, which are 0.
+#[repr(align(64))]
+#[derive(Clone, Copy, Debug)]
+struct Bucket([u64; SLOTS]);
+
+impl Bucket {
+    const EMPTY: Bucket = Bucket([0; SLOTS]);
+
+    fn is_full(&self) -> bool {
+        self.0[SLOTS - 1] != 0
+    }
+
+    /// How many slots are used.
+    fn used(&self) -> usize {
+        self.0.iter().take_while(|slot| **slot != 0).count()
+    }
+
+    /// A bit for each slot that has this tag; an empty slot has tag 0.
+    fn with_tag(&self, tag: u64, bits: u32) -> u32 {
+        let mut found = 0;
+        for (n, slot) in self.0.iter().enumerate() {
+            found |= u32::from(slot >> bits == tag) << n;
+        }
+        found
+    }
+}
+
+/// Where a slot is: its bucket, and its place there.
+type SlotAt = (usize, usize);
 
 impl<K: Key> Table<K> {
     pub(super) fn new(seed: u64) -> Table<K> {
-        Table { entries: Vec::new(), index: vec![0; FIRST_SLOTS], seed }
+        Table { entries: Vec::new(), index: vec![Bucket::EMPTY], seed }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -43,20 +78,24 @@ impl<K: Key> Table<K> {
 
     /// The bytes it occupies.
     pub(super) fn memory(&self) -> usize {
-        self.entries.capacity() * size_of::<K>() + self.index.capacity() * size_of::<u32>()
+        self.entries.capacity() * size_of::<K>() + self.index.capacity() * size_of::<Bucket>()
     }
 
     /// The entry that `asked` names.
     pub(super) fn find(&self, asked: &K) -> Option<usize> {
         let hash = self.hash(asked);
-        self.walk(hash, |position| self.entries.get(position).is_some_and(|k| k.is(asked)))
-            .map(|(_, position)| position)
+        if self.is_whole() {
+            return self.walk(hash, self.tag(asked, hash), |_| true).map(|(_, position)| position);
+        }
+        let is_it = |position: usize| self.entries.get(position).is_some_and(|k| k.is(asked));
+        self.walk(hash, self.tag(asked, hash), is_it).map(|(_, position)| position)
     }
 
     /// How many of the entries that share the hash of `asked` are like it in the way given.
     pub(super) fn count_like(&self, asked: &K, is_alike: impl Fn(&K) -> bool) -> usize {
         let mut count = 0;
-        self.walk(self.hash(asked), |position| {
+        let hash = self.hash(asked);
+        self.walk(hash, self.tag(asked, hash), |position| {
             count += usize::from(self.entries.get(position).is_some_and(&is_alike));
             false
         });
@@ -65,105 +104,144 @@ impl<K: Key> Table<K> {
 
     /// Appends an entry that is not there yet.
     pub(super) fn insert(&mut self, key: K) {
-        if (self.entries.len() + 1) * 8 > self.index.len() * 5 {
+        if (self.entries.len() + 1) * 8 > self.index.len() * SLOTS * 5 {
             self.grow();
         }
-        let hash = self.hash(&key);
         if self.entries.len() == self.entries.capacity() {
             // By a quarter: large sets shall not be half empty.
             self.entries.reserve_exact(self.entries.len() / 4 + 4);
         }
         self.entries.push(key);
-        self.enter(hash, self.entries.len() - 1);
+        self.enter(&key, self.entries.len() - 1);
     }
 
     /// Takes an entry out; the last one takes its place.
     pub(super) fn swap_remove(&mut self, position: usize) {
-        let Some(gone) = self.entries.get(position) else { return };
-        if let Some((slot, _)) = self.walk(self.hash(gone), |at| at == position) {
+        if position >= self.entries.len() {
+            return;
+        }
+        if let Some(slot) = self.slot_of(position) {
             self.free(slot);
         }
         let last = self.entries.len() - 1;
         if last != position
-            && let Some(moved) = self.entries.get(last)
+            && let Some((bucket, n)) = self.slot_of(last)
         {
-            let hash = self.hash(moved);
-            if let Some((slot, _)) = self.walk(hash, |at| at == last) {
-                self.index[slot] = self.slot_value(hash, position);
-            }
+            let slot = &mut self.index[bucket].0[n];
+            *slot = *slot - (last as u64 + 1) + (position as u64 + 1);
         }
         self.entries.swap_remove(position);
     }
 
     pub(super) fn clear(&mut self) {
         self.entries = Vec::new();
-        self.index = vec![0; FIRST_SLOTS];
+        self.index = vec![Bucket::EMPTY];
     }
 
     fn grow(&mut self) {
-        self.index = vec![0; self.index.len() * 2];
+        self.index = vec![Bucket::EMPTY; self.index.len() * 2];
         for position in 0..self.entries.len() {
-            self.enter(self.hash(&self.entries[position]), position);
+            let key = self.entries[position];
+            self.enter(&key, position);
         }
     }
 
-    fn enter(&mut self, hash: u64, position: usize) {
+    fn enter(&mut self, key: &K, position: usize) {
         let mask = self.index.len() - 1;
-        let mut slot = hash as usize & mask;
-        while self.index[slot] != 0 {
-            slot = (slot + 1) & mask;
+        let hash = self.hash(key);
+        let value = self.tag(key, hash) << self.bits() | (position as u64 + 1);
+        let mut bucket = hash as usize & mask;
+        while self.index[bucket].is_full() {
+            bucket = (bucket + 1) & mask;
         }
-        self.index[slot] = self.slot_value(hash, position);
+        let free = self.index[bucket].used();
+        self.index[bucket].0[free] = value;
     }
 
-    /// Visits the entries that may have this hash until `is_it` says yes; the slot and the position.
-    fn walk(&self, hash: u64, mut is_it: impl FnMut(usize) -> bool) -> Option<(usize, usize)> {
-        let mask = self.index.len() - 1;
+    /// The slot that leads to the entry at a position.
+    fn slot_of(&self, position: usize) -> Option<SlotAt> {
+        let key = self.entries.get(position)?;
+        let hash = self.hash(key);
+        self.walk(hash, self.tag(key, hash), |at| at == position).map(|(slot, _)| slot)
+    }
+
+    /// Visits the entries with this tag until `is_it` says yes; the slot and the position.
+    fn walk(&self, hash: u64, tag: u64, mut is_it: impl FnMut(usize) -> bool) -> Option<(SlotAt, usize)> {
         let bits = self.bits();
-        let tag = self.slot_value(hash, 0) >> bits;
-        let mut slot = hash as usize & mask;
+        let mut at = hash as usize & (self.index.len() - 1);
         loop {
-            let value = *self.index.get(slot)?;
-            if value == 0 {
+            let bucket = self.index.get(at)?;
+            let mut found = bucket.with_tag(tag, bits);
+            while found != 0 {
+                let n = found.trailing_zeros() as usize;
+                found &= found - 1;
+                let next = bucket.0[n & (SLOTS - 1)] & ((1 << bits) - 1);
+                if next != 0 && is_it(next as usize - 1) {
+                    return Some(((at, n), next as usize - 1));
+                }
+            }
+            if !bucket.is_full() {
                 return None;
             }
-            let position = (value as usize & mask) - 1;
-            if value >> bits == tag && is_it(position) {
-                return Some((slot, position));
-            }
-            slot = (slot + 1) & mask;
+            at = (at + 1) & (self.index.len() - 1);
         }
     }
 
-    /// Empties a slot and moves those behind it that would no longer be found.
-    fn free(&mut self, slot: usize) {
+    /// Empties a slot: the last of its bucket moves there, and into a bucket that was full one that had to go on to a later one.
+    fn free(&mut self, (mut bucket, mut n): SlotAt) {
+        loop {
+            let was_full = self.index[bucket].is_full();
+            let last = self.index[bucket].used() - 1;
+            self.index[bucket].0[n] = self.index[bucket].0[last];
+            self.index[bucket].0[last] = 0;
+            if !was_full {
+                return;
+            }
+            let Some((from, from_n)) = self.one_that_went_past(bucket) else { return };
+            self.index[bucket].0[last] = self.index[from].0[from_n];
+            (bucket, n) = (from, from_n);
+        }
+    }
+
+    /// A slot behind a bucket whose entry would have gone there if there had been room.
+    fn one_that_went_past(&self, bucket: usize) -> Option<SlotAt> {
         let mask = self.index.len() - 1;
-        let (mut hole, mut at) = (slot, slot);
+        let mut at = bucket;
         loop {
             at = (at + 1) & mask;
-            let value = self.index[at];
-            if value == 0 {
-                break;
+            if at == bucket {
+                return None;
             }
-            let position = (value as usize & mask) - 1;
-            let home = self.entries.get(position).map_or(at, |k| self.hash(k) as usize & mask);
-            // It may move into the hole unless its home lies behind the hole.
-            if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(hole) & mask) {
-                self.index[hole] = value;
-                hole = at;
+            for (n, slot) in self.index[at].0.iter().take_while(|slot| **slot != 0).enumerate() {
+                let position = (slot & ((1 << self.bits()) - 1)) as usize - 1;
+                let home = self.entries.get(position).map_or(at, |k| self.hash(k) as usize & mask);
+                if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(bucket) & mask) {
+                    return Some((at, n));
+                }
+            }
+            if !self.index[at].is_full() {
+                return None;
             }
         }
-        self.index[hole] = 0;
     }
 
     /// How many bits of a slot the position needs. The position is stored plus one, and there are fewer entries than slots.
     fn bits(&self) -> u32 {
-        self.index.len().trailing_zeros()
+        (self.index.len() * SLOTS).trailing_zeros()
     }
 
-    fn slot_value(&self, hash: u64, position: usize) -> u32 {
-        let tag = ((hash >> 32) as u32).checked_shl(self.bits()).unwrap_or(0);
-        tag | (position as u32 + 1)
+    /// Whether slots hold whole keys.
+    fn is_whole(&self) -> bool {
+        K::BITS.saturating_add(self.bits()) <= u64::BITS
+    }
+
+    /// What a slot says of its key.
+    fn tag(&self, key: &K, hash: u64) -> u64 {
+        match self.is_whole() {
+            true => key.words()[0],
+            // The lowest bits of the hash chose the bucket.
+            false => hash >> self.bits(),
+        }
     }
 
     /// Folded multiplication under the set's secret: strangers choose what is stored.
@@ -186,6 +264,7 @@ pub(super) struct Ip4(u32);
 
 impl Key for Ip4 {
     const WORDS: usize = 1;
+    const BITS: u32 = 32;
     fn pack(elem: &Elem) -> Ip4 {
         Ip4(elem.ip.as_u32())
     }
@@ -206,6 +285,7 @@ pub(super) struct Net4(u32, u8);
 
 impl Key for Net4 {
     const WORDS: usize = 1;
+    const BITS: u32 = 38;
     fn pack(elem: &Elem) -> Net4 {
         Net4(elem.ip.as_u32(), elem.cidr)
     }
@@ -450,6 +530,30 @@ mod tests {
             let elem = table.get(position).expect("an entry");
             assert_eq!(table.find(&Ip4::pack(&elem)), Some(position));
         }
+    }
+
+    /// Full buckets, and what went past them, are found and let go.
+    #[test]
+    fn full_buckets() {
+        let mut table = Table::<Wide4>::new(7);
+        let key = |n: u32| Wide4::pack(&Elem { ip: Addr::v4(n), ip2: Addr::v4(n / 3), port: 7, ..Elem::default() });
+        for n in 0..5000 {
+            table.insert(key(n));
+            // The load is at its highest just before the index grows.
+            if (table.len() + 1) * 8 > table.index.len() * SLOTS * 5 {
+                assert!((0..=n).all(|n| table.find(&key(n)).is_some()));
+            }
+        }
+        assert!(table.index.iter().any(Bucket::is_full), "the test wants full buckets");
+        for n in (0..5000).filter(|n| n % 7 != 0) {
+            let position = table.find(&key(n)).expect("not removed yet");
+            table.swap_remove(position);
+            assert_eq!(table.find(&key(n)), None);
+        }
+        for n in 0..5000 {
+            assert_eq!(table.find(&key(n)).is_some(), n % 7 == 0, "{n}");
+        }
+        assert_eq!(table.index.iter().map(Bucket::used).sum::<usize>(), table.len());
     }
 
     #[test]
