@@ -3,35 +3,13 @@
 //! The words are read by `hairpin_ruleset::ipset`; here is what the program does with them: its options, its commands and their
 //! abbreviations, `restore`, and the interactive mode.
 
+use crate::sets::SetsAccess;
 use crate::{Access, Call, Failure, Input, Outcome, State, Wait};
-use hairpin_engine::set::{Entry, SetError, Sets};
-use hairpin_engine::time::Now;
+use hairpin_engine::set::{Entry, SetError};
 use hairpin_ruleset::ipset::{
-    Action, Change, Form, Printer, Problem, VERSION, checked_name, element_text, general_help, kind_named, read_create,
-    read_entry, split_line, type_help,
+    Action, Change, Form, Printer, Problem, Target, VERSION, checked_name, element_text, entry, general_help,
+    kind_named, read_create, split_line, type_help,
 };
-use hairpin_xt::option::Names;
-
-/// The sets of a state, and what is needed to read and write about them.
-#[derive(Debug)]
-pub struct SetsAccess<'a> {
-    /// All sets.
-    pub sets: &'a mut Sets,
-    /// What names stand for.
-    pub names: &'a dyn Names,
-    /// What time it is.
-    pub now: Now,
-}
-
-/// What a command did to the sets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Done {
-    /// The changes in order, each as [`Change::words`] with whether `-exist` was given.
-    pub changes: Vec<(String, bool)>,
-    /// Some of them were refused half-way: where they cannot be repeated on the very same sets, only the sets themselves say what
-    /// happened.
-    pub is_partial: bool,
-}
 
 /// What an interactive line or `restore` may take together in one go.
 const BATCH: usize = 1024;
@@ -186,10 +164,10 @@ pub(crate) fn run(call: &Call<'_>, state: &mut dyn State) -> Outcome {
     let (outcome, done) = match state.sets() {
         Err(failure) => return Outcome::failed(failure.code(), format!("{failure}\n")),
         Ok(access) => {
-            let mut session = Session { access, outcome, done: Done::default(), batch: Vec::new(), line: 0 };
+            let mut session = Session { access, outcome, batch: Vec::new(), line: 0 };
             let result = session.start(&words, &options, call.input);
-            let line = session.line;
-            let (outcome, done) = (session.outcome, session.done);
+            let (line, done) = (session.line, session.access.sets.done());
+            let outcome = session.outcome;
             match result {
                 Ok(()) => (outcome, done),
                 Err(problem) => (refusal(problem, line, outcome), done),
@@ -197,9 +175,6 @@ pub(crate) fn run(call: &Call<'_>, state: &mut dyn State) -> Outcome {
         }
     };
     let outcome = quietly(outcome, options.quiet);
-    if done == Done::default() {
-        return outcome;
-    }
     match state.keep_sets(&done) {
         Ok(()) => outcome,
         Err(failure) => Outcome::failed(failure.code(), format!("{failure}\n")),
@@ -272,7 +247,6 @@ fn refusal_text(problem: &Problem, line: usize) -> String {
 struct Session<'a> {
     access: SetsAccess<'a>,
     outcome: Outcome,
-    done: Done,
     /// Changes of `restore` that are made together: all to one set, all additions or all deletions. When a later line cannot be
     /// read they are not made, as the real program, which has not sent them yet.
     batch: Vec<(usize, Change, bool)>,
@@ -380,7 +354,7 @@ impl Session<'_> {
                 self.commit()?;
                 let typed = read_create(one, two, rest, self.access.names)?;
                 self.warn(&typed.warnings, options);
-                self.make(&typed.value, options.exist).map_err(said)
+                self.make(typed.value, options.exist)
             }
             Command::Add | Command::Del => {
                 let action = if command == Command::Add { Action::Add } else { Action::Del };
@@ -389,7 +363,7 @@ impl Session<'_> {
                 let set = one.to_owned();
                 let change = if action == Action::Add { Change::Add(set, entry) } else { Change::Del(set, entry) };
                 if self.line == 0 {
-                    return self.make(&change, options.exist).map_err(said);
+                    return self.make(change, options.exist);
                 }
                 self.batch.push((self.line, change, options.exist));
                 if self.batch.len() >= BATCH { self.commit() } else { Ok(()) }
@@ -409,14 +383,14 @@ impl Session<'_> {
                 self.no_more(rest)?;
                 let name = (words.len() > 1).then(|| checked_name(one).map(str::to_owned)).transpose()?;
                 let change = if command == Command::Flush { Change::Flush(name) } else { Change::Destroy(name) };
-                self.make(&change, options.exist).map_err(said)
+                self.make(change, options.exist)
             }
             Command::Rename | Command::Swap => {
                 self.commit()?;
                 self.no_more(rest)?;
                 let (from, to) = (checked_name(one)?.to_owned(), checked_name(two)?.to_owned());
                 let change = if command == Command::Swap { Change::Swap(from, to) } else { Change::Rename(from, to) };
-                self.make(&change, options.exist).map_err(said)
+                self.make(change, options.exist)
             }
             Command::Restore | Command::Help | Command::Version | Command::Quit => Ok(()),
         }
@@ -437,17 +411,22 @@ impl Session<'_> {
         rest: &[&str],
         options: &Options,
     ) -> Result<Entry, Problem> {
-        let (_, typed) = read_entry(self.access.sets, action, set, element, rest, self.access.names)?;
+        let target = self.target(set)?;
+        let typed = entry(target, action, element, rest, self.access.names)?;
         self.warn(&typed.warnings, options);
         Ok(typed.value)
     }
 
+    /// What the set of this name holds.
+    fn target(&mut self, set: &str) -> Result<Target, Problem> {
+        self.access.sets.target(checked_name(set)?).ok_or_else(|| said(SetError::NoSet))
+    }
+
     fn test(&mut self, set: &str, element: &str, rest: &[&str], options: &Options) -> Result<(), Problem> {
-        let names = self.access.names;
-        let (target, typed) = read_entry(self.access.sets, Action::Test, set, element, rest, names)?;
-        self.warn(&typed.warnings, options);
-        let element = element_text(target.kind, target.family, &typed.value, names);
-        let is_in = self.access.sets.test(set, &typed.value, self.access.now.mono).map_err(said)?;
+        let asked = self.entry(Action::Test, set, element, rest, options)?;
+        let target = self.target(set)?;
+        let element = element_text(target.kind, target.family, &asked, self.access.names);
+        let is_in = self.access.sets.test(set, &asked).map_err(said)?;
         let text = match is_in {
             true => format!("Warning: {element} is in set {set}."),
             false => format!("{element} is NOT in set {set}."),
@@ -460,6 +439,8 @@ impl Session<'_> {
     }
 
     fn list(&mut self, name: Option<&str>, default: Form, options: &Options) -> Result<(), Problem> {
+        let name = name.map(checked_name).transpose()?;
+        let (sets, now) = self.access.sets.look(name, options.names_only);
         let printer = Printer {
             form: options.form.unwrap_or(default),
             sorted: options.sorted,
@@ -467,13 +448,12 @@ impl Session<'_> {
             headers_only: options.terse,
             resolve: options.resolve,
             names: self.access.names,
-            now: self.access.now.mono,
+            now: now.mono,
         };
-        let sets = &*self.access.sets;
         let text = match name {
             None => printer.print(sets, sets.iter()),
             Some(name) => {
-                let set = sets.get(checked_name(name)?).ok_or_else(|| said(SetError::NoSet))?;
+                let set = sets.get(name).ok_or_else(|| said(SetError::NoSet))?;
                 printer.print(sets, std::iter::once((name, set)))
             }
         };
@@ -481,45 +461,22 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Makes a change and notes it.
-    fn make(&mut self, change: &Change, exist: bool) -> Result<(), SetError> {
-        let now = self.access.now.mono;
-        let words = match change {
-            // As it was made, secrets and all.
-            Change::Create(name, kind, _) if self.access.sets.get(name).is_none() => {
-                change.apply(self.access.sets, exist, now)?;
-                let made = self.access.sets.get(name).map(|set| set.options().clone()).unwrap_or_default();
-                Change::Create(name.clone(), *kind, made).words(self.access.sets)
-            }
-            _ => {
-                let words = change.words(self.access.sets);
-                if let Err(error) = change.apply(self.access.sets, exist, now) {
-                    if matches!(change, Change::Add(..) | Change::Del(..)) {
-                        // Part of a range may have been added or deleted before.
-                        self.done.is_partial = true;
-                        self.done.changes.extend(words.map(|words| (words, exist)));
-                    }
-                    return Err(error);
-                }
-                words
-            }
-        };
-        match words {
-            Some(words) => self.done.changes.push((words, exist)),
-            None => self.done.is_partial = true,
-        }
-        Ok(())
+    /// Makes a change.
+    fn make(&mut self, change: Change, exist: bool) -> Result<(), Problem> {
+        self.access.sets.apply(vec![(change, exist)]).map_err(|(_, why)| said(why))
     }
 
     /// Makes the changes that were put off.
     fn commit(&mut self) -> Result<(), Problem> {
-        let at = self.line;
-        for (line, change, exist) in std::mem::take(&mut self.batch) {
-            self.line = line;
-            self.make(&change, exist).map_err(said)?;
+        let (lines, changes): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.batch).into_iter().map(|(line, change, exist)| (line, (change, exist))).unzip();
+        if changes.is_empty() {
+            return Ok(());
         }
-        self.line = at;
-        Ok(())
+        self.access.sets.apply(changes).map_err(|(n, why)| {
+            self.line = lines.get(n).copied().unwrap_or(self.line);
+            said(why)
+        })
     }
 
     /// A batch is of one set and one action.

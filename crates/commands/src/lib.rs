@@ -20,12 +20,13 @@ mod iptables_restore;
 mod iptables_save;
 mod json;
 mod program;
+mod sets;
 mod state;
 pub mod sysctl;
 
 pub use call::{Call, Input, Outcome, input_of};
-pub use ipset::{Done, SetsAccess};
 pub use program::{NAMES, Program, find};
+pub use sets::{Done, SetsAccess, SetsAtHand, SetsHost};
 pub use state::{Access, Failure, RestoreRequest, State, Told, Wait};
 
 /// The iptables whose words these commands speak.

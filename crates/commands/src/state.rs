@@ -1,7 +1,8 @@
 //! What a command acts on.
 
 use crate::conntrack::table::Connections;
-use crate::ipset::{Done, SetsAccess, no_sets};
+use crate::ipset::no_sets;
+use crate::sets::{Done, SetsAccess};
 use hairpin_engine::rule::{Compiled, LoadError, Ruleset, Table, TableId};
 use hairpin_ruleset::apply::apply_to;
 use hairpin_ruleset::chains::ValueChains;
@@ -63,10 +64,10 @@ pub trait State {
         Err(no_sets())
     }
 
-    /// The sets were changed so.
+    /// The sets were changed so; called at the end of every command on sets, also when nothing was done.
     ///
     /// # Errors
-    /// The state cannot be written.
+    /// The state cannot be written, or was lost on the way.
     fn keep_sets(&mut self, done: &Done) -> Result<(), Failure> {
         let _ = done;
         Ok(())

@@ -1,6 +1,6 @@
 //! `ipset` on sets in memory: what it says and with which exit code.
 
-use hairpin_commands::{Access, Call, Done, Failure, Outcome, Program, SetsAccess, State, run};
+use hairpin_commands::{Access, Call, Done, Failure, Outcome, Program, SetsAccess, SetsAtHand, State, run};
 use hairpin_engine::rule::{Ruleset, Table};
 use hairpin_engine::set::Sets;
 use hairpin_engine::time::Now;
@@ -65,10 +65,11 @@ impl State for Memory {
         Ok(())
     }
     fn sets(&mut self) -> Result<SetsAccess<'_>, Failure> {
-        Ok(SetsAccess { sets: &mut self.sets, names: &self.names, now: self.now })
+        let sets = Box::new(SetsAtHand::new(&mut self.sets, self.now));
+        Ok(SetsAccess { sets, names: &self.names })
     }
     fn keep_sets(&mut self, done: &Done) -> Result<(), Failure> {
-        self.kept.push(done.clone());
+        self.kept.extend((*done != Done::default()).then(|| done.clone()));
         Ok(())
     }
 }

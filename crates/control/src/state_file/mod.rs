@@ -17,7 +17,7 @@ mod shared;
 mod table;
 
 use container::{Container, Part, Section};
-use hairpin_commands::{Access, Done, Failure, RestoreRequest, SetsAccess, State, Told, Wait};
+use hairpin_commands::{Access, Done, Failure, RestoreRequest, SetsAccess, SetsAtHand, State, Told, Wait};
 use hairpin_engine::rule::{Ruleset, Table, TableId};
 use hairpin_engine::set::Sets;
 use hairpin_engine::time::Now;
@@ -199,12 +199,15 @@ impl State for StateFile<'_> {
             self.sets = Some((sets, now));
         }
         match &mut self.sets {
-            Some((sets, now)) => Ok(SetsAccess { sets, names: &self.names, now: *now }),
+            Some((sets, now)) => Ok(SetsAccess { sets: Box::new(SetsAtHand::new(sets, *now)), names: &self.names }),
             None => Err(Failure::Unavailable("the sets were not read".to_owned())),
         }
     }
 
     fn keep_sets(&mut self, done: &Done) -> Result<(), Failure> {
+        if *done == Done::default() {
+            return Ok(());
+        }
         let Some(container) = self.container.as_mut().filter(|_| self.writes) else { return Ok(()) };
         let Some((sets, now)) = &self.sets else { return Ok(()) };
         let changes: Vec<Vec<u8>> = done.changes.iter().map(|(words, exist)| written(words, *exist, *now)).collect();

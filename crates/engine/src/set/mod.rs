@@ -244,6 +244,15 @@ pub struct Set {
 }
 
 impl Set {
+    /// One like it, empty; a list keeps its members.
+    fn outline(&self) -> Set {
+        let body = match &self.body {
+            Body::List(list) => Body::List(list.clone()),
+            Body::Hash(_) | Body::Bitmap(_) => Body::Hash(Hash::new(self.kind, &self.options)),
+        };
+        Set { kind: self.kind, options: self.options.clone(), body }
+    }
+
     fn new(kind: Kind, options: &Options, secret: u32) -> Result<Set, SetError> {
         let mut options = options.clone();
         options.family = match (kind.has_family(), kind.method()) {
@@ -411,6 +420,12 @@ struct Slot {
     set: Set,
 }
 
+impl Slot {
+    fn outline(&self) -> Slot {
+        Slot { name: self.name.clone(), references: self.references, set: self.set.outline() }
+    }
+}
+
 /// How a rule asks a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
@@ -475,6 +490,19 @@ impl Sets {
         let all = || self.slots.iter().flatten();
         let plain = all().filter(|s| s.set.kind != Kind::ListSet);
         plain.chain(all().filter(|s| s.set.kind == Kind::ListSet)).map(|s| (s.name.as_str(), &s.set))
+    }
+
+    /// All of them without their entries, but lists with them.
+    pub fn outline(&self) -> Sets {
+        let slots = self.slots.iter().map(|slot| slot.as_ref().map(Slot::outline)).collect();
+        Sets { slots, names: self.names.clone(), seed: self.seed, secrets: self.secrets }
+    }
+
+    /// Puts a set in the place of the one of this name: what an [`outline`](Sets::outline) leaves out.
+    pub fn fill_in(&mut self, name: &str, set: Set) {
+        if let Some(slot) = self.id(name).and_then(|id| self.slot_mut(id)) {
+            slot.set = set;
+        }
     }
 
     /// All, by place; None for a place that the next set to be made may take.

@@ -4,15 +4,14 @@
 //! two batches. What the old rules counted meanwhile is added to the new ones.
 
 use super::Context;
+use super::live_sets::LiveSets;
 use crate::rules;
 use crate::seam::Moment;
 use hairpin_commands::conntrack::table::{Connections, Cursor, EngineConnections, Handle, Piece, Trouble};
 use hairpin_commands::{Access, Done, Failure, SetsAccess, State, Wait};
 use hairpin_engine::rule::{Action, Compiled, Counter, Rule, Ruleset, Table, TableId};
-use hairpin_engine::set::Sets;
 use hairpin_engine::track::{ConnChange, ConnId, ExpectId, ExpectRecord, Record, TrackStats, Tuple, Wanted, Zone};
-use hairpin_engine::{Change as EngineChange, Now, Refused, Wall};
-use hairpin_ruleset::ipset::Change;
+use hairpin_engine::{Change as EngineChange, Refused, Wall};
 use hairpin_wire::{Addr, Family};
 use hairpin_xt::option::{KnownSet, NameKind, Names, NumberNames};
 use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
@@ -26,8 +25,7 @@ pub(super) struct LiveState<'c> {
     read: [Option<Reading>; 2],
     conns: LiveConnections<'c>,
     names: LiveNames<'c>,
-    /// A copy of the sets that a command works on.
-    sets: Option<(Sets, Now)>,
+    sets: LiveSets<'c>,
 }
 
 struct Reading {
@@ -45,7 +43,7 @@ impl<'c> LiveState<'c> {
             read: [None, None],
             conns: LiveConnections { context },
             names: LiveNames { context },
-            sets: None,
+            sets: LiveSets::new(context),
         }
     }
 
@@ -146,21 +144,14 @@ impl State for LiveState<'_> {
     }
 
     fn sets(&mut self) -> Result<SetsAccess<'_>, Failure> {
-        let copy = self.ask(|moment| (moment.engine.state().sets().clone(), moment.now))?;
-        let (sets, now) = self.sets.insert(copy);
-        Ok(SetsAccess { sets, names: &self.names, now: *now })
+        Ok(SetsAccess { sets: Box::new(&mut self.sets), names: &self.names })
     }
 
-    fn keep_sets(&mut self, done: &Done) -> Result<(), Failure> {
-        let changes = done.changes.clone();
-        self.ask(move |moment| {
-            let now = moment.now.mono;
-            let sets = moment.engine.sets();
-            for (words, exist) in &changes {
-                // What packets changed meanwhile may make a change needless; the others still count.
-                let _ = Change::from_words(words, sets).map(|change| change.apply(sets, *exist, now));
-            }
-        })
+    fn keep_sets(&mut self, _done: &Done) -> Result<(), Failure> {
+        match self.sets.is_lost() {
+            true => Err(Failure::Unavailable(GONE.to_owned())),
+            false => Ok(()),
+        }
     }
 
     fn connections(&mut self) -> Result<(&dyn Names, &mut dyn Connections), Failure> {

@@ -7,6 +7,7 @@
 mod clients;
 mod events;
 mod live;
+mod live_sets;
 mod queueing;
 mod status;
 mod sysctl;

@@ -208,8 +208,10 @@ fn write(
     writing.section(Kind::Stats, &content.0)?;
     // Before the rules, which may name them.
     if !rest.sets.is_empty() {
-        let text = sets::saved(rest.sets, rest.now, &crate::names::of_system());
-        writing.section(Kind::Sets, &text)?;
+        let text = sets::saved(&rest.sets, rest.now);
+        for part in sets::in_parts(&text) {
+            writing.section(Kind::Sets, part)?;
+        }
     }
     for (rules, counters) in &rest.rules {
         let ruleset = rules::with_counters(rules, counters);
@@ -406,8 +408,8 @@ impl Taking<'_, '_> {
     /// Sets go on, and rules that were read before them find them now.
     fn sets(&mut self, text: &[u8]) {
         let now = self.moment.now;
-        if !sets::take_up(self.moment.engine, now, &crate::names::of_system(), text) {
-            eprintln!("hairpin: some sets of the snapshot could not be taken up");
+        if let Err(why) = sets::take_up(self.moment.engine, now, text) {
+            eprintln!("hairpin: some sets of the snapshot could not be taken up, the first: {why}");
         }
         for family in FAMILIES {
             let state = self.moment.engine.state();

@@ -58,7 +58,7 @@ pub fn read_entry(
 ) -> Result<(Target, Typed<Entry>), Problem> {
     let name = checked_name(name)?;
     let set = sets.get(name).ok_or_else(|| Problem::value(SetError::NoSet.to_string()))?;
-    let target = Target { kind: set.kind(), family: set.options().family };
+    let target = Target::of(set);
     Ok((target, entry(target, action, element, words, names)?))
 }
 

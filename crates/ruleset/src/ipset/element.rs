@@ -1,7 +1,7 @@
 //! Elements as people write them: `10.0.0.0/24,tcp:80-90`, `10.0.0.1-10.0.0.9`, `2001:db8::/32,eth0`.
 
 use super::icmp::{ICMP, ICMPV6, find};
-use super::syntax::{Action, Form, forms};
+use super::syntax::{Action, Form, entry_opts, forms};
 use super::{Problem, checked_name, number};
 use hairpin_engine::net::IfName;
 use hairpin_engine::set::{Entry, Kind, Neighbour};
@@ -17,9 +17,16 @@ pub(super) struct Reader<'a> {
     pub(super) names: &'a dyn Names,
     /// What should be said although it is no error.
     pub(super) warnings: Vec<String>,
+    /// An ICMP of the other family, which the real program notices without stopping: it forgets the set and what it read of the
+    /// element, and reads on as for IPv4.
+    pub(super) lost: Option<Problem>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(kind: Kind, family: Option<Family>, action: Action, names: &'a dyn Names) -> Reader<'a> {
+        Reader { kind, family, action, names, warnings: Vec::new(), lost: None }
+    }
+
     /// Reads an element.
     pub(super) fn read(&mut self, text: &str) -> Result<Entry, Problem> {
         let mut entry = Entry::default();
@@ -97,13 +104,22 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What `test` does not take, and what no action takes.
-    pub(super) fn check_ranges(&self, entry: &Entry) -> Result<(), Problem> {
+    /// What was noticed on the way, what `test` does not take, and what no action takes.
+    pub(super) fn check(&mut self, entry: &Entry) -> Result<(), Problem> {
+        let takes_options = !entry_opts(self.kind, self.action).is_empty();
+        let bug = |text: &str| Err(Problem::value(format!("There are {text}. It's a bug, please report the problem.")));
+        if let Some(lost) = self.lost.take() {
+            return match takes_options {
+                true => Err(lost.and(format_args!("Invalid {} command: missing setname", self.action.name()))),
+                false => bug("missing mandatory flags but can't check them"),
+            };
+        }
         if self.kind == Kind::HashIpPortIp && entry.cidr2.is_some() {
             // A prefix length of all bits passes for one address, but not here.
-            let text =
-                "There are not allowed options (28) but can't resolve them. It's a bug, please report the problem.";
-            return Err(Problem::value(text));
+            return bug(match takes_options {
+                true => "not allowed options (28) but can't resolve them",
+                false => "not allowed options (28) but option list is empty",
+            });
         }
         if self.action != Action::Test || self.kind == Kind::HashIp {
             return Ok(());
@@ -217,16 +233,10 @@ impl Reader<'_> {
             proto::TCP | proto::SCTP | proto::UDP | proto::UDPLITE => return self.ports(port, word, protocol, entry),
             proto::ICMP if family == Family::V4 => entry.port = Some(icmp(port, ICMP, "ICMP")?),
             proto::ICMPV6 if family == Family::V6 => entry.port = Some(icmp(port, ICMPV6, "ICMPv6")?),
-            proto::ICMP | proto::ICMPV6 if self.action == Action::Del => {
-                let text =
-                    "There are missing mandatory flags but can't check them. It's a bug, please report the problem.";
-                return Err(Problem::value(text));
-            }
             proto::ICMP | proto::ICMPV6 => {
                 let (name, only) = if protocol == proto::ICMP { ("ICMP", "inet") } else { ("ICMPv6", "inet6") };
                 let text = format_args!("Protocol {name} can be used with family {only} only");
-                let more = format_args!("Invalid {} command: missing setname", self.action.name());
-                return Err(Problem::syntax(text).and(more));
+                (self.lost, self.family) = (Some(Problem::syntax(text)), None);
             }
             _ if port == "0" => entry.port = Some(0),
             _ => {

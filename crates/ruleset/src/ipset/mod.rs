@@ -28,7 +28,7 @@ pub use change::{Change, read_create, read_entry, read_saved, split_line};
 pub use help::{general_help, type_help};
 pub use options::{Target, Typed, create_options, entry};
 pub use print::{Form, Printer, element_text};
-pub use store::{dump, load};
+pub use store::{dump, load, take_up};
 pub use syntax::{Action, kind_named};
 
 use std::fmt;

@@ -3,7 +3,7 @@
 use super::element::Reader;
 use super::syntax::{Action, Opt, create_opts, entry_opts};
 use super::{Problem, checked_name, number};
-use hairpin_engine::set::{Entry, Kind, Method, Neighbour, Options, Range};
+use hairpin_engine::set::{Entry, Kind, Method, Neighbour, Options, Range, Set};
 use hairpin_wire::Family;
 use hairpin_xt::option::Names;
 
@@ -22,6 +22,13 @@ pub struct Target {
     pub family: Option<Family>,
 }
 
+impl Target {
+    /// What entries this set takes.
+    pub fn of(set: &Set) -> Target {
+        Target { kind: set.kind(), family: set.options().family }
+    }
+}
+
 /// What was typed, and what should be said although it is no error.
 #[derive(Clone, Debug)]
 pub struct Typed<T> {
@@ -38,10 +45,8 @@ pub struct Typed<T> {
 pub fn create_options(kind: Kind, words: &[&str], names: &dyn Names) -> Result<Typed<Options>, Problem> {
     let opts = create_opts(kind);
     let mut options = Options::default();
-    // The family decides how masks are read, wherever it stands.
+    // The family decides how masks are read, wherever it stands: all words are looked at for it before any other value is.
     let (given, wrong_word) = given(&opts, words);
-    // All words are looked at for the family before any value is.
-    wrong_word?;
     let is_family = |opt: &Opt| matches!(opt, Opt::Family | Opt::Inet | Opt::Inet6);
     let mut families = given.iter().filter(|(opt, _)| is_family(opt));
     if let Some((opt, value)) = families.next() {
@@ -50,7 +55,8 @@ pub fn create_options(kind: Kind, words: &[&str], names: &dyn Names) -> Result<T
     if let Some((opt, _)) = families.next() {
         return Err(Problem::syntax(format_args!("{} already specified", opt.name())));
     }
-    let mut reader = Reader { kind, family: options.family, action: Action::Add, names, warnings: Vec::new() };
+    wrong_word?;
+    let mut reader = Reader::new(kind, options.family, Action::Add, names);
     let mut seen: Vec<Opt> = Vec::new();
     let mut ports = (None, None);
     for (opt, value) in given {
@@ -167,10 +173,22 @@ pub fn entry(
     words: &[&str],
     names: &dyn Names,
 ) -> Result<Typed<Entry>, Problem> {
-    let mut reader = Reader { kind: target.kind, family: target.family, action, names, warnings: Vec::new() };
-    let mut entry = reader.read(element)?;
+    let mut reader = Reader::new(target.kind, target.family, action, names);
+    let read = reader.read(element).and_then(|mut entry| {
+        let (given, wrong_word) = given(&entry_opts(target.kind, action), words);
+        entry_options(given, &mut entry)?;
+        wrong_word.map(|()| entry)
+    });
+    let entry = read.map_err(|problem| match reader.lost.take() {
+        Some(lost) if !problem.is_usage => lost.and(problem),
+        _ => problem,
+    })?;
+    reader.check(&entry)?;
+    Ok(Typed { value: entry, warnings: reader.warnings })
+}
+
+fn entry_options(given: Vec<(Opt, &str)>, entry: &mut Entry) -> Result<(), Problem> {
     let mut seen: Vec<Opt> = Vec::new();
-    let (given, wrong_word) = given(&entry_opts(target.kind, action), words);
     for (opt, value) in given {
         note(&mut seen, opt)?;
         match opt {
@@ -193,9 +211,7 @@ pub fn entry(
             _ => {}
         }
     }
-    wrong_word?;
-    reader.check_ranges(&entry)?;
-    Ok(Typed { value: entry, warnings: reader.warnings })
+    Ok(())
 }
 
 /// The options given, each with its value, and what ended them before the words did. Values are looked at first.

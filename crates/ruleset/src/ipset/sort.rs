@@ -39,11 +39,11 @@ pub(super) fn compare(a: &str, b: &str) -> Ordering {
 }
 
 /// Up to the next separator: a number, or a word with all that follows it. Where nothing stands between a separator and a `/`, the
-/// prefix length is a piece.
+/// prefix length with all that follows it is a piece.
 fn piece(text: &str, is_name: bool) -> &str {
     let is_end = |c: char| matches!(c, '.' | ':' | ',' | '-' | '/');
     let end = match text.chars().next() {
-        Some('/') => text.find(|c: char| c != '/' && !c.is_ascii_digit()),
+        Some('/') => text[1..].find(is_end).map(|end| end + 1),
         Some(c) if c.is_ascii_digit() || !is_name => text.find(|c: char| is_end(c) || c == ' '),
         _ => text.find(is_end),
     };
@@ -87,6 +87,13 @@ mod tests {
         sorted(&["::", "::/1", "::/100", "::/16", "::1", "1::", "1::2:0", "1:0:0:1::", "2000::/8", "2001::/16"]);
         sorted(&["2001:db8::", "2001:db8::1", "2001:db8::1:0:0/127", "2001:db8::1:0:0/99", "2001:db8::/29"]);
         sorted(&["2001:db8::/29", "2001:db8::/32", "2001:db8::/99", "2001:db8::/100", "2001:db8:0:1::1"]);
+        sorted(&[
+            "2000::/9 packets 0",
+            "2001:db8::/64 packets 0",
+            "2001:db8::/125 packets 10",
+            "2001:db8::/124 packets 0 skbqueue 3",
+            "2001:db8::/32 packets 0 skbmark 0x10",
+        ]);
         sorted(&["2001:db8::e packets 0 bytes 70", "2001:db8::12 packets 0 bytes 0"]);
         sorted(&["10.0.0.3 nomatch", "10.0.0.4/30", "10.0.0.8/29"]);
         sorted(&[

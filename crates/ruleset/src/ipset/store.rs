@@ -69,6 +69,26 @@ pub fn load(text: &str, seed: u64, now: Now) -> Result<Sets, String> {
     Ok(sets)
 }
 
+/// Takes up [`dump`]'s text into sets that are there: sets of the same name and kind get the entries.
+///
+/// # Errors
+/// The first line that is none of `dump`'s or not possible with the sets that are there; the others are taken up.
+pub fn take_up(text: &str, sets: &mut Sets, now: Now) -> Result<(), String> {
+    let mut first = Ok(());
+    for line in text.lines().filter(|line| *line != "free") {
+        let done = match line.starts_with("create ") {
+            true => Change::from_words(line, sets)
+                .map_err(|e| e.to_string())
+                .and_then(|change| change.apply(sets, true, now.mono).map_err(|e| e.to_string())),
+            false => load_line(sets, line, now),
+        };
+        if first.is_ok() {
+            first = done.map_err(|why| format!("{line}: {why}"));
+        }
+    }
+    first
+}
+
 fn load_line(sets: &mut Sets, line: &str, now: Now) -> Result<(), String> {
     if line == "free" {
         sets.leave_place();
