@@ -943,9 +943,9 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             let bytes = word.as_ref().as_bytes();
             bytes.is_empty() || bytes.iter().any(|b| !b.is_ascii_graphic() || matches!(b, b'"' | b'\\'))
         };
-        // rateest saves its mode once for bytes and once for packets, and takes it only once.
-        let is_rateest = matches.iter().any(|m| m.name() == "rateest");
-        if is_rateest || self.words.iter().any(odd) {
+        // rateest saves its mode once for bytes and once for packets, and takes it only once; time saves a list without days.
+        let saves_oddly = matches.iter().any(|m| matches!(m.name(), "rateest" | "time"));
+        if saves_oddly || self.words.iter().any(odd) {
             command.odd_words = Some(self.words.iter().map(|w| w.as_ref().to_owned()).collect());
         }
         let (protocol, protocol_inverted) = self.protocol.unwrap_or_default();
