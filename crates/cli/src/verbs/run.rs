@@ -26,7 +26,7 @@ usage: hairpin run [--user NAME] GATEWAY.toml
        hairpin run --check GATEWAY.toml
 
 Opens the devices that the file names and forwards between them under its rules, until SIGTERM or Ctrl-C. The file is the host file
-of `hairpin replay' with more in it: datapath = \"packet\", \"xdp\", \"tap\", \"tun\" or \"auto\" for each [[interface]], and the sections
+of `hairpin replay' with more in it: datapath = \"packet\", \"xdp\", \"tap\", \"tun\", \"pcap\" or \"auto\" for each [[interface]], and the sections
 [rules], [control], [state], [metrics], [log], [host], [run]. Prints one line with `ready' when it forwards. SIGHUP reads the files anew.
 
   --user NAME         who the process becomes once the devices are open, in place of what the file says in [run]. Without either: the
@@ -93,6 +93,8 @@ fn directories(live: &Live) -> Vec<PathBuf> {
     let is_asked = live.control.is_some() || names::own_uid() == 0 || socket.parent().is_some_and(Path::exists);
     let files = [live.state.clone(), is_asked.then_some(socket), log].into_iter().flatten();
     let files = files.chain(live.nflog.iter().map(|nflog| nflog.file.clone()));
+    let captures = live.interfaces.iter().flat_map(|live| [&live.capture, &live.pcap.write]);
+    let files = files.chain(captures.flatten().cloned());
     // A file named alone is here.
     let here =
         |directory: &Path| if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory.to_owned() };
