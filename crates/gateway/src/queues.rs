@@ -1,7 +1,7 @@
 //! NFQUEUE's listeners: the loop's side.
 //!
 //! A packet that a rule gives to a queue waits here for its listener's word (see `hairpin_control::queue`). At most `maxlen` packets and
-//! [`MAX_BYTES`] wait in a queue; one more is dropped, or let pass when the listener said so. When a listener goes, what waits for it is
+//! 32 MiB wait in a queue; one more is dropped, or let pass when the listener said so. When a listener goes, what waits for it is
 //! dropped, as Linux does it.
 
 use hairpin_control::protocol::Frame;
