@@ -4,6 +4,7 @@ use crate::event::{Event, Made, Output, TraceStep, TraceWhat};
 use crate::fate::{DropReason, Fate};
 use crate::hook::{Plan, Step};
 use crate::link::solicit::{self, Solicitor};
+use crate::link::synproxy::Cookies;
 use crate::link::{IcmpLimiter, OpenPorts, Reassembler};
 use crate::look::Effects;
 use crate::net::{IfIndex, Net};
@@ -132,6 +133,8 @@ pub struct Engine {
     pub(crate) limiter: IcmpLimiter,
     pub(crate) open_ports: OpenPorts,
     pub(crate) rng: Rng,
+    /// What SYNPROXY gives to clients that it does not know yet.
+    pub(crate) cookies: Cookies,
     /// Asked and changed by rules while they are walked.
     pub(crate) sets: RefCell<Sets>,
     /// Packets of this host to itself, on their way over `lo`.
@@ -192,6 +195,7 @@ impl Engine {
             reassembler: Reassembler::default(),
             limiter: IcmpLimiter::default(),
             open_ports: setup.open_ports,
+            cookies: Cookies::new(rng.key_for("SYN cookies")),
             rng,
             sets: RefCell::new(sets),
             backlog: VecDeque::new(),

@@ -65,6 +65,8 @@ drop_reasons! {
     Rule = "dropped by a rule",
     /// A rule said REJECT; an answer may have been sent.
     Rejected = "rejected by a rule",
+    /// SYNPROXY: the client brings back no cookie of ours, or an old one.
+    SynCookie = "no valid SYN cookie",
     /// A match found the packet malformed and dropped it on the spot.
     Hotdrop = "malformed for a match",
     /// NFQUEUE or QUEUE without a listener.

@@ -214,6 +214,8 @@ pub struct Template {
     pub zone_reply: u16,
     /// Helper to attach (`ftp`, `tftp`).
     pub helper: Option<String>,
+    /// The connection is opened for a client that SYNPROXY answered.
+    pub proxied: bool,
 }
 
 /// Why bytes are not a packet.

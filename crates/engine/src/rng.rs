@@ -36,6 +36,17 @@ impl Rng {
         ((u64::from(self.next_u32()) * u64::from(limit)) >> 32) as u32
     }
 
+    /// A key for one purpose, always the same: no number of the stream is used up.
+    pub fn key_for(&self, purpose: &str) -> (u64, u64) {
+        let half = |which: u8| {
+            let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
+            hasher.write(purpose.as_bytes());
+            hasher.write_u8(which);
+            hasher.finish()
+        };
+        (half(0), half(1))
+    }
+
     /// A key for a hash table, different at each call.
     pub fn key(&self) -> (u64, u64) {
         (self.next_u64(), self.next_u64())

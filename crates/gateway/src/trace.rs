@@ -124,6 +124,7 @@ fn verdict_text(verdict: &Verdict) -> String {
         }
         Verdict::Reject(RejectWith::TcpReset) => "REJECT with a RST".to_owned(),
         Verdict::Reject(RejectWith::Unreachable(code)) => format!("REJECT with unreachable code {code}"),
+        Verdict::SynProxy(_) => "SYNPROXY".to_owned(),
         Verdict::Queue { number, .. } => format!("NFQUEUE {number}"),
     }
 }

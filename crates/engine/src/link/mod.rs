@@ -13,6 +13,7 @@ pub mod receive;
 pub mod reply;
 pub mod segment;
 pub(crate) mod solicit;
+pub(crate) mod synproxy;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -163,6 +163,38 @@ fn with_open_checksum(mut packet: Packet) -> Packet {
     packet
 }
 
+/// A segment of SYNPROXY, from whose address it is to be (`synproxy_send_tcp`).
+pub(crate) fn proxy_segment(
+    family: Family,
+    src: Addr,
+    dst: Addr,
+    segment: &build::Tcp<'_>,
+    host: &mut Host<'_>,
+) -> Option<Packet> {
+    let ports = (segment.src_port, segment.dst_port);
+    let key = OutputKey { protocol: proto::TCP, ports, any_source: true, ..OutputKey::to(family, dst) };
+    let payload = segment.to_vec(family, src, dst);
+    let header = Header { src, dst, id: Id::DontFragment, ..Header::default() };
+    let made = match family {
+        Family::V4 => {
+            let kind = host.net.address_type(family, src, None);
+            let is_source = matches!(kind, AddressType::Local | AddressType::Unicast);
+            let route = host.net.route_output(&OutputKey { src: is_source.then_some(src), ..key }).ok()?;
+            finish_v4(header, proto::TCP, &payload, route, 0, host)
+        }
+        Family::V6 => {
+            let route = host.net.route_output(&OutputKey { src: Some(src), ..key }).ok()?;
+            finish_v6(header, proto::TCP, &payload, route, 0, host)
+        }
+    };
+    made.map(without_socket)
+}
+
+/// Whether a TCP segment's checksum is right, as SYNPROXY asks.
+pub(crate) fn tcp_adds_up(segment: &Packet) -> bool {
+    segment.protocol() == proto::TCP && adds_up(segment, proto::TCP)
+}
+
 fn reset_by_rule(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
     let family = segment.family();
     if segment.protocol() != proto::TCP || segment.is_later_fragment() || segment.head().broken {

@@ -15,6 +15,8 @@ pub enum Verdict {
     Drop(DropReason),
     /// Translate this side of the connection, then leave the table with ACCEPT. The packet is dropped when no binding is found.
     Nat(Manip, NatRange),
+    /// Answer a TCP client in the server's name until it proved that it exists.
+    SynProxy(SynProxy),
     /// Answer with an error, then drop.
     Reject(RejectWith),
     /// Hand to user space (NFQUEUE).
@@ -43,6 +45,21 @@ pub struct NatRange {
     pub persistent: bool,
     /// Made by MASQUERADE: the connection is bound to the device the packet leaves by, and forgotten with it.
     pub masquerade: bool,
+}
+
+/// What `-j SYNPROXY` offers clients; each only to those that offer it too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SynProxy {
+    /// Selective acknowledgements.
+    pub sack: bool,
+    /// Time stamps. Without them nothing but the segment size is offered: the rest is carried in them.
+    pub timestamp: bool,
+    /// A window scale.
+    pub scale: Option<u8>,
+    /// A segment size.
+    pub mss: Option<u16>,
+    /// Congestion notification.
+    pub ecn: bool,
 }
 
 /// `-j REJECT --reject-with`.

@@ -175,7 +175,7 @@ impl Path<'_> {
         (self.now.wall.0 / 1_000_000 % DAY_MS) as u32
     }
 
-    fn host(&mut self) -> Host<'_> {
+    pub(super) fn host(&mut self) -> Host<'_> {
         let engine = &mut *self.engine;
         Host { net: &engine.net, limiter: &mut engine.limiter, rng: &engine.rng, now: *self.now }
     }

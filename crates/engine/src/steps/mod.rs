@@ -5,4 +5,5 @@ pub(crate) mod link;
 mod nat;
 mod routing;
 pub(crate) mod rules;
+mod synproxy;
 mod tracking;

@@ -88,6 +88,7 @@ impl Path<'_> {
             Verdict::Accept | Verdict::Continue => nat::set_up_unchanged(conns, id, side, rng, now),
             Verdict::Drop(reason) => Err(reason),
             Verdict::Queue { .. } => Err(DropReason::NoQueueListener),
+            Verdict::SynProxy(rule) => return self.proxy_client(&rule, p),
             Verdict::Reject(_) => {
                 self.report(Event::Bug("REJECT asked for in the nat table"));
                 Err(DropReason::Bug)

@@ -44,6 +44,7 @@ impl Path<'_> {
                 self.reject(with, hook, p);
                 return Break(Fate::Drop(DropReason::Rejected));
             }
+            Verdict::SynProxy(rule) => self.proxy_client(&rule, p)?,
             Verdict::Nat(..) => {
                 self.report(Event::Bug("address translation asked for outside of the nat table"));
                 return Break(Fate::Drop(DropReason::Bug));

@@ -440,6 +440,11 @@ impl Conn {
         if self.known.has(Known::EXTRA) { self.extra.as_deref_mut() } else { None }
     }
 
+    /// What SYNPROXY keeps of it, if it opened it.
+    pub(crate) fn proxied(&self) -> Option<Proxied> {
+        self.extra()?.proxied
+    }
+
     /// The name of its helper.
     pub fn helper(&self) -> Option<&'static str> {
         self.extra()?.helper
@@ -481,6 +486,19 @@ pub struct Extra {
     pub confirmed_at: Option<Wall>,
     /// How NAT is to bind it as the expectation that it met asks; to be taken out when that is done.
     pub expected: Option<ExpectNat>,
+    /// SYNPROXY opened it.
+    pub(crate) proxied: Option<Proxied>,
+}
+
+/// A connection that SYNPROXY opened for a client (`struct nf_conn_synproxy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Proxied {
+    /// The sequence number with which the client was answered.
+    pub(crate) isn: u32,
+    /// The time stamp with which it was answered.
+    pub(crate) stamp: u32,
+    /// How far the server's clock is ahead of that.
+    pub(crate) stamp_offset: u32,
 }
 
 /// Where a direction's sequence numbers were moved (`struct nf_ct_seqadj`).

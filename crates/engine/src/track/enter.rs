@@ -2,7 +2,7 @@
 
 use super::icmp::{self, Message};
 use super::{
-    Class, Conn, ConnId, Direction, Knobs, Observe, Seen, Status, Tracked, Tracker, Tuple, Zone, helper, room,
+    Class, Conn, ConnId, Direction, Knobs, Observe, Proxied, Seen, Status, Tracked, Tracker, Tuple, Zone, helper, room,
 };
 use crate::event::Event;
 use crate::fate::DropReason;
@@ -136,6 +136,9 @@ impl Visit<'_> {
         }
         if tracker.labels {
             conn.extra_mut().labels = Some(std::cell::Cell::new(0));
+        }
+        if self.template.is_some_and(|template| template.proxied) {
+            conn.extra_mut().proxied = Some(Proxied::default());
         }
         if !self.meet_expectation(tracker, &mut conn)
             && let Some(helper) =
@@ -433,7 +436,8 @@ mod tests {
     fn zones_of_a_template() {
         let mut lab = Lab::new();
         let there = udp((2, 1), (3, 2));
-        let zone = |original, reply| Template { zone_original: original, zone_reply: reply, helper: None };
+        let zone =
+            |original, reply| Template { zone_original: original, zone_reply: reply, helper: None, proxied: false };
         let class = |lab: &mut Lab, bytes: &[u8], template| match lab.pass_packet(&mut with_template(bytes, template)) {
             Ok(Tracked::Conn(_, class)) => class,
             other => panic!("{other:?}"),

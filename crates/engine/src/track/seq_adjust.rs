@@ -43,6 +43,15 @@ pub(crate) fn note(conn: &mut Conn, dir: Direction, seq: u32, change: i32) {
     }
 }
 
+/// All sequence numbers of this direction are `offset` more for the receiver (`nf_ct_seqadj_init`).
+pub(crate) fn move_sequence(conn: &mut Conn, dir: Direction, offset: i32) {
+    if offset != 0 {
+        conn.status.set(Status::SEQ_ADJUST);
+        let adjust = &mut conn.extra_mut().seq_adjust[dir.index()];
+        (adjust.before, adjust.after) = (offset, offset);
+    }
+}
+
 /// Corrects sequence number, acknowledgement and selective acknowledgements of a segment of `conn` that goes `dir`, and its checksum by
 /// the difference. False when its options are malformed: then the packet is to be dropped. Does nothing for connections without
 /// [`Status::SEQ_ADJUST`].

@@ -125,6 +125,7 @@ impl Ct {
             zone_original: if both || self.directions.original { zone } else { 0 },
             zone_reply: if both || self.directions.reply { zone } else { 0 },
             helper: (!self.helper.is_empty()).then(|| self.helper.clone()),
+            proxied: false,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, TargetSpec, value};
-use hairpin_engine::rule::{Listing, Needs, Place, Protocols, Refused, Scope, Target, Verdict};
-use hairpin_engine::{DropReason, Edit, Event, Hook, Hooks};
+use hairpin_engine::rule::{Listing, Needs, Place, Protocols, Refused, Scope, SynProxy, Target, Verdict};
+use hairpin_engine::{DropReason, Edit, Hook, Hooks};
 use hairpin_wire::proto;
 use hairpin_wire::tcp::{ACK, FIN, RST, SYN};
 use std::any::Any;
@@ -14,8 +14,8 @@ use std::sync::Arc;
 pub static SPEC: TargetSpec = TargetSpec {
     name: "SYNPROXY",
     families: Families::Both,
-    about: "let clients prove that they exist first (rules are kept, but nothing is answered: they are dropped)",
-    kind: Kind::Partly("clients are not answered for a server: their packets are dropped"),
+    about: "let clients prove that they exist before the server hears of them",
+    kind: Kind::Evaluated,
     options: &[
         Opt::switch("sack-perm", "offer selective acknowledgements"),
         Opt::switch("timestamp", "offer time stamps"),
@@ -33,69 +33,57 @@ pub static SPEC: TargetSpec = TargetSpec {
     ],
 };
 
-/// Answering for a server takes sequence numbers made from a secret, and changing them in every later segment. That is not done
-/// here: a client's SYN and its ACK are dropped, as if it never proved itself, so that nothing unproven gets through.
 #[derive(Debug)]
-struct SynProxy {
-    sack: bool,
-    timestamp: bool,
-    scale: Option<u8>,
-    mss: Option<u16>,
-    ecn: bool,
-}
+struct Proxy(SynProxy);
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     // Larger numbers lose their upper bits, as in iptables.
     let number = |name: &str| parsed.get(name).map(|given| value::number_u32(parsed, given)).transpose();
-    Ok(Arc::new(SynProxy {
+    Ok(Arc::new(Proxy(SynProxy {
         sack: parsed.has("sack-perm"),
         timestamp: parsed.has("timestamp"),
         scale: number("wscale")?.map(|n| n as u8),
         mss: number("mss")?.map(|n| n as u16),
         ecn: parsed.has("ecn"),
-    }))
+    })))
 }
 
-impl Target for SynProxy {
+impl Target for Proxy {
     fn name(&self) -> &'static str {
         "SYNPROXY"
     }
 
     fn act(&self, edit: &mut Edit<'_>) -> Verdict {
-        let flags = edit.look().tcp_flags().map(|flags| flags & (SYN | ACK | FIN | RST));
-        match flags {
-            Some(SYN) | Some(ACK) => {
-                edit.event(Event::Kernel("SYNPROXY: clients are not answered for a server; dropped".to_owned()));
-                Verdict::Drop(DropReason::Rule)
-            }
+        match edit.look().tcp_flags().map(|flags| flags & (SYN | ACK | FIN | RST)) {
+            Some(SYN) | Some(ACK) => Verdict::SynProxy(self.0),
             Some(_) => Verdict::Continue,
             None => Verdict::Drop(DropReason::Rule),
         }
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.sack { " --sack-perm" } else { "" })?;
-        f.write_str(if self.timestamp { " --timestamp" } else { "" })?;
-        if let Some(scale) = self.scale {
+        f.write_str(if self.0.sack { " --sack-perm" } else { "" })?;
+        f.write_str(if self.0.timestamp { " --timestamp" } else { "" })?;
+        if let Some(scale) = self.0.scale {
             write!(f, " --wscale {scale}")?;
         }
-        if let Some(mss) = self.mss {
+        if let Some(mss) = self.0.mss {
             write!(f, " --mss {mss}")?;
         }
-        f.write_str(if self.ecn { " --ecn" } else { "" })
+        f.write_str(if self.0.ecn { " --ecn" } else { "" })
     }
 
     fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
         f.write_str(" SYNPROXY ")?;
-        f.write_str(if self.sack { "sack-perm " } else { "" })?;
-        f.write_str(if self.timestamp { "timestamp " } else { "" })?;
-        if let Some(scale) = self.scale {
+        f.write_str(if self.0.sack { "sack-perm " } else { "" })?;
+        f.write_str(if self.0.timestamp { "timestamp " } else { "" })?;
+        if let Some(scale) = self.0.scale {
             write!(f, "wscale {scale} ")?;
         }
-        if let Some(mss) = self.mss {
+        if let Some(mss) = self.0.mss {
             write!(f, "mss {mss} ")?;
         }
-        f.write_str(if self.ecn { "ecn " } else { "" })
+        f.write_str(if self.0.ecn { "ecn " } else { "" })
     }
 
     fn scope(&self) -> Scope {
@@ -127,16 +115,14 @@ impl Target for SynProxy {
 mod tests {
     use crate::testing::{probe, tcp};
     use crate::testing_targets::act_in;
-    use hairpin_engine::DropReason;
-    use hairpin_engine::rule::Verdict;
-    use hairpin_wire::tcp::{ACK, FIN, SYN};
+    use hairpin_engine::rule::{SynProxy, Verdict};
+    use hairpin_wire::tcp::{ACK, FIN, PSH, RST, SYN};
 
     #[test]
-    fn nothing_unproven_gets_through() {
-        let verdict = |flags| act_in(&mut probe(tcp(1, 2, flags)), "-p tcp -j SYNPROXY --mss 1460");
-        assert_eq!(verdict(SYN), Verdict::Drop(DropReason::Rule));
-        assert_eq!(verdict(ACK), Verdict::Drop(DropReason::Rule));
-        assert_eq!(verdict(SYN | ACK), Verdict::Continue);
-        assert_eq!(verdict(FIN | ACK), Verdict::Continue);
+    fn what_the_engine_is_to_answer() {
+        let verdict = |flags| act_in(&mut probe(tcp(1, 2, flags)), "-p tcp -j SYNPROXY --mss 1460 --ecn");
+        let rule = Verdict::SynProxy(SynProxy { mss: Some(1460), ecn: true, ..SynProxy::default() });
+        assert_eq!([SYN, ACK, ACK | PSH].map(verdict), [rule.clone(), rule.clone(), rule]);
+        assert_eq!([SYN | ACK, FIN | ACK, RST, FIN].map(verdict), [const { Verdict::Continue }; 4]);
     }
 }
