@@ -59,11 +59,10 @@ impl Path<'_> {
     pub(crate) fn confirm(&mut self, p: &mut Packet) -> Onward {
         let Tracked::Conn(id, class) = p.meta.tracked else { return Continue(()) };
         let Some(conn) = self.engine.tracker.conns.get(id) else { return Continue(()) };
-        if conn.proxied().is_some() {
-            self.proxy_known(id, class, p)?;
-        }
-        let Some(conn) = self.engine.tracker.conns.get(id) else { return Continue(()) };
         if conn.extra().is_some() || conn.status.has(Status::SEQ_ADJUST) {
+            if conn.proxied().is_some() {
+                self.proxy_known(id, class, p)?;
+            }
             self.help(id, class, p)?;
         } else if conn.status.has(Status::CONFIRMED) {
             return Continue(());
