@@ -4,6 +4,7 @@ use crate::oracle::kernel::sys;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 
 /// The packages of the tree beside the base: the real iptables, and programs that live on it.
 const PACKAGES: &str = "iptables,ipset,netbase,ufw,ferm,fail2ban";
@@ -35,15 +36,34 @@ pub(super) fn find() -> Result<PathBuf, String> {
     find_with("usr/sbin/iptables-legacy")
 }
 
+/// Makes a tree, whole or not at all: it takes its name when it is done. One at a time, since checks of several routers run at once.
 fn make(tree: &Path) -> Result<(), String> {
-    println!("making a Debian 13 tree in {} (once)", tree.display());
-    let include = format!("--include={PACKAGES}");
-    let made = Command::new("debootstrap").args(["--variant=minbase", &include, "trixie"]).arg(tree).output();
-    match made {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("debootstrap: {}", String::from_utf8_lossy(&output.stderr))),
-        Err(why) => Err(format!("no tree with iptables 1.8.11, and debootstrap cannot make one: {why}")),
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
+    if tree.join("usr/sbin/iptables-legacy").exists() {
+        return Ok(());
     }
+    println!("making a Debian 13 tree in {} (once)", tree.display());
+    let unfinished = tree.with_extension(format!("unfinished-{}", std::process::id()));
+    let include = format!("--include={PACKAGES}");
+    let made = Command::new("debootstrap").args(["--variant=minbase", &include, "trixie"]).arg(&unfinished).output();
+    let outcome = match made {
+        Ok(output) if output.status.success() => match std::fs::rename(&unfinished, tree) {
+            // Another process was quicker.
+            Err(_) if tree.join("usr/sbin/iptables-legacy").exists() => Ok(()),
+            other => other.map_err(|why| format!("{}: {why}", tree.display())),
+        },
+        // It tells its errors on standard output.
+        Ok(output) => {
+            let told = [output.stdout, output.stderr].concat();
+            let told = String::from_utf8_lossy(&told);
+            let last: Vec<&str> = told.lines().rev().take(3).collect();
+            Err(format!("debootstrap: {}", last.into_iter().rev().collect::<Vec<_>>().join(" / ")))
+        }
+        Err(why) => Err(format!("no tree with iptables 1.8.11, and debootstrap cannot make one: {why}")),
+    };
+    let _ = std::fs::remove_dir_all(&unfinished);
+    outcome
 }
 
 /// Runs this program again in network and mount namespaces of its own, where the tree has a `/proc` (iptables-save asks there which
