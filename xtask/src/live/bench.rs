@@ -1,5 +1,6 @@
 //! `cargo xtask bench-live`: hairpin beside the kernel's NAT, in one run.
 
+use super::keeper::{self, Keeper};
 use super::load;
 use super::stage::{self, Router, Stage, sh};
 use std::fmt::Write as _;
@@ -96,6 +97,8 @@ pub(crate) fn main(args: &mut lexopt::Parser) -> Result<ExitCode, lexopt::Error>
         println!("skipped: {lacking}");
         return Ok(ExitCode::FAILURE);
     }
+    keeper::put_away_the_dead();
+    let _keeper = Keeper::start()?;
     let is_wanted =
         |list: &Option<String>, name: &str| list.as_ref().is_none_or(|l| l.split(',').any(|one| one == name));
     for (_, load, title) in LOADS.iter().filter(|(name, ..)| is_wanted(&only, name)) {

@@ -1,9 +1,7 @@
 //! What real programs do through the router, and how they fare. An outcome is the same text whoever routes, or begins with `failed`.
 
+use super::board::Teller;
 use super::stage::{Router, Stage};
-
-/// A check and its outcome.
-pub(crate) type Outcomes = Vec<(String, String)>;
 
 /// Each check: its name, where it runs, the command; the outcome is what it prints. `{far}` and so on are addresses of the family, with
 /// `-url` as they stand in a URL.
@@ -73,22 +71,20 @@ const NAMES: [[(&str, &str); 7]; 2] = [
 ];
 
 /// Runs them all, for IPv4 and for IPv6.
-pub(crate) fn run(stage: &Stage) -> Outcomes {
+pub(crate) fn run(stage: &Stage, tell: Teller<'_>) {
     if stage.is_kernel() {
         // The kernel's device answers a second later than it is asked for the first time.
         let _ = stage.at("lan", "ping -c 1 -W 2 203.0.113.9");
         let _ = stage.at("lan", "ping -c 1 -W 2 2001:db8:9::9");
     }
-    let mut outcomes = Vec::new();
     for (names, family) in NAMES.iter().zip(["", ", IPv6"]) {
         for (name, side, command) in CHECKS {
             if *name == NOBODY && stage.router == Router::Tun {
                 continue;
             }
-            outcomes.push((format!("{name}{family}"), outcome(stage, side, &fill(stage, command, names))));
+            tell.check(format!("{name}{family}"), outcome(stage, side, &fill(stage, command, names)));
         }
     }
-    outcomes
 }
 
 fn fill(stage: &Stage, command: &str, names: &[(&str, &str)]) -> String {

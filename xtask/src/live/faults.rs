@@ -1,5 +1,6 @@
 //! What goes wrong under load, and what must come of it.
 
+use super::board::Teller;
 use super::stage::{RULES4, Router, Stage, sh, wait_for};
 use hairpin_control::protocol::{Request, ask_live};
 use std::io::Write;
@@ -26,9 +27,8 @@ const FAULTS: &[Fault] = &[
     ("another address, by SIGHUP", address_changed),
 ];
 
-/// Every fault with its outcome, on a stage where all is well.
-pub(crate) fn run(stage: &mut Stage) -> Vec<(&'static str, Outcome)> {
-    let mut outcomes = Vec::new();
+/// Every fault, on a stage where all is well.
+pub(crate) fn run(stage: &mut Stage, tell: Teller<'_>) {
     for (name, work) in FAULTS {
         if stage.router == Router::Tun && (name.contains("ARP") || name.contains("neighbor")) {
             continue;
@@ -37,9 +37,8 @@ pub(crate) fn run(stage: &mut Stage) -> Vec<(&'static str, Outcome)> {
             let who = stage.at("lan", "curl -sf -m 10 --retry 2 http://203.0.113.9/who");
             who.map(|_| text).map_err(|why| format!("afterwards nothing passes: {why}: {}", stage.log()))
         });
-        outcomes.push((*name, outcome));
+        tell.fault(name, outcome);
     }
-    outcomes
 }
 
 /// Downloads of the big file that take some seconds, each compared byte by byte.

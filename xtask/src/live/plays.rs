@@ -1,6 +1,7 @@
 //! Rule sets as people and programs write them, put in place on the router while it runs, and what real programs then get by them.
 
-use super::checks::{Outcomes, outcome};
+use super::board::Teller;
+use super::checks::outcome;
 use super::stage::{Router, Stage};
 use super::ufw;
 
@@ -160,8 +161,7 @@ const PLAYS: &[Play] = &[
 ];
 
 /// Puts each in place and runs its checks.
-pub(crate) fn run(stage: &mut Stage) -> Outcomes {
-    let mut outcomes = Vec::new();
+pub(crate) fn run(stage: &mut Stage, tell: Teller<'_>) {
     for play in PLAYS {
         // Pods are on a bridge, which takes Ethernet.
         let needs_bridge = play.setup.iter().any(|(side, _)| side.starts_with('p'));
@@ -170,7 +170,7 @@ pub(crate) fn run(stage: &mut Stage) -> Outcomes {
         }
         let ready = play.setup.iter().try_for_each(|(side, command)| stage.at(side, command).map(drop));
         if let Err(why) = ready.and_then(|()| stage.load(play.rules)) {
-            outcomes.push((format!("{}: in place", play.name), format!("failed: {why}")));
+            tell.check(format!("{}: in place", play.name), format!("failed: {why}"));
             continue;
         }
         for (name, side, command) in play.checks {
@@ -178,10 +178,9 @@ pub(crate) fn run(stage: &mut Stage) -> Outcomes {
                 "rules" => stage.command(command).map_or_else(|why| format!("failed: {why}"), |_| "done".to_owned()),
                 side => outcome(stage, side, command),
             };
-            outcomes.push((format!("{}: {name}", play.name), outcome));
+            tell.check(format!("{}: {name}", play.name), outcome);
         }
     }
-    outcomes.extend(ufw::run(stage));
+    ufw::run(stage, tell);
     let _ = stage.load(super::stage::RULES4);
-    outcomes
 }

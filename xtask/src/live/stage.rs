@@ -1,6 +1,7 @@
 //! Namespaces around a router: a home network, a stranger's network, a network of containers or of a second provider, and two
 //! machines that share the home network by a bridge. Real servers are in each.
 
+use super::keeper;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -97,7 +98,8 @@ const OTHER_NAMES: [(&str, &str); 4] = [("docker0", "lan0"), ("cni0", "lan0"), (
 
 const SIDES: [&str; 6] = ["lan", "rt", "wan", "dmz", "p1", "p2"];
 
-const TAG: &str = "hplive";
+/// How all names of a run begin; then its process's number.
+pub(crate) const TAG: &str = "hplive";
 
 /// A program's output, or what went wrong.
 pub(crate) fn sh(command: &str) -> Result<String, String> {
@@ -132,7 +134,8 @@ pub(crate) fn prepare() -> Result<(), String> {
         sh(&format!("PATH=$PATH:/usr/sbin:/sbin command -v {program}"))
             .map_err(|_| format!("{program} is not installed"))?;
     }
-    sh(&format!("ip netns add {TAG}-probe && ip netns del {TAG}-probe"))
+    let probe = format!("{TAG}-{}-probe", std::process::id());
+    sh(&format!("ip netns add {probe} && ip netns del {probe}"))
         .map_err(|why| format!("namespaces cannot be made: {why}"))?;
     hairpin().map(drop)
 }
@@ -169,7 +172,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// The namespaces and the links.
     fn begin(router: Router) -> Result<Stage, String> {
-        let dir = std::env::temp_dir().join(format!("{TAG}-{}-{}", router.name(), std::process::id()));
+        let dir = std::env::temp_dir().join(format!("{TAG}-{}-{}", std::process::id(), router.name()));
         fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
         let host = HostFile { public: "203.0.113.1", connections: 65_536, bench: None };
         let mut stage = Stage { dir, router, host, daemons: Vec::new(), gateway: None, has_bridge: false };
@@ -284,7 +287,7 @@ impl Stage {
 
     /// The name of a namespace.
     pub(crate) fn namespace(&self, side: &str) -> String {
-        format!("{TAG}-{}-{side}", self.router.name())
+        format!("{TAG}-{}-{}-{side}", std::process::id(), self.router.name())
     }
 
     /// Rules with the names of the devices as they are here. A device that hairpin makes is named as its end in the namespace.
@@ -580,11 +583,8 @@ impl Stage {
             }
         }
         for side in SIDES {
-            let ns = self.namespace(side);
             // Children of the daemons are in the namespace too.
-            let _ = sh(&format!(
-                "for p in $(ip netns pids {ns} 2>/dev/null); do kill -9 $p; done; ip netns del {ns} 2>/dev/null"
-            ));
+            keeper::take_down(&self.namespace(side));
         }
     }
 }

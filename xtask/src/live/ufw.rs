@@ -1,7 +1,8 @@
 //! ufw in a machine of its own (a tree of Debian 13, everything written to it in memory), on the router's network: with hairpin's
 //! programs it configures the running gateway, with the real ones the kernel; and real traffic shows that its rules hold.
 
-use super::checks::{Outcomes, outcome};
+use super::board::Teller;
+use super::checks::outcome;
 use super::stage::{Router, Stage, hairpin, sh, wait_for};
 use crate::commands::reference;
 use std::fs;
@@ -41,23 +42,20 @@ const STEPS: &[(&str, &str, &str)] = &[
 /// NAT is what people write into ufw's `before.rules`.
 const NAT: &str = "*nat\\n:POSTROUTING ACCEPT [0:0]\\n-F\\n-A POSTROUTING -o eth0 -j MASQUERADE\\nCOMMIT";
 
-/// Every step with its outcome.
-pub(crate) fn run(stage: &mut Stage) -> Outcomes {
-    let started = stage.load("*filter\nCOMMIT\n").and_then(|()| Machine::start(stage));
-    match started {
-        Ok(machine) => STEPS
-            .iter()
-            .map(|(name, side, command)| {
-                let outcome = match *side {
-                    "ufw" => machine
-                        .run(&stage.localize(&format!("ufw {command}")))
-                        .map_or_else(|why| format!("failed: {why}"), |text| as_everywhere(&text)),
-                    side => outcome(stage, side, command),
-                };
-                (format!("ufw: {name}"), outcome)
-            })
-            .collect(),
-        Err(why) => vec![("ufw: its machine".to_owned(), format!("failed: {why}"))],
+/// Every step.
+pub(crate) fn run(stage: &mut Stage, tell: Teller<'_>) {
+    let machine = match stage.load("*filter\nCOMMIT\n").and_then(|()| Machine::start(stage)) {
+        Ok(machine) => machine,
+        Err(why) => return tell.check("ufw: its machine", format!("failed: {why}")),
+    };
+    for (name, side, command) in STEPS {
+        let outcome = match *side {
+            "ufw" => machine
+                .run(&stage.localize(&format!("ufw {command}")))
+                .map_or_else(|why| format!("failed: {why}"), |text| as_everywhere(&text)),
+            side => outcome(stage, side, command),
+        };
+        tell.check(format!("ufw: {name}"), outcome);
     }
 }
 
