@@ -77,7 +77,7 @@ mod live;
 
 use hairpin_engine::net::{LinkKind, Net};
 use hairpin_engine::route::fib::TableId;
-use hairpin_engine::route::{RouteType, RuleAction};
+use hairpin_engine::route::{PolicyRule, RouteType, RuleAction};
 use hairpin_engine::setup::text::{self, BadText, Prefix};
 use hairpin_engine::setup::{
     At, NewAddress, NewHop, NewInterface, NewNeighbor, NewRoute, NewRule, Problem, Setup, SetupError,
@@ -512,7 +512,7 @@ fn rule(item: &Item<'_>) -> Result<NewRule, Fault> {
     if let Some(given) = item.get("family") {
         family = Some(given.one_of(&[("ipv4", Family::V4), ("ipv6", Family::V6)])?);
     }
-    let mut new = NewRule::new(Family::V4);
+    let mut new = PolicyRule::all(None, action(item)?);
     if let Some(from) = item.get("from") {
         new.from = from.destination(&mut family)?;
     }
@@ -554,9 +554,7 @@ fn rule(item: &Item<'_>) -> Result<NewRule, Fault> {
     if let Some(realm) = item.get("realm") {
         new.realm = realm.parse_as(|text| text::realm(text).map_err(|e| e.to_string()))?;
     }
-    new.action = action(item)?;
-    new.family = family.unwrap_or(Family::V4);
-    Ok(new)
+    Ok(NewRule { family: family.unwrap_or(Family::V4), rule: new })
 }
 
 /// What a rule does: exactly one of `table`, `goto` and a `type` that needs neither.

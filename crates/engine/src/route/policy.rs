@@ -23,19 +23,20 @@ pub enum RuleAction {
     Prohibit,
 }
 
-/// A policy rule. What is None or 0 selects every packet.
+/// A policy rule. What is None or 0 selects every packet. `Dev` is a device: by its number, or by its name where a rule is described;
+/// `Priority` a place in the order: the number, or None where Linux is to choose it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyRule {
+pub struct PolicyRule<Dev = IfIndex, Priority = u32> {
     /// Place in the order, lowest first.
-    pub priority: u32,
+    pub priority: Priority,
     /// Source and prefix length.
     pub from: Option<(Addr, u8)>,
     /// Destination and prefix length.
     pub to: Option<(Addr, u8)>,
     /// The device a packet came in by; `lo` for packets made here.
-    pub iif: Option<IfIndex>,
+    pub iif: Option<Dev>,
     /// The device a local sender is bound to.
-    pub oif: Option<IfIndex>,
+    pub oif: Option<Dev>,
     /// Mark and mask.
     pub mark: Option<(u32, u32)>,
     /// TOS; IPv4 compares the bits 0x1c, IPv6 all six of the DSCP.
@@ -60,9 +61,9 @@ pub struct PolicyRule {
     pub realm: u32,
 }
 
-impl PolicyRule {
+impl<Dev, Priority> PolicyRule<Dev, Priority> {
     /// A rule that selects everything.
-    pub const fn all(priority: u32, action: RuleAction) -> PolicyRule {
+    pub const fn all(priority: Priority, action: RuleAction) -> PolicyRule<Dev, Priority> {
         PolicyRule {
             priority,
             from: None,
@@ -83,6 +84,30 @@ impl PolicyRule {
         }
     }
 
+    /// The same rule with this priority, of the devices that `find` has for its names.
+    pub(crate) fn found<Number>(&self, priority: u32, find: impl Fn(&Dev) -> Number) -> PolicyRule<Number> {
+        PolicyRule {
+            priority,
+            iif: self.iif.as_ref().map(&find),
+            oif: self.oif.as_ref().map(&find),
+            from: self.from,
+            to: self.to,
+            mark: self.mark,
+            tos: self.tos,
+            protocol: self.protocol,
+            sport: self.sport.clone(),
+            dport: self.dport.clone(),
+            uid: self.uid.clone(),
+            not: self.not,
+            action: self.action,
+            suppress_prefixlength: self.suppress_prefixlength,
+            suppress_group: self.suppress_group,
+            realm: self.realm,
+        }
+    }
+}
+
+impl PolicyRule {
     fn selects(&self, flow: &Flow) -> bool {
         let ports = |range: &Option<RangeInclusive<u16>>, port: u16| range.as_ref().is_none_or(|r| r.contains(&port));
         let agrees = self.iif.is_none_or(|iif| iif == flow.iif)
@@ -324,13 +349,15 @@ pub(crate) fn standard(family: Family) -> Vec<PolicyRule> {
     rules
 }
 
-/// Adds a rule behind those of its priority. Without a priority Linux gives it one below that of the second rule.
-pub(crate) fn add(rules: &mut Vec<PolicyRule>, mut rule: PolicyRule, priority: Option<u32>) -> u32 {
-    rule.priority = priority.unwrap_or_else(|| rules.get(1).map_or(0, |second| second.priority.saturating_sub(1)));
+/// The place of the next rule that is added without one: Linux gives it one below that of the second rule.
+pub(crate) fn next_priority(rules: &[PolicyRule]) -> u32 {
+    rules.get(1).map_or(0, |second| second.priority.saturating_sub(1))
+}
+
+/// Adds a rule behind those of its priority.
+pub(crate) fn add(rules: &mut Vec<PolicyRule>, rule: PolicyRule) {
     let at = rules.partition_point(|r| r.priority <= rule.priority);
-    let priority = rule.priority;
     rules.insert(at, rule);
-    priority
 }
 
 /// A flow that asks for the way to `dst` and nothing else.

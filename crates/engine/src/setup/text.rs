@@ -3,7 +3,7 @@
 use super::{NewAddress, NewHop, NewInterface, NewNeighbor, NewRoute, NewRule, Setup};
 use crate::net::Scope;
 use crate::route::fib::TableId;
-use crate::route::{RouteType, RuleAction};
+use crate::route::{PolicyRule, RouteType, RuleAction};
 use crate::words::nearest;
 use hairpin_wire::{Addr, Family, Mac};
 use std::fmt;
@@ -145,7 +145,7 @@ impl FromStr for NewRule {
     fn from_str(text: &str) -> Result<NewRule, BadText> {
         let mut words = Words::new(text);
         let mut family = None;
-        let mut rule = NewRule::new(Family::V4);
+        let mut rule = PolicyRule::all(None, RuleAction::Table(TableId::MAIN));
         while let Some(word) = words.next() {
             match word {
                 "not" => rule.not = true,
@@ -204,8 +204,7 @@ impl FromStr for NewRule {
                 }
             }
         }
-        rule.family = family.unwrap_or(Family::V4);
-        Ok(rule)
+        Ok(NewRule { family: family.unwrap_or(Family::V4), rule })
     }
 }
 
@@ -458,10 +457,12 @@ mod tests {
             "not from 10.0.0.0/8 fwmark 0x1/0xff iif eth0 dport 80-90 ipproto tcp lookup main priority 5"
                 .parse()
                 .unwrap();
+        let NewRule { family, rule } = rule;
         assert!(rule.not && rule.mark == Some((1, 255)) && rule.dport == Some(80..=90) && rule.protocol == 6);
-        assert_eq!((rule.action, rule.priority, rule.family), (RuleAction::Table(TableId::MAIN), Some(5), Family::V4));
+        assert_eq!((rule.action, rule.priority, family), (RuleAction::Table(TableId::MAIN), Some(5), Family::V4));
         let rule: NewRule = "from all to 2001:db8::/32 goto 77 suppress_prefixlength 0 realms 3/5".parse().unwrap();
-        assert_eq!((rule.family, rule.from, rule.action), (Family::V6, None, RuleAction::Goto(77)));
+        let NewRule { family, rule } = rule;
+        assert_eq!((family, rule.from, rule.action), (Family::V6, None, RuleAction::Goto(77)));
         assert_eq!((rule.suppress_prefixlength, rule.realm), (Some(0), 3 << 16 | 5));
     }
 
