@@ -83,6 +83,29 @@ fn root_becomes_an_ordinary_user_and_all_goes_on() {
     assert!(router.says(&["conntrack", "-L", "-p", "icmp"]).contains("icmp"));
 }
 
+/// What root opened at the start belongs to the user, who opens it again with the device.
+#[test]
+fn a_capture_goes_on_with_a_device_that_is_made_again() {
+    let toml =
+        host("", "[run]\nuser = \"nobody\"\n").replacen("\"wan0\"\n", "\"wan0\"\ncapture = \"wan0.pcapng\"\n", 1);
+    let Some(mut router) = Router::new("k", &toml, MASQUERADE) else { return };
+    chown(&router.directory, Some(NOBODY), Some(NOBODY)).unwrap();
+    router.start();
+    assert!(router.pings());
+    let length = || std::fs::metadata(router.directory.join("wan0.pcapng")).unwrap().len();
+    let before = length();
+    let namespace = router.at("w", &[]).get_args().nth(2).unwrap().to_str().unwrap().to_owned();
+    let again = format!(
+        "ip link del wan0; ip link add wan0 type veth peer name wan1 netns {namespace}; ip link set wan0 up; \
+         ip -n {namespace} link set wan1 up; ip -n {namespace} addr add 203.0.113.9/24 dev wan1"
+    );
+    assert!(router.sh("r", &again).0);
+    wait_for("the device", || router.log().contains("wan0 is up"));
+    assert!(router.log().contains("wan0 is there again"), "{}", router.log());
+    assert!(router.pings(), "{}", router.log());
+    assert!(length() > before + 200, "{before}, then {}", length());
+}
+
 /// As a systemd unit with User= and AmbientCapabilities= starts it.
 #[test]
 fn an_ordinary_user_with_capabilities_will_do() {
@@ -171,6 +194,15 @@ fn senders_are_known_by_all_that_owner_asks() {
         }
         router.says(&["iptables", "-F", "OUTPUT"]);
     }
+    // Sockets without ports: ping's own kind where its user may have them, and raw ones.
+    router.says(&["iptables", "-A", "OUTPUT", "-p", "icmp", "-m", "owner", "--uid-owner", "65533", "-j", "REJECT"]);
+    let ping = "ping -c 1 -W 2 203.0.113.9";
+    assert!(router.sh("r", &format!("sysctl -qw net.ipv4.ping_group_range='65000 65533'; {ping}")).0, "root, raw");
+    assert!(!router.sh("r", &format!("setpriv --reuid 65533 --regid 65533 --clear-groups {ping}")).0, "its own kind");
+    router.says(&["iptables", "-R", "OUTPUT", "1", "-p", "icmp", "-m", "owner", "--uid-owner", "0", "-j", "REJECT"]);
+    assert!(!router.sh("r", ping).0, "raw");
+    assert!(router.sh("r", &format!("setpriv --reuid 65533 --regid 65533 --clear-groups {ping}")).0, "another");
+    router.says(&["iptables", "-F", "OUTPUT"]);
     // By the id of a process: one that waits until the rule is there.
     let script = "import os, socket, time\nwhile not os.path.exists('go'): time.sleep(0.02)\nsocket.create_connection(('203.0.113.9', 80), timeout=2)";
     let waiting = router.at("r", &["python3", "-c", script]).current_dir(&router.directory).spawn().unwrap();

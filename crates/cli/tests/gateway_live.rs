@@ -66,10 +66,13 @@ fn events_come_as_they_happen() {
     std::thread::sleep(Duration::from_millis(500));
     assert!(lab.pings());
     lab.says(&["conntrack", "-D", "-p", "icmp"]);
-    std::thread::sleep(Duration::from_millis(500));
-    quiet(Command::new("kill").args(["-INT", &watching.id().to_string()]));
     let (mut out, mut err) = (String::new(), String::new());
-    watching.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    let mut told = BufReader::new(watching.stdout.take().unwrap());
+    while !out.contains("[DESTROY]") {
+        assert!(told.read_line(&mut out).unwrap() > 0, "{out}");
+    }
+    quiet(Command::new("kill").args(["-INT", &watching.id().to_string()]));
+    told.read_to_string(&mut out).unwrap();
     watching.stderr.take().unwrap().read_to_string(&mut err).unwrap();
     assert!(watching.wait().unwrap().success());
     let kinds: Vec<&str> = out.lines().filter_map(|line| line.split_whitespace().next()).collect();
@@ -239,13 +242,17 @@ fn hostile_clients_harm_nobody() {
     assert!(saved.contains("MASQUERADE") && started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     // More than there is room for are told so, and places become free when clients go.
     let crowd: Vec<UnixStream> = (0..60).filter_map(|_| UnixStream::connect(lab.socket()).ok()).collect();
-    std::thread::sleep(Duration::from_millis(300));
-    let refused = lab.hairpin(&["iptables-save"]);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("too many clients"), "{refused:?}");
+    let until = Instant::now() + Duration::from_secs(5);
+    let settles = |what: &str, is_so: &dyn Fn(&str) -> bool| {
+        while !is_so(&String::from_utf8_lossy(&lab.hairpin(&["iptables-save"]).stderr)) {
+            assert!(Instant::now() < until, "{what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    settles("too many", &|said| said.contains("too many clients"));
     assert!(lab.pings(), "packets pass");
     drop((crowd, hostile));
-    std::thread::sleep(Duration::from_millis(300));
-    lab.says(&["iptables-save"]);
+    settles("room again", &str::is_empty);
     lab.restore(RULES);
     assert!(lab.pings());
 }

@@ -210,6 +210,74 @@ fn logs_go_where_they_are_wanted() {
     assert_eq!(text.matches("ICMP echo reply").count(), 2, "{text}");
 }
 
+/// SIGHUP opens and closes logs; what stays in the file goes on, and what cannot be opened any more is refused with the whole file.
+#[test]
+fn logs_change_with_the_file() {
+    let Some(mut lab) = Lab::new("h") else { return };
+    let file = lab.directory.join("gateway.toml");
+    let toml = std::fs::read_to_string(&file).unwrap();
+    let with = |log: &str| std::fs::write(&file, format!("{toml}\n{log}")).unwrap();
+    let five = "[[nflog]]\ngroup = 5\nfile = \"five.pcap\"\n";
+    with(&format!("[log]\nto = \"one\"\n{five}"));
+    // SIGHUP reads the rules too.
+    let rules: String = ["LOG --log-prefix seen:", "NFLOG --nflog-group 5", "NFLOG --nflog-group 6"]
+        .map(|what| format!("-A FORWARD -p icmp --icmp-type echo-request -j {what}\n"))
+        .concat();
+    std::fs::write(
+        lab.directory.join("rules.v4"),
+        format!("*nat\n-A POSTROUTING -o wan0 -j MASQUERADE\nCOMMIT\n*filter\n{rules}COMMIT\n"),
+    )
+    .unwrap();
+    lab.start();
+    // Waits for what is written beside the packets.
+    let lines = |name: &str| std::fs::read_to_string(lab.directory.join(name)).unwrap_or_default().lines().count();
+    let packets = |name: &str| {
+        let bytes = std::fs::read(lab.directory.join(name)).unwrap_or_default();
+        let (mut at, mut count) = (24, 0);
+        while let Some(length) = bytes.get(at + 8..at + 12) {
+            at += 16 + u32::from_le_bytes(length.try_into().unwrap()) as usize;
+            count += 1;
+        }
+        count
+    };
+    let ping_until = |what: &str, is_so: &dyn Fn() -> bool| {
+        assert!(lab.pings());
+        let until = Instant::now() + Duration::from_secs(5);
+        while !is_so() {
+            assert!(Instant::now() < until, "{what}: {}", lab.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let reload = |says: &str| {
+        let before = lab.log().matches(says).count();
+        quiet(Command::new("kill").args(["-HUP", &lab.pid().to_string()]));
+        let until = Instant::now() + Duration::from_secs(5);
+        while lab.log().matches(says).count() == before {
+            assert!(Instant::now() < until, "never said {says:?}: {}", lab.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    ping_until("before", &|| (lines("one"), packets("five.pcap")) == (1, 1));
+    with(&format!("[log]\nto = \"two\"\n{five}[[nflog]]\ngroup = 6\nfile = \"six.pcap\"\n"));
+    reload("in force anew");
+    ping_until("another file, and one more", &|| {
+        (lines("one"), lines("two"), packets("five.pcap"), packets("six.pcap")) == (1, 1, 2, 1)
+    });
+    with("[log]\nto = \"none\"\n[[nflog]]\ngroup = 6\nfile = \"five.pcap\"\n");
+    reload("in force anew");
+    ping_until("the other group's file", &|| (lines("two"), packets("five.pcap"), packets("six.pcap")) == (1, 3, 1));
+    // All or nothing.
+    let elsewhere = std::env::temp_dir().join(format!("hairpin-elsewhere-{}", std::process::id()));
+    with(&format!("[log]\nto = \"{}\"\n", elsewhere.join("log").display()));
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    reload("nothing was changed: log: ");
+    assert!(lab.log().contains("restart it to open this") || elsewhere.join("log").exists(), "{}", lab.log());
+    let _ = std::fs::remove_dir_all(&elsewhere);
+    std::fs::write(&file, toml.replace("interval = 1", "interval = 2")).unwrap();
+    reload("nothing was changed: [state] is read at start only");
+    ping_until("as before", &|| packets("five.pcap") == 4);
+}
+
 /// NFQUEUE: a listener's verdicts hold, a slow one loses packets and nobody else does, and without one the rule decides.
 #[test]
 fn queues_have_listeners() {

@@ -1,4 +1,5 @@
-//! Who owns the socket that a packet of this machine came from: asked from the kernel for one socket (sock_diag), never by a list of all.
+//! Who owns the socket that a packet of this machine came from: asked from the kernel for one socket (sock_diag), never by a list of all;
+//! but for sockets without ports (ping's, and raw ones), which are few, and of which the kernel has nothing but lists.
 
 use crate::sys::own;
 use std::collections::HashMap;
@@ -35,11 +36,11 @@ pub struct Process {
 /// A socket of this machine by what its packets carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketKey {
-    /// TCP or UDP.
+    /// The transport protocol.
     pub protocol: u8,
     /// Own address.
     pub src: IpAddr,
-    /// Own port.
+    /// Own port; of an echo request its identifier.
     pub sport: u16,
     /// The other's address.
     pub dst: IpAddr,
@@ -84,7 +85,9 @@ impl Owners {
         {
             return owner.clone();
         }
-        let owner = self.ask(&key).map(|(uid, inode)| SocketOwner { uid, process: process_of(uid, inode) });
+        let has_ports = [libc::IPPROTO_TCP, libc::IPPROTO_UDP].contains(&key.protocol.into());
+        let found = if has_ports { self.ask(&key) } else { listed(&key) };
+        let owner = found.map(|(uid, inode)| SocketOwner { uid, process: process_of(uid, inode) });
         if self.known.len() >= ROOM {
             self.known.retain(|_, (_, until)| *until > now_nanos);
             if self.known.len() >= ROOM {
@@ -145,6 +148,36 @@ impl Owners {
     }
 }
 
+/// User id and inode of a socket without ports: one of ping's, by the identifier, or a raw one, by its protocol.
+fn listed(key: &SocketKey) -> Option<(u32, u32)> {
+    let tables = if key.src.is_ipv4() { ["icmp", "raw"] } else { ["icmp6", "raw6"] };
+    let places = [u16::from(key.protocol), key.sport];
+    let of = |table: &str, place: u16| {
+        let text = std::fs::read_to_string(format!("/proc/net/{table}")).ok()?;
+        text.lines().skip(1).find_map(|line| line_of(line, key, place))
+    };
+    let is_echo = [libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6].contains(&key.protocol.into()) && key.sport != 0;
+    is_echo.then(|| of(tables[0], places[1])).flatten().or_else(|| of(tables[1], places[0]))
+}
+
+/// `sl local:port remote:port state queues timer retransmissions uid timeout inode ...`, if it is the socket's.
+fn line_of(line: &str, key: &SocketKey, place: u16) -> Option<(u32, u32)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (local, port) = words.get(1)?.split_once(':')?;
+    let is_it = u16::from_str_radix(port, 16) == Ok(place) && is_bound_to(local, key.src);
+    is_it.then(|| Some((words.get(7)?.parse().ok()?, words.get(9)?.parse().ok()?))).flatten()
+}
+
+/// To the address, or to none. The kernel prints an address as numbers of 32 bits as they lie in memory.
+fn is_bound_to(text: &str, addr: IpAddr) -> bool {
+    let bytes = match addr {
+        IpAddr::V4(addr) => addr.octets().to_vec(),
+        IpAddr::V6(addr) => addr.octets().to_vec(),
+    };
+    let words = bytes.as_chunks::<4>().0.iter().map(|word| format!("{:08X}", u32::from_ne_bytes(*word)));
+    text.bytes().all(|digit| digit == b'0') || text == words.collect::<String>()
+}
+
 /// The process of this user that has the socket open. Others' processes need CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, and a thread
 /// without a Landlock domain.
 pub fn process_of(uid: u32, inode: u32) -> Option<Process> {
@@ -175,4 +208,32 @@ fn describe(pid: u32) -> Option<Process> {
         groups: field("Groups:").map(numbers).unwrap_or_default(),
         command: field("Name:").unwrap_or_default().trim().to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_without_ports_are_found_in_lists() {
+        let line = |local: &str| {
+            format!(
+                " 182: {local} 00000000:0000 07 00000000:00000000 00:00000000 00000000   1000        0 17334539 2 0 0"
+            )
+        };
+        let key = |src: &str| SocketKey {
+            protocol: 1,
+            src: src.parse().unwrap(),
+            sport: 0x1f2,
+            dst: src.parse().unwrap(),
+            dport: 0,
+        };
+        let own = format!("{:08X}", u32::from_ne_bytes([192, 0, 2, 1]));
+        let found = Some((1000, 17_334_539));
+        assert_eq!(line_of(&line("00000000:0001"), &key("192.0.2.1"), 1), found, "a raw one, bound to nothing");
+        assert_eq!(line_of(&line(&format!("{own}:01F2")), &key("192.0.2.1"), 0x1f2), found, "ping's own");
+        assert_eq!(line_of(&line(&format!("{own}:01F3")), &key("192.0.2.1"), 0x1f2), None);
+        assert_eq!(line_of(&line(&format!("{own}:01F2")), &key("192.0.2.2"), 0x1f2), None);
+        assert_eq!(line_of("  sl  local_address", &key("192.0.2.1"), 1), None);
+    }
 }

@@ -10,7 +10,7 @@ use hairpin_engine::net::{IfIndex, LO, LinkKind, Net};
 use hairpin_engine::packet::{Origin, Owner, Sender};
 use hairpin_engine::route::OutputKey;
 use hairpin_engine::{Packet, State};
-use hairpin_wire::{Addr, Family, proto};
+use hairpin_wire::{Addr, Family, icmp4, icmp6, proto};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender as Questions, channel};
@@ -146,10 +146,13 @@ impl Senders {
     }
 
     fn sender(&mut self, packet: &Packet, now_nanos: u64) -> Sender {
-        let (proto::TCP | proto::UDP, Some((sport, dport))) = (packet.protocol(), packet.ports()) else {
-            return Sender::None;
-        };
         let family = packet.family();
+        let has_ports = matches!(packet.protocol(), proto::TCP | proto::UDP);
+        let (sport, dport) = match packet.ports() {
+            Some(ports) if has_ports => ports,
+            _ if has_ports => return Sender::None,
+            _ => (echo_identifier(packet).unwrap_or(0), 0),
+        };
         let key = SocketKey {
             protocol: packet.protocol(),
             src: packet.src().to_ip(family),
@@ -174,7 +177,19 @@ impl Senders {
                     command: known.then_some(process.command),
                 }))
             }
-            None => Sender::Kernel,
+            None if has_ports => Sender::Kernel,
+            None => Sender::None,
         }
     }
+}
+
+/// What an echo request carries in place of a port.
+fn echo_identifier(packet: &Packet) -> Option<u16> {
+    let is_request = match (packet.protocol(), packet.l4().first()?) {
+        (proto::ICMP, kind) => *kind == icmp4::ECHO,
+        (proto::ICMPV6, kind) => *kind == icmp6::ECHO,
+        _ => false,
+    };
+    let bytes: [u8; 2] = packet.l4().get(4..6)?.try_into().ok()?;
+    is_request.then(|| u16::from_be_bytes(bytes))
 }

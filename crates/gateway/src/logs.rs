@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The loop only puts lines and packets into a queue that is bounded; a thread writes them. When the disk is slow, they are lost, and
-//! packets are not.
+//! packets are not. A changed host file (SIGHUP) opens and closes; what stays in it stays open.
 
 use crate::host_file::{Live, LogTo, NflogFile};
 use crate::seam::{Attendant, Handle, Moment};
@@ -24,9 +24,9 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -53,20 +53,30 @@ pub struct LogNumbers {
 
 enum Entry {
     Line { level: u8, text: String, wall: Wall },
-    Packet { file: usize, bytes: Vec<u8>, wall: Wall },
+    Packet { group: u16, bytes: Vec<u8>, wall: Wall },
+}
+
+/// What a changed host file asks for, open already. What is not here stays as it is.
+struct Anew {
+    lines: Option<Lines>,
+    files: Vec<(NflogFile, Option<File>)>,
 }
 
 /// Writes logs beside the packets.
 pub struct Logs {
     numbers: Arc<LogNumbers>,
-    has_lines: bool,
-    groups: Vec<u16>,
+    to: LogTo,
+    nflog: Vec<NflogFile>,
     rate: f64,
     tokens: f64,
     filled: Instant,
     queue: Option<SyncSender<Entry>>,
     writer: Option<Writer>,
     thread: Option<JoinHandle<()>>,
+    /// Opened for a changed file that is not in force yet.
+    prepared: Option<(Live, Anew)>,
+    /// Where the thread finds it once it is.
+    anew: Arc<Mutex<Option<Anew>>>,
 }
 
 impl Logs {
@@ -75,19 +85,27 @@ impl Logs {
     /// # Errors
     /// A file or the journal cannot be opened; the text says which.
     pub fn open(live: &Live) -> io::Result<Logs> {
-        let files: Vec<Pcap> = live.nflog.iter().map(Pcap::open).collect::<io::Result<_>>()?;
+        let mut files = Vec::new();
+        for wanted in &live.nflog {
+            let file = Pcap::open(wanted)?;
+            files.push(Pcap::begin(wanted, file).map_err(of_file(&wanted.file))?);
+        }
         let lines = Lines::open(&live.log)?;
         let numbers = Arc::new(LogNumbers::default());
+        let anew = Arc::default();
         let rate = f64::from(live.log_rate);
+        let writer = Writer { lines, files, anew: Arc::clone(&anew), numbers: Arc::clone(&numbers), said: 0 };
         Ok(Logs {
-            has_lines: !matches!(lines, Lines::Nowhere),
-            groups: live.nflog.iter().map(|file| file.group).collect(),
+            to: live.log.clone(),
+            nflog: live.nflog.clone(),
             rate,
             tokens: rate,
             filled: Instant(0),
             queue: None,
-            writer: Some(Writer { lines, files, numbers: Arc::clone(&numbers), said: 0 }),
+            writer: Some(writer),
             thread: None,
+            prepared: None,
+            anew,
             numbers,
         })
     }
@@ -98,7 +116,7 @@ impl Logs {
     }
 
     fn line(&mut self, level: u8, text: &str, now: &Now) {
-        if !self.has_lines {
+        if self.to == LogTo::Nowhere {
             return;
         }
         let seconds = now.mono.since(self.filled) as f64 / 1e9;
@@ -113,7 +131,9 @@ impl Logs {
     }
 
     fn packet(&self, packet: &NflogPacket, now: &Now) {
-        let Some(file) = self.groups.iter().position(|group| *group == packet.group) else { return };
+        if !self.nflog.iter().any(|file| file.group == packet.group) {
+            return;
+        }
         let bytes = message(packet, now.wall);
         let before = self.numbers.waiting_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
         if before > MAX_WAITING_BYTES {
@@ -121,7 +141,7 @@ impl Logs {
             self.numbers.left_out.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        self.put(Entry::Packet { file, bytes, wall: now.wall });
+        self.put(Entry::Packet { group: packet.group, bytes, wall: now.wall });
     }
 
     fn put(&self, entry: Entry) {
@@ -156,6 +176,31 @@ impl Attendant for Logs {
                 _ => {}
             }
         }
+    }
+
+    fn prepare(&mut self, live: &Live) -> io::Result<()> {
+        let lines = (live.log != self.to).then(|| Lines::open(&live.log)).transpose()?;
+        let is_open = |wanted: &NflogFile| self.nflog.iter().any(|old| old.file == wanted.file);
+        let open = |wanted: &NflogFile| (!is_open(wanted)).then(|| Pcap::open(wanted)).transpose();
+        let files = live.nflog.iter().map(|wanted| Ok((wanted.clone(), open(wanted)?)));
+        let files = files.collect::<io::Result<_>>()?;
+        self.prepared = Some((live.clone(), Anew { lines, files }));
+        Ok(())
+    }
+
+    fn settle(&mut self, in_force: bool) {
+        let Some((live, anew)) = self.prepared.take().filter(|_| in_force) else { return };
+        (self.to, self.nflog, self.rate) = (live.log, live.nflog, f64::from(live.log_rate));
+        // What was opened for a file that another one followed at once: its lines are wanted, but not its captures.
+        let mut waiting = self.anew.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = waiting.take();
+        let files = anew.files.into_iter().map(|(wanted, file)| {
+            let other = before.as_ref().and_then(|b| b.files.iter().find(|(old, _)| old.file == wanted.file));
+            let file = file.or_else(|| other.and_then(|(_, file)| file.as_ref()?.try_clone().ok()));
+            (wanted, file)
+        });
+        let files = files.collect();
+        *waiting = Some(Anew { lines: anew.lines.or(before.and_then(|before| before.lines)), files });
     }
 
     fn stop(&mut self, _moment: &mut Moment<'_>) {
@@ -261,8 +306,16 @@ fn date(wall: Wall) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
+fn of_file(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |why| io::Error::new(why.kind(), format!("nflog: {}: {why}", path.display()))
+}
+
+/// Bytes before a capture's first packet.
+const HEADER: u64 = 24;
+
 /// A capture of one group.
 struct Pcap {
+    group: u16,
     path: PathBuf,
     file: BufWriter<File>,
     written: u64,
@@ -272,16 +325,23 @@ struct Pcap {
 }
 
 impl Pcap {
-    fn open(wanted: &NflogFile) -> io::Result<Pcap> {
-        let path = &wanted.file;
-        let file = Pcap::create(path);
-        let file = file.map_err(|why| io::Error::new(why.kind(), format!("nflog: {}: {why}", path.display())))?;
-        Ok(Pcap { path: path.clone(), file, written: 24, max_bytes: wanted.max_bytes, failing: false })
+    /// Opens the file; what is in it stays until [`Pcap::begin`].
+    fn open(wanted: &NflogFile) -> io::Result<File> {
+        let open = || {
+            make_parent(&wanted.file)?;
+            OpenOptions::new().write(true).create(true).truncate(false).open(&wanted.file)
+        };
+        open().map_err(of_file(&wanted.file))
     }
 
-    fn create(path: &Path) -> io::Result<BufWriter<File>> {
-        make_parent(path)?;
-        let mut file = BufWriter::new(File::create(path)?);
+    fn begin(wanted: &NflogFile, file: File) -> io::Result<Pcap> {
+        let NflogFile { group, file: path, max_bytes } = wanted.clone();
+        Ok(Pcap { group, path, file: Pcap::header(file)?, written: HEADER, max_bytes, failing: false })
+    }
+
+    fn header(file: File) -> io::Result<BufWriter<File>> {
+        file.set_len(0)?;
+        let mut file = BufWriter::new(file);
         for word in [0xa1b2_c3d4_u32, 4 << 16 | 2, 0, 0, 262_144, u32::from(pcapng::NFLOG)] {
             file.write_all(&word.to_le_bytes())?;
         }
@@ -294,8 +354,8 @@ impl Pcap {
             let mut old = self.path.clone().into_os_string();
             old.push(".1");
             std::fs::rename(&self.path, old)?;
-            self.file = Pcap::create(&self.path)?;
-            self.written = 24;
+            self.file = Pcap::header(File::create(&self.path)?)?;
+            self.written = HEADER;
         }
         let length = bytes.len() as u32;
         for word in [(wall.0 / 1_000_000_000) as u32, (wall.0 / 1000 % 1_000_000) as u32, length, length] {
@@ -310,6 +370,7 @@ impl Pcap {
 struct Writer {
     lines: Lines,
     files: Vec<Pcap>,
+    anew: Arc<Mutex<Option<Anew>>>,
     numbers: Arc<LogNumbers>,
     /// How many that were left out were told.
     said: u64,
@@ -320,13 +381,14 @@ impl Writer {
         loop {
             match entries.recv_timeout(Duration::from_millis(500)) {
                 Ok(entry) => {
+                    self.take_up();
                     self.write(&entry);
                     // What waits already is written with it.
                     while let Ok(entry) = entries.try_recv() {
                         self.write(&entry);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.take_up(),
                 Err(RecvTimeoutError::Disconnected) => {
                     self.flush();
                     return;
@@ -336,12 +398,34 @@ impl Writer {
         }
     }
 
+    /// What a changed host file asks for.
+    fn take_up(&mut self) {
+        let Some(anew) = self.anew.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        self.flush();
+        if let Some(lines) = anew.lines {
+            self.lines = lines;
+        }
+        let mut old = std::mem::take(&mut self.files);
+        for (wanted, file) in anew.files {
+            let stays = old.iter().position(|old| old.path == wanted.file).map(|at| old.swap_remove(at));
+            let opened = match (stays, file) {
+                (Some(stays), _) => Ok(Pcap { group: wanted.group, max_bytes: wanted.max_bytes, ..stays }),
+                (None, Some(file)) => Pcap::begin(&wanted, file),
+                (None, None) => continue,
+            };
+            match opened {
+                Ok(file) => self.files.push(file),
+                Err(why) => eprintln!("hairpin: nflog: {}: {why}", wanted.file.display()),
+            }
+        }
+    }
+
     fn write(&mut self, entry: &Entry) {
         let written = match entry {
             Entry::Line { level, text, wall } => self.lines.write(*level, text, *wall),
-            Entry::Packet { file, bytes, wall } => {
+            Entry::Packet { group, bytes, wall } => {
                 self.numbers.waiting_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
-                let Some(file) = self.files.get_mut(*file) else { return };
+                let Some(file) = self.files.iter_mut().find(|file| file.group == *group) else { return };
                 let written = file.write(bytes, *wall);
                 if let Err(why) = &written
                     && !std::mem::replace(&mut file.failing, true)

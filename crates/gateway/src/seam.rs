@@ -2,8 +2,10 @@
 //!
 //! * From another thread: [`Handle::ask`] hands a piece of work to the loop, which does it between two batches, and gives back its result. No
 //!   packet sees half of what it does. Whatever takes long (reading rules, making text) is done before or after, on the thread that asks.
-//! * On the loop's own thread: an [`Attendant`] is called at start, with each batch's events, every second, and at the end.
+//! * On the loop's own thread: an [`Attendant`] is called at start, with each batch's events, every second, with a changed
+//!   host file, and at the end.
 
+use crate::host_file::Live;
 use crate::neighbors::Neighbors;
 use crate::queues::Queues;
 use crate::watch::Watchers;
@@ -116,6 +118,20 @@ pub trait Attendant {
     /// Every second.
     fn tick(&mut self, moment: &mut Moment<'_>) {
         let _ = moment;
+    }
+
+    /// The host file is another one: opens what it asks for, and changes nothing yet.
+    ///
+    /// # Errors
+    /// The file as a whole is refused.
+    fn prepare(&mut self, live: &Live) -> io::Result<()> {
+        let _ = live;
+        Ok(())
+    }
+
+    /// What was prepared is in force; or it is not, and forgotten.
+    fn settle(&mut self, in_force: bool) {
+        let _ = in_force;
     }
 
     /// The gateway ends; no packet will be handled any more.

@@ -127,7 +127,8 @@ fn attend(gateway: &mut Gateway, path: &Path) -> std::io::Result<()> {
         LogTo::File(file) => Some(file),
         LogTo::Stderr | LogTo::Nowhere | LogTo::Journal => None,
     };
-    for file in written.into_iter().chain(live.nflog.iter().map(|nflog| &nflog.file)) {
+    let captures = live.interfaces.iter().flat_map(|live| [&live.capture, &live.pcap.write]).flatten();
+    for file in written.into_iter().chain(live.nflog.iter().map(|nflog| &nflog.file)).chain(captures) {
         hand_over(file, user)?;
     }
     let rules = live.rules.iter().flatten().map(PathBuf::as_path);

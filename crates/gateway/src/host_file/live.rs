@@ -224,7 +224,11 @@ pub(super) fn read(document: &Document<'_>, directory: &Path) -> Result<Live, Fa
         if live.nflog.iter().any(|file| file.group == number) {
             return group.wrong(format!("group {number} has a file already"));
         }
-        let file = directory.join(item.need("file")?.word()?);
+        let path = item.need("file")?;
+        let file = directory.join(path.word()?);
+        if live.nflog.iter().any(|other| other.file == file) {
+            return path.wrong("another group has this file already");
+        }
         let max = item.get("max_bytes");
         let max_bytes = max.map_or(Ok(crate::logs::MAX_BYTES), |max| max.number(4096..=i64::MAX))?;
         live.nflog.push(NflogFile { group: number, file, max_bytes });

@@ -3,10 +3,10 @@
 
 use super::{Gateway, GatewayError, Plan, Port, now, plan_of};
 use crate::devices::{self, Again, Device, DeviceError, Missing};
-use crate::host_file::{self, HostFile, LiveInterface};
+use crate::host_file::{self, HostFile, Live, LiveInterface};
 use crate::local::HOST;
 use crate::neighbors::Neighbors;
-use crate::seam::DeviceStats;
+use crate::seam::{Attendant, DeviceStats};
 use hairpin_datapath::absent::Absent;
 use hairpin_datapath::sys;
 use hairpin_engine::Change;
@@ -116,7 +116,13 @@ impl Gateway {
             devices::keep_numbers(&mut file, &self.written);
             plan_of(file, Missing::Down)
         });
-        let done = plan.and_then(|plan| self.replan(plan));
+        let done = plan.and_then(|plan| {
+            let mut attendants = std::mem::take(&mut self.attendants);
+            let done = self.replan(plan, &mut attendants);
+            attendants.iter_mut().for_each(|attendant| attendant.settle(done.is_ok()));
+            self.attendants = attendants;
+            done
+        });
         self.stats.reloaded = Some((now().wall, done.is_ok()));
         match done {
             Ok(()) => eprintln!("hairpin: {} is in force anew", path.display()),
@@ -124,8 +130,12 @@ impl Gateway {
         }
     }
 
-    fn replan(&mut self, plan: Plan) -> Result<(), GatewayError> {
+    fn replan(&mut self, plan: Plan, attendants: &mut [Box<dyn Attendant>]) -> Result<(), GatewayError> {
         self.refuse_others(&plan.written)?;
+        refuse_sections(&self.written.live, &plan.written.live).map_err(GatewayError::System)?;
+        for attendant in attendants {
+            attendant.prepare(&plan.written.live).map_err(|error| GatewayError::System(with_advice(error)))?;
+        }
         let open: Vec<&str> = self.ports.iter().map(|port| port.device.name.as_str()).collect();
         let new =
             devices::open(&plan.file, &open, &mut self.kit).map_err(|error| GatewayError::Device(advise(error)))?;
@@ -201,17 +211,37 @@ fn way((interface, live): (&NewInterface, &LiveInterface)) -> impl PartialEq {
     (interface.kind, datapath, netns, queues, xdp, follow, capture, faults, pcap)
 }
 
-/// Most rights were given up when the gateway was ready.
+/// What is opened once, with rights that are given up afterwards, or known to others by then.
+fn refuse_sections(old: &Live, new: &Live) -> io::Result<()> {
+    let same = [
+        ("[control]", (&old.control, &old.control_group) == (&new.control, &new.control_group)),
+        ("[state]", (&old.state, old.state_interval) == (&new.state, new.state_interval)),
+        ("[metrics]", old.metrics == new.metrics),
+        ("[host]", old.host_device == new.host_device),
+        ("[run]", old.user == new.user),
+    ];
+    match same.iter().find(|(_, same)| !same) {
+        Some((section, _)) => {
+            let text = format!("{section} is read at start only: restart the gateway to change it");
+            Err(io::Error::new(io::ErrorKind::Unsupported, text))
+        }
+        None => Ok(()),
+    }
+}
+
 fn advise(error: DeviceError) -> DeviceError {
-    let DeviceError { device, error } = error;
-    let error = match error.kind() {
+    DeviceError { device: error.device, error: with_advice(error.error) }
+}
+
+/// Most rights were given up when the gateway was ready.
+fn with_advice(error: io::Error) -> io::Error {
+    match error.kind() {
         io::ErrorKind::PermissionDenied => io::Error::new(
             error.kind(),
-            format!("{error}; rights were given up when the gateway was ready: restart it to open this device"),
+            format!("{error}; rights were given up when the gateway was ready: restart it to open this"),
         ),
         _ => error,
-    };
-    DeviceError { device, error }
+    }
 }
 
 /// Says what is other about an interface.
