@@ -1,7 +1,10 @@
 //! What happens to the devices of a running gateway on real (veth) wires: they are deleted and made again, change their MTU and their
-//! addresses, come and go with the host file; tags, several addresses, proxy ARP; faults and captures around a device. Needs root.
+//! addresses, come and go with the host file; tags, several addresses, proxy ARP; faults and captures around a device; several queues.
+//! Needs root.
 
+use hairpin_datapath::sys::in_namespace;
 use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +19,18 @@ struct Wires {
 impl Wires {
     /// None, with a printed reason, where that cannot be done.
     fn new(name: &str) -> Option<Wires> {
+        let wires = Wires::without_wires(name)?;
+        for (side, near, far, address) in
+            [("l", "lan0", "lan1", "192.168.1.2/24"), ("w", "wan0", "wan1", "203.0.113.2/24")]
+        {
+            wires.wire(side, near, far);
+            wires.at(side, &format!("ip addr add {address} dev {far}"));
+        }
+        wires.at("l", "ip route add default via 192.168.1.1");
+        Some(wires)
+    }
+
+    fn without_wires(name: &str) -> Option<Wires> {
         let tag = format!("hpw{name}{}", std::process::id() % 100_000);
         let directory = std::env::temp_dir().join(format!("hairpin-wires-{name}-{}", std::process::id()));
         let wires = Wires { tag, directory, gateway: None };
@@ -25,13 +40,6 @@ impl Wires {
             return None;
         }
         std::fs::create_dir_all(&wires.directory).unwrap();
-        for (side, near, far, address) in
-            [("l", "lan0", "lan1", "192.168.1.2/24"), ("w", "wan0", "wan1", "203.0.113.2/24")]
-        {
-            wires.wire(side, near, far);
-            wires.at(side, &format!("ip addr add {address} dev {far}"));
-        }
-        wires.at("l", "ip route add default via 192.168.1.1");
         Some(wires)
     }
 
@@ -344,4 +352,123 @@ fn faults_and_captures_stand_around_a_device() {
     };
     assert_eq!(count("out.pcapng"), 2);
     assert!(count("lan0.pcapng") >= 10, "there and back, four pings and two more: {}", count("lan0.pcapng"));
+}
+
+/// Eight clients send numbered datagrams to one server, which sends them back: each flow stays in its order, both ways.
+fn flows_keep_their_order(wires: &Wires) {
+    const FLOWS: u8 = 8;
+    const AT_ONCE: u32 = 16;
+    const BURSTS: u32 = 60;
+    let bind = |side: &str, address: String| {
+        let socket = in_namespace(Some(&format!("{}{side}", wires.tag)), || UdpSocket::bind(address)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        socket
+    };
+    let server = bind("w", "203.0.113.2:9999".to_owned());
+    let clients: Vec<UdpSocket> = (0..FLOWS).map(|n| bind("l", format!("192.168.1.{}:0", 2 + n))).collect();
+    clients.iter().for_each(|client| client.connect("203.0.113.2:9999").unwrap());
+    let mut there = vec![None; usize::from(FLOWS)];
+    let mut back = there.clone();
+    let (mut arrived, mut returned) = (0, 0);
+    let in_order = |last: &mut Option<u32>, bytes: &[u8]| {
+        let number = u32::from_be_bytes(bytes[1..5].try_into().unwrap());
+        assert!(last.is_none_or(|last| last < number), "flow {}: {number} after {last:?}", bytes[0]);
+        *last = Some(number);
+    };
+    let mut bytes = [0; 64];
+    for burst in 0..BURSTS {
+        for number in burst * AT_ONCE..(burst + 1) * AT_ONCE {
+            for (flow, client) in clients.iter().enumerate() {
+                client.send(&[&[flow as u8], number.to_be_bytes().as_slice()].concat()).unwrap();
+            }
+        }
+        for _ in 0..u32::from(FLOWS) * AT_ONCE {
+            let Ok((len, from)) = server.recv_from(&mut bytes) else { break };
+            in_order(&mut there[usize::from(bytes[0])], &bytes[..len]);
+            arrived += 1;
+            server.send_to(&bytes[..len], from).unwrap();
+        }
+        for (flow, client) in clients.iter().enumerate() {
+            for _ in 0..AT_ONCE {
+                let Ok(len) = client.recv(&mut bytes) else { break };
+                assert_eq!(usize::from(bytes[0]), flow);
+                in_order(&mut back[flow], &bytes[..len]);
+                returned += 1;
+            }
+        }
+    }
+    let all = BURSTS * AT_ONCE * u32::from(FLOWS);
+    assert!(arrived > all * 9 / 10 && returned > all * 9 / 10, "{arrived} and {returned} of {all}: {}", wires.log());
+}
+
+/// Several queues of each device, by each datapath, with and without threads.
+fn several_queues(name: &str, datapath: &str, threads: bool) {
+    let Some(mut wires) = Wires::without_wires(name) else { return };
+    let is_made = datapath == "tap";
+    let addresses = [("l", "lan", "192.168.1"), ("w", "wan", "203.0.113")];
+    let mut file = String::new();
+    for (side, link, net) in addresses {
+        let (near, netns) = match is_made {
+            true => (format!("{link}1"), format!("netns = \"{}{side}\"\n", wires.tag)),
+            false => (format!("{link}0"), String::new()),
+        };
+        file.push_str(&format!(
+            "[[interface]]\nname = \"{near}\"\ndatapath = \"{datapath}\"\nqueues = 2\nthreads = {threads}\n{netns}addresses = [\"{net}.1/24\"]\n"
+        ));
+        if !is_made {
+            let two = "numrxqueues 2 numtxqueues 2";
+            wires.at(
+                "r",
+                &format!("ip link add {near} {two} type veth peer name {link}1 {two} netns {}{side}", wires.tag),
+            );
+            wires.at("r", &format!("ip link set {near} up"));
+            wires.at(side, &format!("ethtool -K {link}1 gro on"));
+        }
+    }
+    wires.write(&file);
+    if is_made {
+        let rules = "*nat\n-A POSTROUTING -o wan1 -j MASQUERADE\nCOMMIT\n";
+        std::fs::write(wires.directory.join("rules.v4"), rules).unwrap();
+    }
+    wires.start();
+    for (side, link, net) in addresses {
+        wires.at(side, &format!("ip link set {link}1 up"));
+        for n in 2..10 {
+            wires.at(side, &format!("ip addr add {net}.{n}/24 dev {link}1"));
+        }
+    }
+    wires.at("l", "ip route add default via 192.168.1.1");
+    let how = if threads { "2 queues, each with a thread of its own" } else { "2 queues" };
+    assert_eq!(wires.log().matches(how).count(), 2, "{}", wires.log());
+    assert!(wires.pings("l", "203.0.113.2"), "{}", wires.log());
+    let pid = wires.gateway.as_ref().unwrap().id();
+    let names = run(&format!("cat /proc/{pid}/task/*/comm")).unwrap();
+    assert_eq!(names.matches("hairpin-queue").count(), if threads { 4 } else { 0 }, "{names}");
+    // A veth's frames wait for the processor of their sender: one who moves to another would see them change places.
+    let own = std::fs::read_link("/proc/thread-self").unwrap();
+    run(&format!("taskset -apc 0 {pid} && taskset -pc 0 {}", own.file_name().unwrap().display())).unwrap();
+    flows_keep_their_order(&wires);
+    assert!(
+        !wires.log().contains("the kernel chooses") && !wires.log().contains("the kernel spreads"),
+        "{}",
+        wires.log()
+    );
+}
+
+#[test]
+fn several_queues_of_packet_sockets() {
+    several_queues("q", "packet", false);
+    several_queues("qt", "packet", true);
+}
+
+#[test]
+fn several_queues_of_af_xdp() {
+    several_queues("y", "xdp", false);
+    several_queues("yt", "xdp", true);
+}
+
+#[test]
+fn several_queues_of_a_tap_device() {
+    several_queues("z", "tap", false);
+    several_queues("zt", "tap", true);
 }

@@ -4,7 +4,7 @@ mod support;
 
 use hairpin_engine::engine::Batch;
 use hairpin_engine::net::IfIndex;
-use hairpin_engine::packet::{Origin, Sender};
+use hairpin_engine::packet::{Offload, Origin, Sender};
 use hairpin_engine::rule::TableId;
 use hairpin_engine::{DropReason, Engine, Event, Fate, Now, Output, Packet, RuleSaid, Setup, TraceWhat};
 use hairpin_wire::build::Udp;
@@ -101,7 +101,7 @@ fn in_batches(scenario: &Scenario, groups: &[(Now, Range<usize>)]) -> Story {
             .iter()
             .map(|frame| {
                 let mut packet = Packet::default();
-                engine.read_frame(frame.dev, &frame.bytes, &mut packet).map(|()| packet)
+                engine.read_frame(frame.dev, &frame.bytes, Offload::default(), &mut packet).map(|()| packet)
             })
             .collect();
         let mut packets: Vec<Packet> = read.iter().flatten().cloned().collect();

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// One instruction: `code:8 dst:4 src:4 off:16 imm:32`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Insn(u64);
 
@@ -34,6 +34,8 @@ pub(crate) enum Program {
     Traffic,
     /// In the driver or right behind it.
     Xdp,
+    /// Looks at a packet on its way to a socket.
+    Filter,
 }
 
 const BPF_MAP_CREATE: libc::c_long = 0;
@@ -73,6 +75,7 @@ pub(crate) fn load(kind: Program, name: &str, code: &[Insn]) -> io::Result<Owned
         prog_type: match kind {
             Program::Traffic => 3,
             Program::Xdp => 6,
+            Program::Filter => 1,
         },
         insn_cnt: code.len() as u32,
         insns: code.as_ptr() as u64,
@@ -83,6 +86,40 @@ pub(crate) fn load(kind: Program, name: &str, code: &[Insn]) -> io::Result<Owned
         *place = byte;
     }
     call(BPF_PROG_LOAD, &mut attributes).map_err(at("a BPF program cannot be loaded"))
+}
+
+#[cfg(test)]
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
+
+#[cfg(test)]
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    rest: [u64; 5],
+}
+
+/// What a program says about a frame with an Ethernet header.
+#[cfg(test)]
+pub(crate) fn try_on(program: &OwnedFd, frame: &[u8]) -> io::Result<u32> {
+    let mut run = TestRun {
+        prog_fd: program.as_raw_fd() as u32,
+        data_size_in: frame.len() as u32,
+        data_in: frame.as_ptr() as u64,
+        ..TestRun::default()
+    };
+    // SAFETY: the kernel reads the frame, and writes its answer into the attributes.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, std::ptr::from_mut(&mut run), size_of::<TestRun>()) };
+    crate::sys::check(result as libc::c_int)?;
+    Ok(run.retval)
 }
 
 #[repr(C)]

@@ -9,6 +9,8 @@
 //! | `memory.rs` | two ends in memory, for tests |
 //! | `fault.rs` | around a device: frames are lost, delayed, doubled, damaged, reordered |
 //! | `record.rs` | around a device: frames are kept in a capture |
+//! | `queues.rs` | around several queues of a device: served in turn, or by a thread each |
+//! | `spread.rs` | which queue a flow goes by |
 //! | `absent.rs` | in place of a device that is not there just now |
 //! | `owner.rs` | who owns a local socket |
 //! | `quiet.rs` | keeps the kernel from answering on a device that is ours |
@@ -17,6 +19,8 @@
 //! | `features.rs` | what a driver can do for AF_XDP |
 //! | `capture.rs` | reading and writing captures |
 //! | `bpf.rs` | the few instructions that run in the kernel |
+//! | `ring.rs` | the ring that a packet socket's frames arrive in |
+//! | `map.rs` | memory shared with the kernel |
 //! | `sys.rs` | the system calls that the others share |
 //! | `huge_pages.rs` | large tables on huge pages |
 //!
@@ -30,13 +34,17 @@ pub mod fault;
 pub mod features;
 pub mod huge_pages;
 pub mod kernel_routes;
+mod map;
 pub mod memory;
 pub mod netlink;
 pub mod owner;
 pub mod packet;
 pub mod pcap;
+pub mod queues;
 pub mod quiet;
 pub mod record;
+mod ring;
+mod spread;
 pub mod sys;
 pub mod tap;
 mod vnet;

@@ -4,11 +4,13 @@
 //! cannot take whole, while the usual way cuts it.
 
 use crate::quiet::{self, Quiet};
+use crate::ring::{Next, Ring};
 use crate::sys::{self, at, check, own, set_option};
 use crate::{Bytes, Caps, Datapath, Outgoing, Received, vnet};
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 /// Frames that one call takes.
 const BATCH: usize = 64;
@@ -22,8 +24,14 @@ const SOCKET_BUFFER: libc::c_int = 8 << 20;
 pub struct PacketSocket {
     fd: OwnedFd,
     caps: Caps,
-    quiet: Quiet,
+    /// What arrives is in it, or behind it in the socket's queue.
+    ring: Option<Ring>,
+    /// Why there is no ring.
+    lacks_ring: Option<String>,
+    quiet: Arc<Quiet>,
     slots: Vec<Slot>,
+    /// What is to be said about several queues.
+    words: String,
 }
 
 /// What opening a device needs that a process without root cannot make: packet sockets that read nothing yet, and the program that
@@ -83,8 +91,36 @@ impl PacketSocket {
     /// Opens a device that exists, and keeps the kernel from working on its frames. A device with addresses of the kernel's is
     /// refused unless they are followed.
     pub fn open(device: &str, kit: &mut Kit, follow: bool) -> io::Result<PacketSocket> {
-        let index = sys::index_of(device)?;
-        let quiet = Quiet::make(device, kit, follow)?;
+        let facts = sys::device(device)?;
+        let quiet = Arc::new(Quiet::make(device, kit, follow)?);
+        let socket = PacketSocket::prepare(kit, facts.mtu, quiet)?;
+        socket.bind(facts.index).map_err(at(device))?;
+        Ok(socket)
+    }
+
+    /// The same by several sockets, between which the kernel spreads what arrives.
+    pub fn open_queues(device: &str, kit: &mut Kit, follow: bool, queues: u16) -> io::Result<Vec<PacketSocket>> {
+        let facts = sys::device(device)?;
+        let quiet = Arc::new(Quiet::make(device, kit, follow)?);
+        let mut group = Fanout::new();
+        let mut sockets = Vec::new();
+        for _ in 0..queues {
+            let socket = PacketSocket::prepare(kit, facts.mtu, Arc::clone(&quiet))?;
+            // Until all are in the group, each would have every frame.
+            take_nothing(&socket.fd)?;
+            socket.bind(facts.index).map_err(at(device))?;
+            group.join(&socket.fd).map_err(at(format_args!("{device}: several packet sockets")))?;
+            sockets.push(socket);
+        }
+        if let (Err(why), Some(first)) = (group.spread(sockets.first().map(|one| &one.fd)), sockets.first_mut()) {
+            first.words = format!("; the kernel spreads by its own reckoning ({why}): fragments may pass their flow");
+        }
+        sockets.iter().try_for_each(|socket| take_all(&socket.fd))?;
+        Ok(sockets)
+    }
+
+    /// A socket with its ring that receives nothing yet.
+    fn prepare(kit: &mut Kit, mtu: u32, quiet: Arc<Quiet>) -> io::Result<PacketSocket> {
         let fd = kit.socket()?;
         let raw = fd.as_raw_fd();
         let one: libc::c_int = 1;
@@ -96,6 +132,16 @@ impl PacketSocket {
                 set_option(raw, libc::SOL_SOCKET, usual, &SOCKET_BUFFER)?;
             }
         }
+        let (ring, lacks_ring) = match Ring::open(raw, mtu) {
+            Ok(ring) => (Some(ring), None),
+            Err(why) => (None, Some(why.to_string())),
+        };
+        let caps = Caps { checksum: true, tcp_segmentation: true, udp_segmentation: sys::kernel_is_at_least(6, 2) };
+        let slots = (0..BATCH).map(|_| Slot::default()).collect();
+        Ok(PacketSocket { fd, caps, ring, lacks_ring, quiet, slots, words: String::new() })
+    }
+
+    fn bind(&self, index: u32) -> io::Result<()> {
         // SAFETY: plain numbers, for which zero is a value.
         let mut addr: libc::sockaddr_ll = unsafe { zeroed() };
         addr.sll_family = libc::AF_PACKET as u16;
@@ -103,14 +149,72 @@ impl PacketSocket {
         addr.sll_ifindex = index as libc::c_int;
         let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         // SAFETY: an address and its length.
-        check(unsafe { libc::bind(raw, std::ptr::from_ref(&addr).cast(), len) }).map_err(at(device))?;
-        let caps = Caps { checksum: true, tcp_segmentation: true, udp_segmentation: sys::kernel_is_at_least(6, 2) };
-        Ok(PacketSocket { fd, caps, quiet, slots: (0..BATCH).map(|_| Slot::default()).collect() })
+        check(unsafe { libc::bind(self.fd.as_raw_fd(), std::ptr::from_ref(&addr).cast(), len) }).map(drop)
     }
 }
 
+/// Sockets between which the kernel spreads frames (`PACKET_FANOUT`).
+struct Fanout {
+    id: u32,
+    /// A program says by which socket; else a hash of the kernel's.
+    by_program: bool,
+}
+
+const PACKET_FANOUT: libc::c_int = 18;
+const PACKET_FANOUT_DATA: libc::c_int = 22;
+
+impl Fanout {
+    const HASH: u32 = 0;
+    const PROGRAM: u32 = 7;
+    const NEW_ID: u32 = 0x2000;
+    const IGNORE_OUTGOING: u32 = 0x4000;
+
+    fn new() -> Fanout {
+        Fanout { id: 0, by_program: true }
+    }
+
+    fn join(&mut self, socket: &OwnedFd) -> io::Result<()> {
+        let raw = socket.as_raw_fd();
+        let set = |kind: u32, id: u32| set_option(raw, libc::SOL_PACKET, PACKET_FANOUT, &(kind << 16 | id));
+        if self.id == 0 {
+            let flags = Fanout::NEW_ID | Fanout::IGNORE_OUTGOING;
+            if set(Fanout::PROGRAM | flags, 0).is_err() {
+                self.by_program = false;
+                set(Fanout::HASH | flags, 0)?;
+            }
+            let (mut value, mut len) = (0u32, size_of::<u32>() as libc::socklen_t);
+            // SAFETY: room for so many bytes.
+            check(unsafe {
+                libc::getsockopt(raw, libc::SOL_PACKET, PACKET_FANOUT, (&raw mut value).cast(), &raw mut len)
+            })?;
+            self.id = value & 0xffff;
+            return Ok(());
+        }
+        let kind = if self.by_program { Fanout::PROGRAM } else { Fanout::HASH };
+        set(kind | Fanout::IGNORE_OUTGOING, self.id)
+    }
+
+    /// Gives the group its program.
+    fn spread(&self, socket: Option<&OwnedFd>) -> io::Result<()> {
+        let Some(socket) = socket.filter(|_| self.by_program) else { return Err(io::ErrorKind::Unsupported.into()) };
+        let program = crate::spread::program()?;
+        set_option(socket.as_raw_fd(), libc::SOL_PACKET, PACKET_FANOUT_DATA, &program.as_raw_fd())
+    }
+}
+
+/// A filter that lets nothing through to a socket.
+fn take_nothing(socket: &OwnedFd) -> io::Result<()> {
+    let mut nothing = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
+    let filter = libc::sock_fprog { len: 1, filter: &raw mut nothing };
+    set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
+}
+
+fn take_all(socket: &OwnedFd) -> io::Result<()> {
+    set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &0)
+}
+
 /// Where the network header begins.
-const ETHERNET: usize = 14;
+pub(crate) const ETHERNET: usize = 14;
 /// Since Linux 4.20.
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 
@@ -125,42 +229,30 @@ impl Datapath for PacketSocket {
 
     fn recv(&mut self, limit: usize, take: &mut dyn FnMut(Received<'_>)) -> io::Result<usize> {
         let limit = limit.min(BATCH);
-        // SAFETY: plain numbers and null pointers, for which zero is a value.
-        let mut parts: [[libc::iovec; 2]; BATCH] = unsafe { zeroed() };
-        // SAFETY: as above.
-        let mut messages: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
-        for ((slot, part), message) in self.slots.iter_mut().zip(&mut parts).zip(&mut messages).take(limit) {
-            slot.frame.clear();
-            slot.frame.reserve(ROOM);
-            part[0] = libc::iovec { iov_base: slot.header.as_mut_ptr().cast(), iov_len: vnet::LEN };
-            part[1] = libc::iovec { iov_base: slot.frame.as_mut_ptr().cast(), iov_len: ROOM };
-            message.msg_hdr.msg_iov = part.as_mut_ptr();
-            message.msg_hdr.msg_iovlen = 2;
-            message.msg_hdr.msg_control = slot.control.as_mut_ptr().cast();
-            message.msg_hdr.msg_controllen = size_of_val(&slot.control);
-        }
-        let flags = libc::MSG_DONTWAIT as _;
-        // SAFETY: so many messages are there, each with the room it says.
-        let got = unsafe {
-            libc::recvmmsg(
-                self.fd.as_raw_fd(),
-                messages.as_mut_ptr(),
-                limit as libc::c_uint,
-                flags,
-                std::ptr::null_mut(),
-            )
-        };
-        let Ok(got) = usize::try_from(got) else {
-            let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
-        };
-        for (slot, message) in self.slots.iter_mut().zip(&messages).take(got) {
-            let Some(len) = (message.msg_len as usize).checked_sub(vnet::LEN) else { continue };
-            // SAFETY: the call wrote so many bytes.
-            unsafe { slot.frame.set_len(len.min(ROOM)) };
-            let offload = vnet::parse(&slot.header, &mut slot.frame, ETHERNET);
-            let vlan = tag_of(&message.msg_hdr);
-            take(Received { bytes: Bytes::Own(&mut slot.frame), offload, vlan });
+        let raw = self.fd.as_raw_fd();
+        let Some(ring) = &mut self.ring else { return receive(raw, &mut self.slots[..limit], None, take) };
+        let mut got = 0;
+        while got < limit {
+            match ring.next() {
+                None => break,
+                Some(Next::Frame { bytes, offload, vlan }) => {
+                    take(Received { bytes: Bytes::Shared(bytes), offload, vlan });
+                    ring.release(1);
+                    got += 1;
+                }
+                Some(Next::Lost) => {
+                    ring.release(1);
+                    got += 1;
+                }
+                Some(Next::Queued) => {
+                    let mut tags = [None; BATCH];
+                    let count = ring.queued(&mut tags[..limit - got]);
+                    // One that is not there, though its place says so, is lost.
+                    let count = receive(raw, &mut self.slots[..count], Some(&tags), take)?.max(1);
+                    ring.release(count);
+                    got += count;
+                }
+            }
         }
         Ok(got)
     }
@@ -175,7 +267,11 @@ impl Datapath for PacketSocket {
 
     fn describe(&self) -> String {
         let lacks = if self.caps.udp_segmentation { "" } else { ", without UDP segmentation (Linux before 6.2)" };
-        format!("AF_PACKET with whole TCP super-packets{lacks}; {}", self.quiet.describe())
+        let ring = match (&self.ring, &self.lacks_ring) {
+            (Some(ring), _) => format!(", a ring of {} frames", ring.places()),
+            (None, why) => format!(", a call for every few frames (no ring: {})", why.as_deref().unwrap_or("unknown")),
+        };
+        format!("AF_PACKET with whole TCP super-packets{lacks}{ring}; {}{}", self.quiet.describe(), self.words)
     }
 }
 
@@ -210,6 +306,46 @@ impl PacketSocket {
         }
         sent
     }
+}
+
+/// Receives what waits in a socket's queue, as many frames as there are slots. The tags, where the frames do not say them themselves.
+fn receive(
+    fd: RawFd,
+    slots: &mut [Slot],
+    tags: Option<&[Option<u16>; BATCH]>,
+    take: &mut dyn FnMut(Received<'_>),
+) -> io::Result<usize> {
+    // SAFETY: plain numbers and null pointers, for which zero is a value.
+    let mut parts: [[libc::iovec; 2]; BATCH] = unsafe { zeroed() };
+    // SAFETY: as above.
+    let mut messages: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
+    for ((slot, part), message) in slots.iter_mut().zip(&mut parts).zip(&mut messages) {
+        slot.frame.clear();
+        slot.frame.reserve(ROOM);
+        part[0] = libc::iovec { iov_base: slot.header.as_mut_ptr().cast(), iov_len: vnet::LEN };
+        part[1] = libc::iovec { iov_base: slot.frame.as_mut_ptr().cast(), iov_len: ROOM };
+        message.msg_hdr.msg_iov = part.as_mut_ptr();
+        message.msg_hdr.msg_iovlen = 2;
+        message.msg_hdr.msg_control = slot.control.as_mut_ptr().cast();
+        message.msg_hdr.msg_controllen = size_of_val(&slot.control);
+    }
+    let count = slots.len().min(BATCH) as libc::c_uint;
+    let flags = libc::MSG_DONTWAIT as _;
+    // SAFETY: so many messages are there, each with the room it says.
+    let got = unsafe { libc::recvmmsg(fd, messages.as_mut_ptr(), count, flags, std::ptr::null_mut()) };
+    let Ok(got) = usize::try_from(got) else {
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
+    };
+    for (n, (slot, message)) in slots.iter_mut().zip(&messages).take(got).enumerate() {
+        let Some(len) = (message.msg_len as usize).checked_sub(vnet::LEN) else { continue };
+        // SAFETY: the call wrote so many bytes.
+        unsafe { slot.frame.set_len(len.min(ROOM)) };
+        let offload = vnet::parse(&slot.header, &mut slot.frame, ETHERNET);
+        let vlan = tags.map_or_else(|| tag_of(&message.msg_hdr), |tags| tags[n]);
+        take(Received { bytes: Bytes::Own(&mut slot.frame), offload, vlan });
+    }
+    Ok(got)
 }
 
 /// `struct tpacket_auxdata`.

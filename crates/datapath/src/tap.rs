@@ -1,5 +1,6 @@
 //! TAP and TUN devices. Whoever opens one is the other end of its link: frames that the kernel sends by it are read here.
 
+use crate::spread;
 use crate::sys::{self, at, check, own};
 use crate::{Bytes, Caps, Datapath, Outgoing, Received, vnet};
 use std::io;
@@ -16,6 +17,7 @@ const TUN_F_USO4: libc::c_uint = 0x20;
 const TUN_F_USO6: libc::c_uint = 0x40;
 const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
 const TUNSETOFFLOAD: libc::Ioctl = 0x4004_54d0;
+const TUNSETSTEERINGEBPF: libc::Ioctl = 0x8004_54e0;
 
 /// What kind of device to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +35,30 @@ pub struct Tap {
     kind: Kind,
     caps: Caps,
     buffer: Vec<u8>,
+    /// What is to be said about several queues.
+    words: String,
 }
 
 impl Tap {
-    /// Makes a device of this name in a network namespace (None: this one), brings it up, and opens one queue of it.
-    pub fn create(name: &str, kind: Kind, netns: Option<&str>, mtu: u32) -> io::Result<Tap> {
-        sys::in_namespace(netns, || Tap::create_here(name, kind, mtu))
+    /// Makes a device of this name in a network namespace (None: this one), brings it up, and opens so many queues of it.
+    pub fn create(name: &str, kind: Kind, netns: Option<&str>, mtu: u32, queues: u16) -> io::Result<Vec<Tap>> {
+        sys::in_namespace(netns, || Tap::create_here(name, kind, mtu, queues))
     }
 
-    fn create_here(name: &str, kind: Kind, mtu: u32) -> io::Result<Tap> {
+    fn create_here(name: &str, kind: Kind, mtu: u32, queues: u16) -> io::Result<Vec<Tap>> {
+        let several = if queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
+        let mut taps = (0..queues).map(|_| Tap::queue(name, kind, several)).collect::<io::Result<Vec<Tap>>>()?;
+        if let [first, _, ..] = &mut taps[..]
+            && let Err(why) = spread::program().and_then(|program| steer(&first.fd, &program))
+        {
+            first.words = format!("; the kernel chooses the queues ({why}): a flow may change its own while it begins");
+        }
+        sys::set_mtu(name, mtu)?;
+        sys::set_up(name)?;
+        Ok(taps)
+    }
+
+    fn queue(name: &str, kind: Kind, several: libc::c_int) -> io::Result<Tap> {
         // SAFETY: a string that ends with 0.
         let fd =
             own(unsafe { libc::open(c"/dev/net/tun".as_ptr(), libc::O_RDWR | libc::O_NONBLOCK | libc::O_CLOEXEC) })
@@ -51,15 +68,20 @@ impl Tap {
             Kind::Tap => libc::IFF_TAP,
             Kind::Tun => libc::IFF_TUN,
         };
-        request.ifr_ifru.ifru_flags = (link | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+        request.ifr_ifru.ifru_flags = (link | libc::IFF_NO_PI | libc::IFF_VNET_HDR | several) as libc::c_short;
         // SAFETY: the call reads and writes one ifreq.
         check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETIFF, &raw mut request) })
             .map_err(at(format_args!("device {name} cannot be made")))?;
         let caps = offer(fd.as_raw_fd());
-        sys::set_mtu(name, mtu)?;
-        sys::set_up(name)?;
-        Ok(Tap { fd, kind, caps, buffer: Vec::new() })
+        Ok(Tap { fd, kind, caps, buffer: Vec::new(), words: String::new() })
     }
+}
+
+/// Has a program choose the queue. Without it, the kernel chooses the one by which the flow's answers came last.
+fn steer(tap: &OwnedFd, program: &OwnedFd) -> io::Result<()> {
+    let program = program.as_raw_fd();
+    // SAFETY: the call reads one descriptor.
+    check(unsafe { libc::ioctl(tap.as_raw_fd(), TUNSETSTEERINGEBPF, &raw const program) }).map(drop)
 }
 
 /// Tells the kernel what it may leave undone in what it sends to us. The other direction needs no asking.
@@ -125,6 +147,6 @@ impl Datapath for Tap {
             Kind::Tun => "tun",
         };
         let lacks = if self.caps.udp_segmentation { "" } else { ", without UDP segmentation (the kernel has none)" };
-        format!("{kind} with whole TCP super-packets{lacks}")
+        format!("{kind} with whole TCP super-packets{lacks}{}", self.words)
     }
 }

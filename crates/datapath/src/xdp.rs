@@ -5,6 +5,7 @@
 //! engine keeps its packets in buffers of their own.
 
 use crate::bpf::{self, Attach, EXIT, Insn, Program, insn, set};
+use crate::map::Map;
 use crate::packet::Kit;
 use crate::quiet::Quiet;
 use crate::sys::{self, at, check, own, set_option};
@@ -14,7 +15,7 @@ use hairpin_wire::{checksum, ethernet, ipv4::Ipv4, ipv6::Ipv6, proto};
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Entries of each ring, and frames for each direction.
@@ -42,20 +43,26 @@ pub enum Mode {
     Generic,
 }
 
-/// A device's queues.
+/// A device's queues, or some of them.
 #[derive(Debug)]
 pub struct Xdp {
     /// Before the queues: frames stop coming before the sockets are closed.
-    _link: OwnedFd,
+    held: Arc<Held>,
     queues: Vec<Queue>,
     /// Ready when one of the queues is.
     any: OwnedFd,
     next: usize,
+}
+
+/// What all queues of a device share.
+#[derive(Debug)]
+struct Held {
+    _link: OwnedFd,
     native: bool,
     zero_copy: bool,
     fallback: Option<String>,
-    /// Local ends of a veth leave checksums open without saying so.
-    guess_open_checksums: bool,
+    /// The other end is on this machine. It leaves checksums open without saying so, and gives up super-packets for us.
+    is_veth: bool,
     _quiet: Quiet,
 }
 
@@ -85,8 +92,23 @@ impl Xdp {
         let (link, native, fallback) = attach(&program, facts.index, mode)?;
         let any = sys::epoll_of(queues.iter().map(|queue| queue.fd.as_raw_fd()))?;
         let zero_copy = queues.first().is_some_and(Queue::is_zero_copy);
-        let guess_open_checksums = sys::driver_of(device).as_deref() == Some("veth");
-        Ok(Xdp { _link: link, queues, any, next: 0, native, zero_copy, fallback, guess_open_checksums, _quiet: quiet })
+        let is_veth = sys::driver_of(device).as_deref() == Some("veth");
+        let held = Arc::new(Held { _link: link, native, zero_copy, fallback, is_veth, _quiet: quiet });
+        Ok(Xdp { held, queues, any, next: 0 })
+    }
+
+    /// How many queues the device has.
+    pub fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Each queue by itself.
+    pub fn split(self) -> io::Result<Vec<Xdp>> {
+        let one = |queue: Queue| {
+            let any = sys::epoll_of([queue.fd.as_raw_fd()].into_iter())?;
+            Ok(Xdp { held: Arc::clone(&self.held), queues: vec![queue], any, next: 0 })
+        };
+        self.queues.into_iter().map(one).collect()
     }
 }
 
@@ -122,7 +144,8 @@ fn attach(program: &OwnedFd, index: u32, mode: Mode) -> io::Result<(OwnedFd, boo
     Ok((bpf::attach(program, index, Attach::XdpGeneric)?, false, None))
 }
 
-fn queues_of(device: &str) -> u32 {
+/// How many queues a device has for what arrives.
+pub fn queues_of(device: &str) -> u32 {
     let entries = std::fs::read_dir(format!("/sys/class/net/{device}/queues"));
     let count = entries.map_or(1, |list| {
         list.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("rx-")).count()
@@ -140,7 +163,7 @@ impl Datapath for Xdp {
     }
 
     fn recv(&mut self, limit: usize, take: &mut dyn FnMut(Received<'_>)) -> io::Result<usize> {
-        let guess = self.guess_open_checksums;
+        let guess = self.held.is_veth;
         let mut take = |bytes: &[u8]| {
             let is_open = guess && looks_open(bytes);
             let checksum = if is_open { Checksum::Partial } else { Checksum::Bytes };
@@ -164,14 +187,17 @@ impl Datapath for Xdp {
     }
 
     fn describe(&self) -> String {
-        let place = if self.native { "in the driver" } else { "in the stack" };
-        let copy = if self.zero_copy { "zero copy" } else { "frames are copied" };
-        let why = self.fallback.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        let Held { native, zero_copy, fallback, is_veth, .. } = &*self.held;
+        let place = if *native { "in the driver" } else { "in the stack" };
+        let copy = if *zero_copy { "zero copy" } else { "frames are copied" };
+        let why = fallback.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
         let queues = self.queues.len();
-        let lost = if self.native {
-            ""
-        } else {
-            "; longer ones that a local sender leaves whole are lost (`ethtool -K ... tso off gso off')"
+        let lost = match (native, is_veth) {
+            (true, true) => {
+                ", which the other end does without too: bulk TCP is many times slower than by datapath = \"packet\""
+            }
+            (true, false) => "",
+            (false, _) => "; longer ones that a local sender leaves whole are lost (`ethtool -K ... tso off gso off')",
         };
         format!(
             "AF_XDP {place}{why}, {copy}, {queues} queue{}; no super-packets{lost}",
@@ -431,63 +457,5 @@ impl Ring {
 
     fn needs_wakeup(&self) -> bool {
         self.number(self.flags).load(Ordering::Relaxed) & NEED_WAKEUP != 0
-    }
-}
-
-/// Mapped memory.
-#[derive(Debug)]
-struct Map {
-    start: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: memory, and nothing that belongs to a thread.
-unsafe impl Send for Map {}
-
-impl Map {
-    fn new(len: usize, shared: Option<(RawFd, u64)>) -> io::Result<Map> {
-        let (kind, fd, offset) = match shared {
-            Some((fd, offset)) => (libc::MAP_SHARED, fd, offset),
-            None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
-        };
-        // SAFETY: new memory at a place of the kernel's choice.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                kind | libc::MAP_POPULATE,
-                fd,
-                offset as libc::off_t,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        NonNull::new(start.cast()).map(|start| Map { start, len }).ok_or_else(|| io::Error::other("no memory"))
-    }
-
-    fn bytes(&self, at: u64, len: u32) -> Option<&[u8]> {
-        let (at, len) = (usize::try_from(at).ok()?, len as usize);
-        if at.checked_add(len)? > self.len {
-            return None;
-        }
-        // SAFETY: inside the map; the kernel does not write there until the place is given back.
-        Some(unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(at), len) })
-    }
-
-    fn write(&mut self, at: u64, bytes: &[u8]) {
-        let Ok(at) = usize::try_from(at) else { return };
-        if at + bytes.len() <= self.len {
-            // SAFETY: inside the map, and the place is free.
-            unsafe { self.start.as_ptr().add(at).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        }
-    }
-}
-
-impl Drop for Map {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `new`, and nobody uses it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
     }
 }

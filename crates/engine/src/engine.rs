@@ -377,7 +377,7 @@ impl Engine {
         packet: &mut Packet,
         out: &mut Output,
     ) -> Fate {
-        if let Err(reason) = self.read_frame(dev, frame, packet) {
+        if let Err(reason) = self.read_frame(dev, frame, Offload::default(), packet) {
             return Fate::Drop(reason);
         }
         let mut fates = [Fate::Held];
@@ -386,11 +386,17 @@ impl Engine {
     }
 
     /// Reads one frame from a device into `packet` (whose buffer is reused), to be handled later in a batch. Bytes that are no
-    /// packet are counted as dropped, for the reason given.
-    pub fn read_frame(&mut self, dev: IfIndex, frame: &[u8], packet: &mut Packet) -> Result<(), DropReason> {
+    /// packet are counted as dropped, for the reason given. `offload`: what the device left undone.
+    pub fn read_frame(
+        &mut self,
+        dev: IfIndex,
+        frame: &[u8],
+        offload: Offload,
+        packet: &mut Packet,
+    ) -> Result<(), DropReason> {
         let device = self.net.interface(dev).filter(|d| d.up);
         let read = match device {
-            Some(device) => load(packet, frame, device),
+            Some(device) => load(packet, frame, offload, device),
             None => Err(DropReason::NoDevice),
         };
         if let Err(reason) = read {
@@ -399,7 +405,7 @@ impl Engine {
         read
     }
 
-    /// As [`read_frame`](Engine::read_frame), with what the device left undone; the frame's buffer and the packet's change places.
+    /// As [`read_frame`](Engine::read_frame); the frame's buffer and the packet's change places.
     pub fn take_frame(
         &mut self,
         dev: IfIndex,

@@ -8,6 +8,7 @@ use hairpin_datapath::kernel_routes::{self, KernelRoute};
 use hairpin_datapath::netlink::{self, KernelAddress};
 use hairpin_datapath::packet::{Kit, PacketSocket};
 use hairpin_datapath::pcap::Pcap;
+use hairpin_datapath::queues::{InTurn, Threads};
 use hairpin_datapath::record::Recorded;
 use hairpin_datapath::sys::DeviceFacts;
 use hairpin_datapath::tap::{Kind, Tap};
@@ -107,6 +108,38 @@ pub fn settle_choices(file: &mut HostFile) {
             (live.datapath, live.chosen) = (kind, Some(why));
         }
     }
+    let enough = are_cores_enough(file);
+    for (interface, live) in file.setup.interfaces.iter().zip(&mut file.live.interfaces) {
+        let count = queues_of(&interface.name, live);
+        live.threads = live.threads.or_else(|| (count > 0).then_some(count > 1 && enough));
+    }
+}
+
+/// Queues that will be opened; 0 where there are none.
+fn queues_of(name: &str, live: &LiveInterface) -> usize {
+    match (live.datapath, live.queues) {
+        (DatapathKind::None | DatapathKind::Pcap, _) => 0,
+        (_, Some(count)) => usize::from(count),
+        (DatapathKind::Xdp, None) => xdp::queues_of(name) as usize,
+        _ => 1,
+    }
+}
+
+/// Whether a thread for each queue, and the loop, have a processor each. Threads that share one with the loop only add wake-ups.
+fn are_cores_enough(file: &HostFile) -> bool {
+    let interfaces = file.setup.interfaces.iter().zip(&file.live.interfaces);
+    let queues: usize = interfaces.map(|(interface, live)| queues_of(&interface.name, live)).sum();
+    std::thread::available_parallelism().is_ok_and(|cores| cores.get() > queues)
+}
+
+/// How a device's queues are served, for people; nothing where there is one, in the usual way.
+pub fn serving(name: &str, live: &LiveInterface) -> String {
+    match (queues_of(name, live), live.threads == Some(true)) {
+        (0, _) | (1, false) => String::new(),
+        (1, true) => ", with a thread of its own".to_owned(),
+        (count, true) => format!(", {count} queues, each with a thread of its own"),
+        (count, false) => format!(", {count} queues, served by one loop in turn"),
+    }
 }
 
 /// Orders a changed file's interfaces so that those the engine knows keep their numbers: they come first, one that the file does not name
@@ -126,11 +159,12 @@ pub fn keep_numbers(file: &mut HostFile, known: &HostFile) {
                 if live.datapath == DatapathKind::Auto && old_live.chosen.is_some() {
                     (live.datapath, live.chosen) = (old_live.datapath, old_live.chosen.clone());
                 }
+                live.threads = live.threads.or(old_live.threads);
                 put((interface, live));
             }
             None => put((
                 NewInterface { up: false, addresses: Vec::new(), ..old.clone() },
-                LiveInterface { queues: 1, has_mac: true, has_mtu: true, ..LiveInterface::default() },
+                LiveInterface { has_mac: true, has_mtu: true, ..LiveInterface::default() },
             )),
         }
     }
@@ -307,24 +341,32 @@ pub fn open_one(
         LinkKind::Ethernet => LinkType::Ethernet,
         _ => LinkType::RawIp,
     };
-    let mut datapath: Box<dyn Datapath> = match live.datapath {
+    let boxed = |queue| Box::new(queue) as Box<dyn Datapath>;
+    let queues: Vec<Box<dyn Datapath>> = match live.datapath {
         DatapathKind::None | DatapathKind::Auto => return Err(io::ErrorKind::Unsupported.into()),
-        DatapathKind::Packet => Box::new(PacketSocket::open(name, kit, live.follow)?),
-        DatapathKind::Tap => Box::new(Tap::create(name, Kind::Tap, netns, interface.mtu)?),
-        DatapathKind::Tun => Box::new(Tap::create(name, Kind::Tun, netns, interface.mtu)?),
-        DatapathKind::Xdp => match Xdp::open(name, mode(live.xdp), kit, live.follow) {
+        DatapathKind::Packet => packet_sockets(name, live, kit)?,
+        DatapathKind::Tap => Tap::create(name, Kind::Tap, netns, interface.mtu, live.queues.unwrap_or(1))?
+            .into_iter()
+            .map(boxed)
+            .collect(),
+        DatapathKind::Tun => Tap::create(name, Kind::Tun, netns, interface.mtu, live.queues.unwrap_or(1))?
+            .into_iter()
+            .map(boxed)
+            .collect(),
+        DatapathKind::Xdp => match xdp_queues(name, live, kit) {
             // The choice was ours, and there is another one; and a device that is back is better reached so than not at all.
             Err(error) if live.chosen.is_some() || again == Again::Yes => {
                 eprintln!("hairpin: {name}: by a packet socket, for AF_XDP cannot be had: {error}");
-                Box::new(PacketSocket::open(name, kit, live.follow)?)
+                packet_sockets(name, live, kit)?
             }
-            xdp => Box::new(xdp?),
+            xdp => xdp?,
         },
         DatapathKind::Pcap => {
             let (read, write) = (live.pcap.read.as_deref(), live.pcap.write.as_deref());
-            Box::new(Pcap::open(name, link, read, write, live.pcap.pace)?)
+            vec![Box::new(Pcap::open(name, link, read, write, live.pcap.pace)?)]
         }
     };
+    let mut datapath = join(queues, live, interface.kind == LinkKind::Ethernet)?;
     if let Some(faults) = live.faults {
         datapath = Box::new(Faulty::new(datapath, faults)?);
     }
@@ -333,6 +375,49 @@ pub fn open_one(
         datapath = Box::new(Recorded::open(datapath, name, link, path, again == Again::Yes)?);
     }
     Ok(datapath)
+}
+
+fn packet_sockets(name: &str, live: &LiveInterface, kit: &mut Kit) -> io::Result<Vec<Box<dyn Datapath>>> {
+    Ok(match live.queues.unwrap_or(1) {
+        1 => vec![Box::new(PacketSocket::open(name, kit, live.follow)?)],
+        queues => {
+            let sockets = PacketSocket::open_queues(name, kit, live.follow, queues)?;
+            sockets.into_iter().map(|socket| Box::new(socket) as Box<dyn Datapath>).collect()
+        }
+    })
+}
+
+/// One for all queues, or with threads one for each. A queue that is not opened would lose its frames.
+fn xdp_queues(name: &str, live: &LiveInterface, kit: &Kit) -> io::Result<Vec<Box<dyn Datapath>>> {
+    let xdp = Xdp::open(name, mode(live.xdp), kit, live.follow)?;
+    if let Some(count) = live.queues
+        && usize::from(count) != xdp.queues()
+    {
+        let text = format!(
+            "AF_XDP opens every queue that the device has, which are {}: leave queues out, or change the device (`ethtool -L {name} combined \
+             {count}')",
+            xdp.queues()
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(match live.threads == Some(true) {
+        true => xdp.split()?.into_iter().map(|queue| Box::new(queue) as Box<dyn Datapath>).collect(),
+        false => vec![Box::new(xdp)],
+    })
+}
+
+/// Several queues are one device.
+fn join(mut queues: Vec<Box<dyn Datapath>>, live: &LiveInterface, is_ethernet: bool) -> io::Result<Box<dyn Datapath>> {
+    if live.threads == Some(true) {
+        return Ok(Box::new(Threads::new(queues, is_ethernet)?));
+    }
+    match (queues.pop(), queues.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (last, _) => {
+            queues.extend(last);
+            Ok(Box::new(InTurn::new(queues)?))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -193,6 +193,7 @@ const SECTIONS: &[Section] = &[
             "datapath",
             "netns",
             "queues",
+            "threads",
             "mode",
             "follow",
             "capture",

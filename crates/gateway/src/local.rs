@@ -25,7 +25,8 @@ const MTU: u32 = 1500;
 /// Makes the device, with the host's addresses and routes.
 pub(crate) fn open(name: &str, net: &Net) -> Result<Device, DeviceError> {
     let fail = |error| DeviceError { device: name.to_owned(), error };
-    let tun = Tap::create(name, Kind::Tun, None, MTU).map_err(fail)?;
+    let tun = Tap::create(name, Kind::Tun, None, MTU, 1).map_err(fail)?.pop();
+    let tun = tun.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
     // Answers come by this device whatever other routes there are.
     let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"), "0");
     // The engine's own words (REJECT in OUTPUT) come from an address that is this machine's.

@@ -191,7 +191,10 @@ pub fn check(path: &Path) -> Result<String, GatewayError> {
             interface.addresses.iter().map(|a| format!("{}/{}", a.addr.display(a.family), a.prefix)).collect();
         let how = match &live.vlan {
             Some(vlan) => format!("VLAN {} on {}", vlan.id, vlan.parent),
-            None => format!("{:?} ({})", choice.kind, choice.why).to_lowercase(),
+            None => {
+                let kind = format!("{:?}", choice.kind).to_lowercase();
+                format!("{kind} ({}){}", choice.why, devices::serving(&interface.name, live))
+            }
         };
         let up = if interface.up { "up" } else { "down" };
         let _ = writeln!(
@@ -788,11 +791,7 @@ impl Gateway {
 fn load(engine: &mut Engine, dev: IfIndex, received: Received<'_>, packet: &mut Packet) -> bool {
     match received.bytes {
         Bytes::Own(bytes) => engine.take_frame(dev, bytes, received.offload, packet).is_ok(),
-        Bytes::Shared(bytes) => {
-            let read = engine.read_frame(dev, bytes, packet);
-            packet.meta.offload = received.offload;
-            read.is_ok()
-        }
+        Bytes::Shared(bytes) => engine.read_frame(dev, bytes, received.offload, packet).is_ok(),
     }
 }
 

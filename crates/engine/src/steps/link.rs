@@ -241,32 +241,36 @@ impl Path<'_> {
     }
 }
 
-/// Reads the bytes that a device received, up to where their headers are known.
-pub(crate) fn load(packet: &mut Packet, frame: &[u8], device: &Interface) -> Result<(), DropReason> {
+/// Reads the bytes that a device received, up to where their headers are known. A super-packet may be longer than the device's MTU.
+pub(crate) fn load(packet: &mut Packet, frame: &[u8], offload: Offload, device: &Interface) -> Result<(), DropReason> {
     let read = match device.kind {
         LinkKind::Bare => packet.load_ip(frame),
-        // A veth, as a card, takes what fits its MTU, the link header and a VLAN tag.
-        _ if frame.len() > device.mtu as usize + ethernet::HEADER_LEN + 4 => return Err(DropReason::BadFrame),
+        _ if is_too_long(frame, offload, device) => return Err(DropReason::BadFrame),
         LinkKind::Ethernet | LinkKind::Loopback => packet.load_frame(frame),
     };
+    packet.meta.offload = offload;
     finish(packet, device, read)
 }
 
-/// As [`load`], but the buffers change places. A super-packet may be longer than the device's MTU.
+/// As [`load`], but the buffers change places.
 pub(crate) fn take(
     packet: &mut Packet,
     frame: &mut Vec<u8>,
     offload: Offload,
     device: &Interface,
 ) -> Result<(), DropReason> {
-    let limit = device.mtu as usize + ethernet::HEADER_LEN + 4;
     let read = match device.kind {
         LinkKind::Bare => packet.swap_ip(frame),
-        _ if frame.len() > limit && offload.gso.is_none() => return Err(DropReason::BadFrame),
+        _ if is_too_long(frame, offload, device) => return Err(DropReason::BadFrame),
         LinkKind::Ethernet | LinkKind::Loopback => packet.swap_frame(frame),
     };
     packet.meta.offload = offload;
     finish(packet, device, read)
+}
+
+/// A veth, as a card, takes what fits its MTU, the link header and a VLAN tag.
+fn is_too_long(frame: &[u8], offload: Offload, device: &Interface) -> bool {
+    frame.len() > device.mtu as usize + ethernet::HEADER_LEN + 4 && offload.gso.is_none()
 }
 
 fn finish(packet: &mut Packet, device: &Interface, read: Result<(), NotAPacket>) -> Result<(), DropReason> {

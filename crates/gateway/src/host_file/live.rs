@@ -69,8 +69,10 @@ pub struct LiveInterface {
     pub chosen: Option<String>,
     /// The network namespace that a TAP or TUN device is made in: a name as `ip netns` knows it, or a path.
     pub netns: Option<String>,
-    /// Queues to open.
-    pub queues: u16,
+    /// Queues to open; None: one, and by AF_XDP all that the device has.
+    pub queues: Option<u16>,
+    /// Whether each queue has a thread of its own; None: not settled yet.
+    pub threads: Option<bool>,
     /// How AF_XDP is attached.
     pub xdp: XdpMode,
     /// Addresses and routes are those that the kernel's device has.
@@ -245,7 +247,6 @@ pub(super) fn read(document: &Document<'_>, directory: &Path) -> Result<Live, Fa
 
 fn interface(item: &Item<'_>, directory: &Path) -> Result<LiveInterface, Fault> {
     let mut live = LiveInterface {
-        queues: 1,
         has_mac: item.get("mac").is_some(),
         has_mtu: item.get("mtu").is_some(),
         ..LiveInterface::default()
@@ -261,10 +262,16 @@ fn interface(item: &Item<'_>, directory: &Path) -> Result<LiveInterface, Fault> 
         }
     }
     if let Some(queues) = item.get("queues") {
-        live.queues = queues.number(1..=64)?;
-        if live.queues > 1 {
-            return queues
-                .wrong("one queue of a tap or tun device is opened so far; AF_XDP opens all that its device has");
+        live.queues = Some(queues.number(1..=64)?);
+    }
+    if let Some(threads) = item.get("threads") {
+        live.threads = Some(threads.flag()?);
+    }
+    for key in ["queues", "threads"] {
+        if let Some(value) = item.get(key)
+            && matches!(live.datapath, DatapathKind::None | DatapathKind::Pcap)
+        {
+            return value.wrong("this belongs to a device with queues: packet, xdp, tap, tun or auto");
         }
     }
     if let Some(mode) = item.get("mode") {

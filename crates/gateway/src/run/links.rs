@@ -207,8 +207,8 @@ fn is_gone(live: &LiveInterface) -> bool {
 
 /// All that opening a device depends on.
 fn way((interface, live): (&NewInterface, &LiveInterface)) -> impl PartialEq {
-    let LiveInterface { datapath, netns, queues, xdp, follow, capture, faults, pcap, .. } = live.clone();
-    (interface.kind, datapath, netns, queues, xdp, follow, capture, faults, pcap)
+    let LiveInterface { datapath, netns, queues, threads, xdp, follow, capture, faults, pcap, .. } = live.clone();
+    (interface.kind, datapath, netns, queues, threads, xdp, follow, capture, faults, pcap)
 }
 
 /// What is opened once, with rights that are given up afterwards, or known to others by then.
