@@ -75,7 +75,7 @@ impl Conns {
         let (id, conn) = self.at_place(ahead.place)?;
         let (conn, direction) = (conn?, if ahead.place & 1 == 0 { Direction::Original } else { Direction::Reply });
         let is_found = conn.has_tuple(direction, tuple)
-            && conn.zone() == Zone::default()
+            && conn.is_in_zone_0()
             && conn.is_in_table()
             && !conn.status.has(Status::NAT_CLASH)
             && !conn.is_expired_at(now.jiffies());
