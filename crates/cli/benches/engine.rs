@@ -8,7 +8,7 @@
 //! `--timed N` the packets timed for each figure, `--rules N` and `--only UDP4|TCP4|UDP6|TCP6` leave the others out, `--established`
 //! leaves out new connections. `--untimed` reads no clock, for instruction counters that cannot follow it there.
 
-use hairpin_datapath::huge_pages;
+use hairpin_datapath::{huge_pages, prefetch};
 use hairpin_engine::engine::Batch;
 use hairpin_engine::net::{IfIndex, Net};
 use hairpin_engine::rule::{Compiled, Ruleset};
@@ -125,7 +125,8 @@ struct World {
 impl World {
     fn new(kind: Kind) -> World {
         let now = Now::from_unix_nanos(1_700_000_000_000_000_000);
-        let engine = Engine::new(hairpin_engine::Setup::new(net()), &now, 1);
+        let mut engine = Engine::new(hairpin_engine::Setup::new(net()), &now, 1);
+        engine.set_prefetch(prefetch::line());
         let mut world = World {
             engine,
             kind,

@@ -23,6 +23,7 @@
 //! | `map.rs` | memory shared with the kernel |
 //! | `sys.rs` | the system calls that the others share |
 //! | `huge_pages.rs` | large tables on huge pages |
+//! | `prefetch.rs` | asking for memory ahead of its use |
 //!
 //! A datapath is one file and one type that implements [`Datapath`]; so is a wrapper, which has another one inside.
 
@@ -40,6 +41,7 @@ pub mod netlink;
 pub mod owner;
 pub mod packet;
 pub mod pcap;
+pub mod prefetch;
 pub mod queues;
 pub mod quiet;
 pub mod record;

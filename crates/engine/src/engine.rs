@@ -1,5 +1,6 @@
 //! The engine: its calls, and what it owns.
 
+use crate::ahead::Prefetch;
 use crate::event::{Event, Made, Output, TraceStep, TraceWhat};
 use crate::fate::{DropReason, Fate};
 use crate::hook::{Plan, Step};
@@ -16,7 +17,7 @@ use crate::rule::{Compiled, Counter, Live, LoadError, Needs, Table, TableId};
 use crate::set::Sets;
 use crate::steps::link::{load, take};
 use crate::time::{Instant, Now};
-use crate::track::{Ahead, Conn, ConnId, Direction, Knobs, Tracked, Tracker, Tuple};
+use crate::track::{Conn, ConnId, Direction, Knobs, Tracked, Tracker};
 use hairpin_wire::{Addr, Family, Mac};
 use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
@@ -25,9 +26,6 @@ use std::sync::Arc;
 
 /// How often a packet of this host may come back over `lo` before it is taken for a loop.
 pub const LOOP_LIMIT: u32 = 64;
-
-/// How many packets of a batch are looked at ahead of their turn.
-const AHEAD: usize = 64;
 
 /// What an engine starts with.
 #[derive(Clone, Debug)]
@@ -165,6 +163,7 @@ pub struct Engine {
     /// IPv6 neighbors that are being asked for where nobody else does it.
     pub(crate) solicitor: Solicitor,
     drops: Vec<u64>,
+    pub(crate) prefetch: Option<Prefetch>,
 }
 
 impl fmt::Debug for Engine {
@@ -213,6 +212,7 @@ impl Engine {
             resolving: false,
             solicitor: Solicitor::default(),
             drops: vec![0; DropReason::ALL.len()],
+            prefetch: None,
         };
         engine.set_knobs();
         engine
@@ -314,57 +314,19 @@ impl Engine {
     pub fn handle(&mut self, now: &Now, batch: &mut Batch<'_>, out: &mut Output) {
         self.handle_timeout(now, out);
         let traced = std::mem::take(&mut self.trace_next);
-        for (start, packets) in (0..).step_by(AHEAD).zip(batch.packets.chunks_mut(AHEAD)) {
-            self.look_ahead(packets);
-            for (n, packet) in packets.iter_mut().enumerate() {
-                self.cause = start + n;
-                if traced != 0 {
-                    self.tracing = self.trace_all || traced.checked_shr(self.cause as u32).unwrap_or(0) & 1 != 0;
-                }
-                let fate = self.handle_one(now, packet, out);
-                if let Some(place) = batch.fates.get_mut(start + n) {
-                    *place = fate;
-                }
+        for at in 0..batch.packets.len() {
+            self.look_ahead(batch.packets, at);
+            self.cause = at;
+            if traced != 0 {
+                self.tracing = self.trace_all || traced.checked_shr(at as u32).unwrap_or(0) & 1 != 0;
+            }
+            let Some(packet) = batch.packets.get_mut(at) else { break };
+            let fate = self.handle_one(now, packet, out);
+            if let Some(place) = batch.fates.get_mut(at) {
+                *place = fate;
             }
         }
         self.tracing = self.trace_all;
-    }
-
-    /// Touches the memory of the connections that these packets will probably find, so that the waits for it overlap. Changes
-    /// nothing but what is noted to find them sooner.
-    fn look_ahead(&self, packets: &mut [Packet]) {
-        if packets.len() < 2 {
-            return;
-        }
-        let conns = &self.tracker.conns;
-        let mut seen = [None; AHEAD];
-        for (packet, ahead) in packets.iter().zip(&mut seen) {
-            if packet.meta.tracked == Tracked::No && self.needs(packet.family(), Needs::TRACKING) {
-                *ahead = Tuple::of_packet(packet).map(|tuple| Ahead::new(&tuple, conns.hash(&tuple, 0)));
-            }
-        }
-        // Short loops of their own, without branches that depend on what they wait for: a processor waits for as many places at once
-        // as it can see coming.
-        let mut touched = 0;
-        for ahead in seen.iter().flatten() {
-            touched ^= conns.touch_index(*ahead);
-        }
-        for ahead in seen.iter_mut().flatten() {
-            conns.look_ahead(ahead);
-        }
-        for ahead in seen.iter().flatten() {
-            touched ^= conns.touch_found(*ahead);
-        }
-        for ahead in seen.iter().flatten() {
-            touched ^= conns.touch_aside(*ahead);
-        }
-        for (packet, ahead) in packets.iter_mut().zip(&seen) {
-            packet.meta.ahead = *ahead;
-            if ahead.is_some_and(|ahead| ahead.finds_nothing()) {
-                touched ^= Tuple::of_packet(packet).map_or(0, |tuple| conns.touch_for_new(&tuple));
-            }
-        }
-        std::hint::black_box(touched);
     }
 
     /// Takes one frame from a device: reads it into `packet` (whose buffer is reused), checks it and handles it. Bytes that are no
@@ -505,6 +467,11 @@ impl Engine {
     /// Whether the caller finds out the link addresses of next hops that the host does not know ([`Fate::Resolve`]).
     pub fn set_resolving(&mut self, on: bool) {
         self.resolving = on;
+    }
+
+    /// How memory is asked for ahead of its use. Without, packets of a batch wait for it together: nothing else changes.
+    pub const fn set_prefetch(&mut self, prefetch: Option<Prefetch>) {
+        self.prefetch = prefetch;
     }
 
     /// The next hop of a packet with fate [`Fate::Resolve`] does not answer: its sender is told.

@@ -60,6 +60,7 @@
 //!
 //! `examples/embed.rs` does the same with Ethernet frames and the answer.
 
+pub mod ahead;
 pub mod engine;
 pub mod event;
 pub mod fate;

@@ -262,6 +262,7 @@ impl Gateway {
         let seen_rules = [Arc::clone(&setup.rules4), Arc::clone(&setup.rules6)];
         let (handle, inbox) = Handle::new()?;
         let mut engine = Engine::new(setup, &now(), sys::random()?);
+        engine.set_prefetch(hairpin_datapath::prefetch::line());
         engine.set_resolving(true);
         let mut stats = Stats::default();
         for device in &devices {

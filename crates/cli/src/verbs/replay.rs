@@ -91,6 +91,7 @@ fn run(words: Vec<OsString>) -> Result<(), Failure> {
     }
     let rules = if options.trace { RuleTexts::new([&setup.rules4, &setup.rules6]) } else { RuleTexts::default() };
     let mut engine = Engine::new(setup, &start, SEED);
+    engine.set_prefetch(hairpin_datapath::prefetch::line());
     engine.set_tracing(options.trace);
     let mut replay = Replay::new(engine);
     let mut sink = Report {

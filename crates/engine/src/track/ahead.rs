@@ -1,9 +1,11 @@
 //! Finding connections ahead of their packets' turn, so that the waits for their memory overlap.
 //!
-//! For a batch of packets each of these is called for all before the next one: [`Conns::touch_index`], [`Conns::look_ahead`],
-//! [`Conns::touch_found`], [`Conns::touch_aside`]. The numbers they give mean nothing; to reckon them is to wait for the memory.
+//! For a group of packets each of these is called for all before the next one: [`Conns::touch_index`], [`Conns::look_ahead`],
+//! [`Conns::touch_found`], [`Conns::touch_aside`]. The numbers they give mean nothing; to reckon them is to wait for the memory. Those
+//! that ask do the same without waiting.
 
 use super::{Conn, ConnId, Conns, Direction, ProtoState, Status, Tuple, Zone};
+use crate::ahead::Prefetch;
 use crate::time::Instant;
 use hairpin_wire::{Family, proto};
 
@@ -32,6 +34,9 @@ impl Ahead {
     }
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 impl Conns {
     /// Notes where the index leads.
     #[inline]
@@ -48,6 +53,33 @@ impl Conns {
             _ => 0,
         };
         u64::from(id.generation ^ proto)
+    }
+
+    /// As [`Conns::touch_index`].
+    #[inline]
+    pub(crate) fn ask_index(&self, ahead: Ahead, ask: Prefetch) {
+        self.ask_hash(ahead.hash, ask);
+    }
+
+    /// As [`Conns::touch_found`].
+    #[inline]
+    pub(crate) fn ask_found(&self, ahead: Ahead, ask: Prefetch) {
+        if let Some(entry) = self.address_of(ahead.place) {
+            ask(entry);
+            if ahead.protocol == proto::TCP {
+                ask(entry.wrapping_add(LINE));
+            }
+        }
+    }
+
+    /// As [`Conns::touch_aside`].
+    #[inline]
+    pub(crate) fn ask_aside(&self, ahead: Ahead, ask: Prefetch) {
+        if ahead.family == Family::V6
+            && let Some(aside) = self.at_place(ahead.place).and_then(|(_, conn)| conn?.address_of_aside())
+        {
+            ask(aside);
+        }
     }
 
     /// Touches what lies aside of it, once its own memory is at hand.

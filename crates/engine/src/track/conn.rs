@@ -309,6 +309,15 @@ impl Conn {
         }
     }
 
+    /// Where that is.
+    #[inline]
+    pub(super) fn address_of_aside(&self) -> Option<*const u8> {
+        match &self.addrs {
+            Addrs::V4(..) => None,
+            Addrs::V6(aside, _) => Some(std::ptr::from_ref(&**aside).cast()),
+        }
+    }
+
     /// When it was made (UDP's two-second rule counts from here).
     pub fn started(&self) -> Instant {
         self.started

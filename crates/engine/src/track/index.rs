@@ -41,8 +41,14 @@ impl Index {
     /// The number at the place where a search for this hash starts: what a caller may touch early to warm the caches.
     #[inline]
     pub(super) fn hint(&self, hash: u32) -> Option<u32> {
+        self.home(hash).and_then(|place| number(*place))
+    }
+
+    /// The place where a search for this hash starts.
+    #[inline]
+    pub(super) fn home(&self, hash: u32) -> Option<&u64> {
         let segment = self.segments.get(segment_of(hash))?;
-        segment.places.get(segment.home(hash)).and_then(|place| number(*place))
+        segment.places.get(segment.home(hash))
     }
 
     /// Enters a number. Entering it twice under the same hash makes two entries.

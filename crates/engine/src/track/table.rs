@@ -3,6 +3,7 @@
 use super::index::{Index, Key, Probe};
 use super::wheel::{Links, Timers, Wheel};
 use super::{Ahead, Conn, ConnId, Direction, Status, Tuple, Zone};
+use crate::ahead::Prefetch;
 use crate::time::Instant;
 use hairpin_wire::{Addr, Family};
 
@@ -145,16 +146,42 @@ impl Conns {
         self.is_split
     }
 
+    /// Asks for the place where a search for this hash begins.
+    #[inline]
+    pub(super) fn ask_hash(&self, hash: u32, ask: Prefetch) {
+        if let Some(place) = self.tuples.home(hash) {
+            ask(std::ptr::from_ref(place).cast());
+        }
+    }
+
+    /// Where the entry at a place of the index of tuples lies.
+    #[inline]
+    pub(super) fn address_of(&self, place: u32) -> Option<*const u8> {
+        self.slab.get(place >> 1).map(|entry| std::ptr::from_ref(entry).cast())
+    }
+
     /// Touches what will be asked about a connection that begins with this tuple: whether its answer's tuple is taken, unchanged and
     /// with the source that NAT gave last, and whether its source is known. The number means nothing.
     pub(crate) fn touch_for_new(&self, tuple: &Tuple) -> u64 {
-        let Some(reply) = tuple.invert() else { return 0 };
+        let Some(([reply, translated], source)) = self.hashes_for_new(tuple) else { return 0 };
+        self.touch_hash(reply) ^ self.touch_hash(translated) ^ u64::from(self.sources.hint(source).unwrap_or(0))
+    }
+
+    /// As [`Conns::touch_for_new`] without waiting.
+    pub(crate) fn ask_for_new(&self, tuple: &Tuple, ask: Prefetch) {
+        let Some((tuples, source)) = self.hashes_for_new(tuple) else { return };
+        tuples.into_iter().for_each(|hash| self.ask_hash(hash, ask));
+        if let Some(place) = self.sources.home(source) {
+            ask(std::ptr::from_ref(place).cast());
+        }
+    }
+
+    fn hashes_for_new(&self, tuple: &Tuple) -> Option<([u32; 2], u32)> {
+        let reply = tuple.invert()?;
         let Tuple { src, src_id, protocol, family, .. } = *tuple;
         let source = self.source_hash(Source { family, src, src_id, protocol, zone: 0 });
         let translated = Tuple { dst: self.last_source[usize::from(family == Family::V6)], ..reply };
-        self.touch_hash(self.hash(&reply, 0))
-            ^ self.touch_hash(self.hash(&translated, 0))
-            ^ u64::from(self.sources.hint(source).unwrap_or(0))
+        Some(([self.hash(&reply, 0), self.hash(&translated, 0)], source))
     }
 
     /// Notes a source that NAT gave a connection: the next one may well be given the same.
