@@ -399,6 +399,7 @@ impl Engine {
         fate
     }
 
+    #[inline]
     pub(crate) fn let_go_of_held(&mut self) {
         while let Some(id) = self.held.pop() {
             self.tracker.conns.let_go(id);
@@ -507,7 +508,15 @@ impl Engine {
 
 impl Path<'_> {
     /// Packets of this host to itself that left by `lo` arrive there.
+    #[inline]
     pub(crate) fn run_backlog(&mut self) {
+        if !self.engine.backlog.is_empty() {
+            self.run_all_backlog();
+        }
+    }
+
+    #[inline(never)]
+    fn run_all_backlog(&mut self) {
         let mut rounds = 0;
         while let Some(mut packet) = self.engine.backlog.pop_front() {
             rounds += 1;
@@ -527,6 +536,7 @@ impl Path<'_> {
 
     /// A packet lets go of its connection at its end. One that an error about it, still under way over `lo`, belongs to as well stays
     /// until the packet of the batch is done.
+    #[inline]
     pub(crate) fn release(&mut self, packet: &Packet) {
         let Tracked::Conn(id, _) = packet.meta.tracked else { return };
         let is_alone = self.engine.backlog.is_empty();
@@ -534,8 +544,13 @@ impl Path<'_> {
         if is_alone && self.engine.tracker.conns.get(id).is_none_or(Conn::is_in_table) {
             return;
         }
+        self.release_with_care(packet);
+    }
+
+    #[inline(never)]
+    fn release_with_care(&mut self, packet: &Packet) {
         let Some(id) = self.engine.tracker.takes_along(packet) else { return };
-        if is_alone {
+        if self.engine.backlog.is_empty() {
             self.engine.tracker.conns.let_go(id);
         } else {
             self.engine.held.push(id);
@@ -550,6 +565,7 @@ impl Path<'_> {
     }
 
     /// Counts and traces a packet's end.
+    #[inline]
     pub(crate) fn ended(&mut self, fate: Fate) {
         if let Fate::Drop(reason) = fate {
             self.engine.count_drop(reason);

@@ -34,21 +34,6 @@ pub enum Step {
     Confirm,
 }
 
-impl Step {
-    /// Every step that there is at some hook, once.
-    const ALL: [Step; 9] = [
-        Step::Defragment,
-        Step::Track,
-        Step::Confirm,
-        Step::Nat(Manip::Dst),
-        Step::Nat(Manip::Src),
-        Step::Table(TableId::Raw),
-        Step::Table(TableId::Mangle),
-        Step::Table(TableId::Filter),
-        Step::Table(TableId::Security),
-    ];
-}
-
 impl Hook {
     /// All hooks, in Linux's numbering.
     pub const ALL: [Hook; 5] = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting];
@@ -87,42 +72,33 @@ impl Hook {
 
 /// The steps of each hook that do something under a rule set, worked out once when it is put in force.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan([Steps; 5]);
+pub(crate) struct Plan([Places; 5]);
 
-/// Steps in order: a byte for each, its place in [`Step::ALL`] from 1, the first lowest.
+/// Places in [`Hook::steps`], a bit for each.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Steps(u64);
+pub(crate) struct Places(u8);
 
 impl Plan {
     /// The steps for which `is_needed` says yes.
     pub(crate) fn new(is_needed: impl Fn(Step) -> bool) -> Plan {
-        let place = |step: &Step| Step::ALL.iter().zip(1u64..).find_map(|(s, n)| (s == step).then_some(n));
         Plan(Hook::ALL.map(|hook| {
-            let needed = hook.steps().iter().filter(|step| is_needed(**step));
-            Steps(needed.rev().filter_map(place).fold(0, |steps, place| steps << 8 | place))
+            let needed = hook.steps().iter().zip(0..).filter(|(step, _)| is_needed(**step));
+            Places(needed.fold(0, |bits, (_, place)| bits | 1 << place))
         }))
     }
 
-    /// Whether the rules leave this step something to do.
-    pub(crate) fn has(&self, hook: Hook, step: Step) -> bool {
-        self.steps(hook).any(|left| left == step)
-    }
-
-    /// The steps of a hook.
+    /// What is to be done at a hook.
     #[inline]
-    pub(crate) fn steps(&self, hook: Hook) -> Steps {
+    pub(crate) fn at(&self, hook: Hook) -> Places {
         self.0[hook.number()]
     }
 }
 
-impl Iterator for Steps {
-    type Item = Step;
-
+impl Places {
+    /// Whether the rules leave the step at this place something to do.
     #[inline]
-    fn next(&mut self) -> Option<Step> {
-        let place = (self.0 as u8).checked_sub(1)?;
-        self.0 >>= 8;
-        Step::ALL.get(usize::from(place)).copied()
+    pub(crate) const fn has_place(self, place: usize) -> bool {
+        self.0 >> place & 1 != 0
     }
 }
 
@@ -199,12 +175,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plans_keep_the_order() {
+    fn plans_say_which_steps_are_left() {
+        let is_no_table = |step: Step| !matches!(step, Step::Table(_));
+        let plan = Plan::new(is_no_table);
         for hook in Hook::ALL {
-            assert!(Plan::new(|_| true).steps(hook).eq(hook.steps().iter().copied()));
-            let without_tables = |step: &Step| !matches!(step, Step::Table(_));
-            let left = hook.steps().iter().copied().filter(without_tables);
-            assert!(Plan::new(|step| without_tables(&step)).steps(hook).eq(left));
+            for (place, step) in hook.steps().iter().enumerate() {
+                assert_eq!(plan.at(hook).has_place(place), is_no_table(*step));
+                assert!(Plan::new(|_| true).at(hook).has_place(place));
+                assert!(!Plan::new(|_| false).at(hook).has_place(place));
+            }
         }
     }
 }

@@ -315,8 +315,7 @@ impl Packet {
 
     /// Finds the headers anew after the bytes were changed, and cuts off what lies behind the packet's own length.
     pub fn refresh(&mut self) -> Result<(), NotAPacket> {
-        let (head, len) = Headers::find(self.buf.get(self.l3..).unwrap_or_default())?;
-        self.head = head;
+        let len = self.head.find(self.buf.get(self.l3..).unwrap_or_default())?;
         self.buf.truncate(self.l3 + len);
         Ok(())
     }
@@ -541,15 +540,18 @@ impl Packet {
 
     /// As [`Packet::sum_to_keep`] for a packet whose transport checksum, if it has one, was found right just now. That says that the
     /// transport's bytes and the pseudo header add up to nothing; and behind the first 8 bytes, the header has what the pseudo header has.
+    #[inline]
     pub(crate) fn sum_to_keep_of_right(&self) -> u16 {
+        if self.head.family == Family::V4 {
+            return HOLDS;
+        }
         let has_checksum = match self.head.protocol {
             proto::TCP => true,
             proto::UDP => self.l4().get(6..8).is_some_and(|sum| sum != [0, 0]),
             _ => false,
         };
-        let start = self.ip().first_chunk::<8>().filter(|_| {
-            has_checksum && self.head.family == Family::V6 && self.head.l4 == hairpin_wire::ipv6::HEADER_LEN
-        });
+        let start =
+            self.ip().first_chunk::<8>().filter(|_| has_checksum && self.head.l4 == hairpin_wire::ipv6::HEADER_LEN);
         let Some(start) = start else { return self.sum_to_keep() };
         let len = u32::try_from(self.l4().len()).unwrap_or(u32::MAX);
         let sum = checksum::combine(checksum::sum(start), !u32::from(self.head.protocol));
@@ -651,7 +653,15 @@ impl Packet {
 
     /// A rule changed the packet's first `end` bytes: they are in one piece now, if the packet was put together from fragments
     /// (`skb_ensure_writable`). What the first lacked is taken from those behind it.
+    #[inline]
     pub(crate) fn pull(&mut self, end: usize) {
+        if !self.meta.pieces.is_empty() {
+            self.pull_pieces(end);
+        }
+    }
+
+    #[cold]
+    fn pull_pieces(&mut self, end: usize) {
         let Some(first) = self.meta.pieces.first() else { return };
         let first_end = usize::from(*first)
             + match self.head.family {
@@ -696,20 +706,23 @@ impl Packet {
 }
 
 impl Headers {
-    /// Finds the headers of a network packet and its length in bytes, which is never more than `bytes` holds.
-    fn find(bytes: &[u8]) -> Result<(Headers, usize), NotAPacket> {
+    /// Finds the headers of a network packet and its length in bytes, which is never more than `bytes` holds. Nothing is changed
+    /// where there is none.
+    #[inline]
+    fn find(&mut self, bytes: &[u8]) -> Result<usize, NotAPacket> {
         match bytes.first().map(|b| b >> 4) {
-            Some(4) => Self::find_v4(bytes),
-            Some(6) => Self::find_v6(bytes),
+            Some(4) => self.find_v4(bytes),
+            Some(6) => self.find_v6(bytes),
             Some(_) => Err(NotAPacket::BadHeader),
             None => Err(NotAPacket::Short),
         }
     }
 
-    fn find_v4(bytes: &[u8]) -> Result<(Headers, usize), NotAPacket> {
+    #[inline]
+    fn find_v4(&mut self, bytes: &[u8]) -> Result<usize, NotAPacket> {
         let fixed = bytes.first_chunk::<{ ipv4::HEADER_LEN }>().ok_or(NotAPacket::BadHeader)?;
         let word = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
-        let addr = |at: usize| Addr::v4(u32::from(word(at)) << 16 | u32::from(word(at + 2)));
+        let addr = |at: usize| Addr::v4(u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]));
         let (header_len, total, fragment) = (usize::from(fixed[0] & 0x0f) * 4, usize::from(word(2)), word(6));
         if header_len < ipv4::HEADER_LEN || header_len > bytes.len() || total < header_len {
             return Err(NotAPacket::BadHeader);
@@ -717,7 +730,7 @@ impl Headers {
         if total > bytes.len() {
             return Err(NotAPacket::Truncated);
         }
-        let head = Headers {
+        *self = Headers {
             family: Family::V4,
             protocol: fixed[9],
             l4: header_len,
@@ -728,21 +741,22 @@ impl Headers {
             src: addr(12),
             dst: addr(16),
         };
-        Ok((head, total))
+        Ok(total)
     }
 
-    fn find_v6(bytes: &[u8]) -> Result<(Headers, usize), NotAPacket> {
+    fn find_v6(&mut self, bytes: &[u8]) -> Result<usize, NotAPacket> {
         let ip = Ipv6::new(bytes).ok_or(NotAPacket::BadHeader)?;
         let total = 40 + usize::from(ip.payload_len());
         let bytes = bytes.get(..total).ok_or(NotAPacket::Truncated)?;
         // Nearly every packet: no extension header, so nothing to walk.
         if matches!(ip.next_header(), proto::TCP | proto::UDP) {
             let (protocol, src, dst) = (ip.next_header(), ip.src(), ip.dst());
-            return Ok((Headers { family: Family::V6, protocol, l4: 40, src, dst, ..Headers::default() }, total));
+            *self = Headers { family: Family::V6, protocol, l4: 40, src, dst, ..Headers::default() };
+            return Ok(total);
         }
         let found = Ipv6::new(bytes).and_then(|ip| ip.transport().ok());
         let fragment = found.and_then(|t| t.fragment);
-        let head = Headers {
+        *self = Headers {
             family: Family::V6,
             protocol: found.map_or(ip.next_header(), |t| t.protocol),
             l4: found.map_or(total, |t| t.offset),
@@ -753,7 +767,7 @@ impl Headers {
             src: ip.src(),
             dst: ip.dst(),
         };
-        Ok((head, total))
+        Ok(total)
     }
 }
 

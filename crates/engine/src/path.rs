@@ -55,7 +55,7 @@ impl Path<'_> {
         let routed = self.route_in(p)?;
         self.read_options(p)?;
         self.check_route(p, routed)?;
-        match p.meta.route.map(|r| r.kind) {
+        match p.meta.route.as_ref().map(|route| route.kind) {
             Some(RouteType::Unicast) => self.forward(p),
             _ => self.deliver(p),
         }
@@ -117,10 +117,15 @@ impl Path<'_> {
     }
 
     /// Everything that happens at a hook, in the order that [`Hook::steps`] gives, without the steps that the rules leave nothing to do.
+    // Where the hook is known to the compiler, so is each step.
+    #[inline(always)]
     fn hook(&mut self, hook: Hook, p: &mut Packet) -> Onward {
         self.trace_hook(hook);
-        for step in self.engine.plan(p.family()).steps(hook) {
-            self.step(step, hook, p)?;
+        let plan = self.engine.plan(p.family()).at(hook);
+        for (place, step) in hook.steps().iter().enumerate() {
+            if plan.has_place(place) {
+                self.step(*step, hook, p)?;
+            }
         }
         Onward::Continue(())
     }
@@ -138,8 +143,8 @@ impl Path<'_> {
 
     /// The rest of a hook, from this place in [`Hook::steps`] on: for a packet that a queue gave back.
     pub(crate) fn hook_from(&mut self, hook: Hook, from: usize, p: &mut Packet) -> Onward {
-        for step in hook.steps().iter().skip(from) {
-            if self.engine.plan(p.family()).has(hook, *step) {
+        for (place, step) in hook.steps().iter().enumerate().skip(from) {
+            if self.engine.plan(p.family()).at(hook).has_place(place) {
                 self.step(*step, hook, p)?;
             }
         }

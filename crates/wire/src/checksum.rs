@@ -13,19 +13,16 @@ use crate::addr::{Addr, Family};
 pub fn sum(data: &[u8]) -> u32 {
     // Words are added in the machine's own byte order and the sum is swapped once at the end (RFC 1071, section 2B).
     // Four accumulators of 32-bit halves cannot overflow below 8 GiB, and the machine adds them side by side.
-    let (blocks, rest) = data.as_chunks::<32>();
-    let mut lanes = [0u64; 4];
-    for block in blocks {
-        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
-            let word = u64::from_ne_bytes(*word);
-            *lane += (word & 0xffff_ffff) + (word >> 32);
-        }
+    let (blocks, mut rest) = data.as_chunks::<32>();
+    let mut total = if blocks.is_empty() { 0 } else { sum_blocks(blocks) };
+    // What is left is taken without a loop: most of what is summed is not longer.
+    if let Some((words, behind)) = rest.split_first_chunk::<16>() {
+        total += halves(words.as_chunks::<8>().0.iter().copied());
+        rest = behind;
     }
-    let mut total = lanes[0] + lanes[1] + lanes[2] + lanes[3];
-    let (words, mut rest) = rest.as_chunks::<8>();
-    for word in words {
-        let word = u64::from_ne_bytes(*word);
-        total += (word & 0xffff_ffff) + (word >> 32);
+    if let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        total += halves([*word].into_iter());
+        rest = behind;
     }
     if let Some((word, behind)) = rest.split_first_chunk::<4>() {
         total += u64::from(u32::from_ne_bytes(*word));
@@ -39,6 +36,22 @@ pub fn sum(data: &[u8]) -> u32 {
         total += u64::from(u16::from_ne_bytes([*byte, 0]));
     }
     u32::from(u16::from_be(fold64(total)))
+}
+
+fn sum_blocks(blocks: &[[u8; 32]]) -> u64 {
+    let mut lanes = [0u64; 4];
+    for block in blocks {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
+            *lane += halves([*word].into_iter());
+        }
+    }
+    lanes.iter().sum()
+}
+
+/// The 32-bit halves of words, added.
+#[inline(always)]
+fn halves(words: impl Iterator<Item = [u8; 8]>) -> u64 {
+    words.map(u64::from_ne_bytes).map(|word| (word & 0xffff_ffff) + (word >> 32)).sum()
 }
 
 /// Adds two partial sums. The bytes behind `b` must start at an even distance from those behind `a`.
@@ -161,18 +174,21 @@ pub const fn crc32c_finish(state: u32) -> u32 {
 }
 
 /// Folds a partial sum to 16 bits; zero only for zero.
+#[inline]
 const fn fold(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);
     ((once & 0xffff) + (once >> 16)) as u16
 }
 
 /// Folds a 64-bit sum of words to 16 bits; zero only for zero.
+#[inline]
 const fn fold64(sum: u64) -> u16 {
     let once = (sum & 0xffff_ffff) + (sum >> 32);
     let twice = ((once & 0xffff_ffff) + (once >> 32)) as u32;
     fold(twice)
 }
 
+#[inline]
 const fn addr_sum(family: Family, addr: Addr) -> u32 {
     match family {
         Family::V4 => addr.as_u32(),

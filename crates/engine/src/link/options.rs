@@ -4,7 +4,7 @@ use super::IcmpError;
 use crate::fate::DropReason;
 use crate::net::{Net, Scope};
 use crate::packet::{LinkType, Packet};
-use crate::route::{AddressType, OutputKey, Route, RouteType};
+use crate::route::{AddressType, OutputKey, RouteType};
 use hairpin_wire::ipv4::{self, Ipv4, option};
 use hairpin_wire::{Addr, Family, icmp4};
 
@@ -66,8 +66,8 @@ pub fn check(packet: &mut Packet, net: &Net, wall_ms: u32) -> Result<(), BadOpti
 
 /// Whether a strict source route asks for a neighbor where the route has a gateway: the packet is refused with "source route
 /// failed" (`ip_forward`).
-pub fn strict_route_fails(packet: &Packet, route: &Route) -> bool {
-    packet.meta.ip_options.strict && route.gateway.is_some()
+pub fn strict_route_fails(packet: &Packet) -> bool {
+    packet.meta.ip_options.strict && packet.meta.route.as_ref().is_some_and(|route| route.gateway.is_some())
 }
 
 /// Fills in the options of a packet that is forwarded, after FORWARD (`ip_forward_options`). `own` is this host's address on

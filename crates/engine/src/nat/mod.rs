@@ -134,6 +134,7 @@ pub(crate) fn is_changed(conn: &Conn, direction: Direction, side: Manip) -> bool
 }
 
 /// Translates a packet by its connection's binding, at a hook of this side (`nf_nat_packet`).
+#[inline]
 pub(crate) fn translate(conn: &Conn, class: Class, side: Manip, packet: &mut Packet) -> Result<(), DropReason> {
     let direction = class.direction();
     if !is_changed(conn, direction, side) {

@@ -11,6 +11,7 @@ use hairpin_wire::{Addr, Family, proto};
 const SCTP_HEADER_LEN: usize = 12;
 
 /// Gives one side of the packet the address and key of `target` (`nf_nat_manip_pkt`). False when a header is cut.
+#[inline]
 pub(super) fn packet(packet: &mut Packet, target: &Tuple, side: Manip) -> bool {
     let (family, l4) = (packet.family(), packet.head().l4);
     let l4 = (!packet.is_later_fragment() && !packet.head().broken).then_some(l4);
@@ -64,7 +65,7 @@ const fn addr_of(target: &Tuple, side: Manip) -> Addr {
 }
 
 /// `ip` starts at a network header; `l4` is the transport header's offset in it, if it may be touched.
-#[inline]
+#[inline(always)]
 fn edit(ip: &mut [u8], l4: Option<usize>, protocol: u8, change: Change<'_>) -> bool {
     if let Some(l4) = l4 {
         let Some(header) = ip.get_mut(l4..) else { return false };
@@ -103,6 +104,7 @@ impl<'a> Change<'a> {
     }
 
     /// Changes the key in a transport header and mends its checksum. False when the header is too short to be translated.
+    #[inline]
     fn transport(&self, header: &mut [u8], protocol: u8) -> bool {
         match protocol {
             proto::TCP => self.tcp(header),
@@ -143,6 +145,7 @@ impl<'a> Change<'a> {
         checksum::update_by(sum, checksum::combine(self.delta, u32::from(!old_key) + u32::from(self.key())))
     }
 
+    #[inline]
     fn tcp(&self, header: &mut [u8]) -> bool {
         let Some(ports) = header.first_chunk_mut() else { return false };
         let old = self.set_port(ports);
@@ -154,6 +157,7 @@ impl<'a> Change<'a> {
         true
     }
 
+    #[inline]
     fn udp(&self, header: &mut [u8], lite: bool) -> bool {
         let Some(header) = header.first_chunk_mut() else { return false };
         let old = self.set_port(header);

@@ -11,6 +11,7 @@ pub struct Counter {
 
 impl Counter {
     /// Counts one packet of `bytes` L3 bytes.
+    #[inline]
     pub fn add(&mut self, bytes: usize) {
         self.packets = self.packets.wrapping_add(1);
         self.bytes = self.bytes.wrapping_add(bytes as u64);

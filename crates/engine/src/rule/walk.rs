@@ -32,7 +32,7 @@ pub(crate) struct Walk<'a> {
 /// Walks the packet through the table. The answer is Accept, Drop, Nat, Reject or Queue, never Continue.
 pub(crate) fn walk(
     live: &mut Live,
-    mut walk: Walk<'_>,
+    walk: &mut Walk<'_>,
     packet: &mut Packet,
     conns: &mut Conns,
     effects: &mut Effects,
@@ -41,8 +41,9 @@ pub(crate) fn walk(
     let (Some(mut at), Some(policy)) = (flat.entry(walk.hook), flat.policy(walk.hook)) else {
         return Verdict::Accept;
     };
-    let Walk { table, hook, now, net, rng, sets, .. } = walk;
-    let ground = Ground { hook, table, now, net, memories: cells, sets, rng };
+    let Walk { table, hook, now, net, rng, sets, .. } = *walk;
+    // Made where a rule asks for it: most have an address that does not fit.
+    let ground = || Ground { hook, table, now, net, memories: cells, sets, rng };
     stack.clear();
     let mut devices = None;
     let words = flat.scan.words(|| *devices.insert(device_names(packet, hook, net)));
@@ -73,7 +74,7 @@ pub(crate) fn walk(
         }
         let mut is_hotdrop = false;
         if !rule.matches.is_empty() {
-            let look = Look::new(packet, conns, ground);
+            let look = Look::new(packet, conns, ground());
             let tests = flat.matches.get(rule.matches.clone()).unwrap_or_default();
             let refusal = tests.iter().find(|m| {
                 look.set_slot(counters.cells.get(m.memory as usize).copied().flatten());
@@ -98,13 +99,13 @@ pub(crate) fn walk(
         }
         counter.add(packet.length());
         if packet.meta.trace {
-            let line = trace_line(flat, rule, &Look::new(packet, conns, ground));
+            let line = trace_line(flat, rule, &Look::new(packet, conns, ground()));
             effects.events.push(Event::Trace(line));
         }
         if is_hotdrop {
             if let FlatAction::Target { target, memory } = &rule.action {
                 let slot = counters.cells.get(*memory as usize).copied().flatten();
-                target.act(&mut Edit::new(packet, conns, ground, effects, slot));
+                target.act(&mut Edit::new(packet, conns, ground(), effects, slot));
             }
             walk.note(flat, rule, || RuleSaid::Hotdrop("an inverted match"));
             return Verdict::Drop(DropReason::Hotdrop);
@@ -114,9 +115,19 @@ pub(crate) fn walk(
                 walk.note(flat, rule, || RuleSaid::Counted(""));
                 at += 1;
             }
-            FlatAction::Accept => return walk.end(flat, rule, Verdict::Accept),
-            FlatAction::Drop => return walk.end(flat, rule, Verdict::Drop(DropReason::Rule)),
-            FlatAction::Queue => return walk.end(flat, rule, Verdict::Queue { number: 0, bypass: false }),
+            FlatAction::Accept => {
+                walk.note(flat, rule, || RuleSaid::Verdict(Verdict::Accept));
+                return Verdict::Accept;
+            }
+            FlatAction::Drop => {
+                walk.note(flat, rule, || RuleSaid::Verdict(Verdict::Drop(DropReason::Rule)));
+                return Verdict::Drop(DropReason::Rule);
+            }
+            FlatAction::Queue => {
+                let verdict = Verdict::Queue { number: 0, bypass: false };
+                walk.note(flat, rule, || RuleSaid::Verdict(verdict.clone()));
+                return verdict;
+            }
             FlatAction::Return => {
                 walk.note(flat, rule, || RuleSaid::Returns);
                 at = stack.pop().unwrap_or(policy);
@@ -133,12 +144,15 @@ pub(crate) fn walk(
             }
             FlatAction::Target { target, memory } => {
                 let slot = counters.cells.get(*memory as usize).copied().flatten();
-                match target.act(&mut Edit::new(packet, conns, ground, effects, slot)) {
+                match target.act(&mut Edit::new(packet, conns, ground(), effects, slot)) {
                     Verdict::Continue => {
                         walk.note(flat, rule, || RuleSaid::Counted(target.name()));
                         at += 1;
                     }
-                    verdict => return walk.end(flat, rule, verdict),
+                    verdict => {
+                        walk.note(flat, rule, || RuleSaid::Verdict(verdict.clone()));
+                        return verdict;
+                    }
                 }
             }
             FlatAction::Policy(policy) => {
@@ -175,6 +189,7 @@ impl Walk<'_> {
         }
     }
 
+    #[inline]
     fn policy(&mut self, flat: &FlatTable, rule: &FlatRule, policy: Policy) {
         if let Some((out, cause)) = &mut self.trace {
             let what = TraceWhat::Policy {
@@ -185,14 +200,6 @@ impl Walk<'_> {
             };
             out.trace.push(TraceStep { cause: *cause, what });
         }
-    }
-
-    #[inline]
-    fn end(&mut self, flat: &FlatTable, rule: &FlatRule, verdict: Verdict) -> Verdict {
-        if self.trace.is_some() {
-            self.note(flat, rule, || RuleSaid::Verdict(verdict.clone()));
-        }
-        verdict
     }
 }
 

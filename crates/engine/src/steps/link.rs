@@ -8,7 +8,7 @@ use crate::packet::{LinkType, NotAPacket, Offload, Origin, Packet, Sender};
 use crate::path::{Onward, Path};
 use crate::route::{LinkAddress, Route, RouteType};
 use crate::track::Tracked;
-use hairpin_wire::{Family, Mac, ethernet};
+use hairpin_wire::{Addr, Family, Mac, ethernet};
 use std::ops::ControlFlow::{Break, Continue};
 
 impl Path<'_> {
@@ -80,9 +80,11 @@ impl Path<'_> {
 
     /// Cuts a packet that the way out does not take whole.
     pub(crate) fn fit_mtu(&mut self, p: &mut Packet) -> Onward {
-        let Some(route) = p.meta.route else { return Break(Fate::Drop(DropReason::Bug)) };
+        let Some(mtu) = p.meta.route.as_ref().map(|route| route.mtu) else {
+            return Break(Fate::Drop(DropReason::Bug));
+        };
         if p.meta.offload != Offload::default() {
-            if p.wire_length() <= route.mtu as usize {
+            if p.wire_length() <= mtu as usize {
                 return Continue(());
             }
             if p.meta.offload.gso.is_some() {
@@ -90,7 +92,16 @@ impl Path<'_> {
             }
             p.fill_checksum();
         }
-        match link::fit(p, route.mtu, &self.engine.rng) {
+        // Nearly every packet.
+        if p.length() <= mtu as usize && p.meta.max_fragment == 0 {
+            return Continue(());
+        }
+        self.cut_to_fit(p, mtu)
+    }
+
+    #[inline(never)]
+    fn cut_to_fit(&mut self, p: &mut Packet, mtu: u32) -> Onward {
+        match link::fit(p, mtu, &self.engine.rng) {
             Fit::Whole => Continue(()),
             Fit::TooBig(mtu) => {
                 self.send_error(p, link::IcmpError::too_big(p.family(), mtu));
@@ -128,21 +139,22 @@ impl Path<'_> {
 
     /// Gives the packet its link header; over `lo` it comes straight back.
     pub(crate) fn transmit(&mut self, p: &mut Packet) -> Onward<Fate> {
-        let Some(route) = p.meta.route else { return Break(Fate::Drop(DropReason::Bug)) };
-        if route.oif == LO {
+        let Some(Route { oif, gateway, .. }) = p.meta.route else { return Break(Fate::Drop(DropReason::Bug)) };
+        if oif == LO {
             return Continue(self.loop_back(p));
         }
-        let Some(device) = self.engine.net.interface(route.oif).filter(|d| d.up) else {
+        let Some(device) = self.engine.net.interface(oif).filter(|d| d.up) else {
             return Break(Fate::Drop(DropReason::NoDevice));
         };
         let own = device.mac;
         if p.family() == Family::V6 && p.dst().is_multicast(Family::V6) {
-            self.hear_own_group(p, &route)?;
+            self.hear_own_group(p)?;
         }
-        let next = route.gateway.map(|gateway| (p.family(), route.oif, gateway));
-        let address = match self.engine.last_hop {
-            Some((hop, mac)) if Some(hop) == next => LinkAddress::Known(mac),
-            _ => self.engine.net.link_address(p.family(), &route, p.dst()),
+        let next = gateway.map(|gateway| (p.family(), oif, gateway));
+        let address = match (&self.engine.last_hop, &p.meta.route) {
+            (Some((hop, mac)), _) if Some(*hop) == next => LinkAddress::Known(*mac),
+            (_, Some(route)) => self.engine.net.link_address(p.family(), route, p.dst()),
+            (_, None) => LinkAddress::Unknown,
         };
         let to = match address {
             LinkAddress::NotNeeded => {
@@ -154,23 +166,23 @@ impl Path<'_> {
                 self.engine.last_hop = next.map(|next| (next, mac));
                 Some(mac)
             }
-            LinkAddress::Unknown if self.engine.resolving => return Continue(Fate::Resolve { oif: route.oif }),
+            LinkAddress::Unknown if self.engine.resolving => return Continue(Fate::Resolve { oif }),
             LinkAddress::Unknown => {
-                self.ask_for_neighbor(p, &route);
+                self.ask_for_neighbor(p, oif, gateway);
                 return Break(Fate::Drop(DropReason::NoNeighbor));
             }
         };
         if p.meta.made_here && p.meta.offload.gso.is_none() {
             p.fill_checksum();
         }
-        Continue(Fate::Transmit { oif: route.oif, to })
+        Continue(Fate::Transmit { oif, to })
     }
 
     /// The packet waits for a neighbor; nobody will answer. IPv6 asks by packets that rules see.
-    fn ask_for_neighbor(&mut self, p: &Packet, route: &Route) {
-        let target = route.gateway.unwrap_or(p.dst());
+    fn ask_for_neighbor(&mut self, p: &Packet, oif: IfIndex, gateway: Option<Addr>) {
+        let target = gateway.unwrap_or(p.dst());
         let engine = &mut *self.engine;
-        if let Some(question) = engine.solicitor.wait(p, route.oif, target, self.now.mono, &engine.net) {
+        if let Some(question) = engine.solicitor.wait(p, oif, target, self.now.mono, &engine.net) {
             self.say(question);
         }
     }
@@ -198,12 +210,13 @@ impl Path<'_> {
     /// IPv6 hears what goes to a group it has joined, by whatever route, when it is about to leave (`ip6_finish_output2`): the copy
     /// passes POSTROUTING once more. It keeps its route, so that one sent by way of a router is not delivered. Groups of the host itself
     /// do not leave it.
-    fn hear_own_group(&mut self, p: &Packet, route: &Route) -> Onward {
+    fn hear_own_group(&mut self, p: &Packet) -> Onward {
         const OF_THE_HOST: u8 = 1;
         // What the kernel itself says to a group is neighbor discovery, which does not hear itself.
         let is_discovery = p.meta.origin == Origin::Local(Sender::Kernel);
-        if !is_discovery && self.engine.net.is_joined(Family::V6, route.oif, p.dst()) {
-            self.hear_copy(p, route.oif, LinkType::Multicast);
+        let oif = p.meta.route.as_ref().map(|route| route.oif);
+        if let Some(oif) = oif.filter(|oif| !is_discovery && self.engine.net.is_joined(Family::V6, *oif, p.dst())) {
+            self.hear_copy(p, oif, LinkType::Multicast);
             if p.ttl() == 0 {
                 return Break(Fate::Drop(DropReason::TtlExpired));
             }

@@ -8,7 +8,7 @@ use crate::packet::{LinkType, Origin, Packet, Sender};
 use crate::path::{Onward, Path};
 use crate::route::known::Asked;
 use crate::route::{InputError, OutputKey, Route, RouteType};
-use crate::track::{Class, Conn, Conns, Direction, Status, Tracked};
+use crate::track::{Class, ConnId, Conns, Direction, Status, Tracked};
 use hairpin_wire::{Family, proto};
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -16,16 +16,18 @@ impl Path<'_> {
     /// Where a received packet goes, or why nowhere: that is only said after its options were read. One that came back over `lo` keeps
     /// its route unless NAT changed its destination.
     pub(crate) fn route_in(&mut self, p: &mut Packet) -> Onward<Result<(), InputError>> {
-        if p.meta.route.is_some() {
+        if p.meta.route.is_some() || self.take_known_route(p) {
             return Continue(Ok(()));
         }
+        self.choose_route(p)
+    }
+
+    #[inline(never)]
+    fn choose_route(&mut self, p: &mut Packet) -> Onward<Result<(), InputError>> {
         match self.find_route(p) {
             Ok(route) => {
                 p.meta.route = Some(route);
-                if self.engine.is_tracing() {
-                    let dev = self.device_name(route.oif);
-                    self.note(|| format!("route: {}", route.describe(p.family(), dev)));
-                }
+                self.note_route(p, &route);
                 if p.meta.link_type != LinkType::Host && route.kind == RouteType::Unicast {
                     return Break(Fate::Drop(DropReason::LinkBroadcast));
                 }
@@ -45,18 +47,38 @@ impl Path<'_> {
         Break(Fate::Drop(error.reason))
     }
 
-    /// The routing decision for a received packet: the one of the connection's last packet that way, if nothing that it reads has
-    /// changed.
+    fn note_route(&mut self, p: &Packet, route: &Route) {
+        if self.engine.is_tracing() {
+            let dev = self.device_name(route.oif);
+            self.note(|| format!("route: {}", route.describe(p.family(), dev)));
+        }
+    }
+
+    /// Gives a received packet the route of its connection's last packet that way, if nothing that the decision reads has changed.
+    #[inline]
+    fn take_known_route(&mut self, p: &mut Packet) -> bool {
+        let Engine { net, tracker, known_routes, .. } = &*self.engine;
+        let Some((id, direction)) = lasting(&tracker.conns, p) else { return false };
+        let number = tracker.conns.get(id).map_or(0, |conn| conn.route(direction));
+        let Some(known) = known_routes.get(number, Asked::by(p)) else { return false };
+        debug_assert_eq!(Ok(*known), net.route_input(p));
+        p.meta.route = Some(*known);
+        if self.engine.is_tracing() {
+            let route = *known;
+            self.note_route(p, &route);
+        }
+        true
+    }
+
+    /// The routing decision for a received packet, which its connection will know.
     fn find_route(&mut self, p: &Packet) -> Result<Route, InputError> {
         let Engine { net, tracker, known_routes, .. } = &mut *self.engine;
-        let Some((conn, direction)) = lasting(&mut tracker.conns, p) else { return net.route_input(p) };
-        let asked = Asked::by(p);
-        if let Some(known) = known_routes.get(conn.route(direction), asked) {
-            debug_assert_eq!(Ok(*known), net.route_input(p));
-            return Ok(*known);
-        }
         let route = net.route_input(p)?;
-        conn.set_route(direction, known_routes.keep(asked, &route));
+        if let Some((id, direction)) = lasting(&tracker.conns, p)
+            && let Some(conn) = tracker.conns.get_mut(id)
+        {
+            conn.set_route(direction, known_routes.keep(Asked::by(p), &route));
+        }
         Ok(route)
     }
 
@@ -112,8 +134,9 @@ impl Path<'_> {
             self.send_error(p, IcmpError::expired(family));
             return Break(Fate::Drop(DropReason::TtlExpired));
         }
-        let Some(route) = p.meta.route else { return Break(Fate::Drop(DropReason::Bug)) };
-        if let Err(error) = self.engine.net.check_forward_source(p, &route) {
+        let Some(route) = &p.meta.route else { return Break(Fate::Drop(DropReason::Bug)) };
+        let mtu = route.mtu;
+        if let Err(error) = self.engine.net.check_forward_source(p, route) {
             if let Some((kind, code)) = error.icmp {
                 self.send_error(p, IcmpError::new(kind, code, 0));
             }
@@ -123,12 +146,12 @@ impl Path<'_> {
         if family == Family::V6 {
             self.redirect_sender(p);
         }
-        if link::options::strict_route_fails(p, &route) {
+        if link::options::strict_route_fails(p) {
             self.send_error(p, link::options::source_route_failed());
             return Break(Fate::Drop(DropReason::BadOptions));
         }
-        if link::exceeds(p, route.mtu) {
-            self.send_error(p, IcmpError::too_big(family, route.mtu));
+        if link::exceeds(p, mtu) {
+            self.send_error(p, IcmpError::too_big(family, mtu));
             return Break(Fate::Drop(DropReason::TooBig));
         }
         Continue(())
@@ -137,7 +160,7 @@ impl Path<'_> {
     /// The device a packet leaves by shows from FORWARD on; before POSTROUTING it is taken again from the route, which OUTPUT may
     /// have changed.
     pub(crate) fn take_out_device(&mut self, p: &mut Packet) -> Onward {
-        match p.meta.route {
+        match &p.meta.route {
             Some(route) => {
                 p.meta.oif = Some(route.oif);
                 Continue(())
@@ -160,14 +183,14 @@ impl Path<'_> {
 /// The connection that may remember the packet's route, and the packet's direction: one in the table, whose tuples say everything about
 /// the packet that it was routed by. NAT is settled for it, but may be switched off meanwhile, so the addresses are compared.
 #[inline]
-fn lasting<'a>(conns: &'a mut Conns, p: &Packet) -> Option<(&'a mut Conn, Direction)> {
+fn lasting(conns: &Conns, p: &Packet) -> Option<(ConnId, Direction)> {
     let Tracked::Conn(id, Class::Established(direction)) = p.meta.tracked else { return None };
-    let conn = conns.get_mut(id)?;
+    let conn = conns.get(id)?;
     let is_plain = matches!(p.protocol(), proto::TCP | proto::UDP) && p.meta.link_type == LinkType::Host;
     let is_lasting = is_plain
         && conn.status.has(Status::CONFIRMED)
         && !conn.status.has(Status::DYING)
         && p.src() == conn.tuple(direction).src
         && p.dst() == conn.tuple(direction.other()).src;
-    is_lasting.then_some((conn, direction))
+    is_lasting.then_some((id, direction))
 }

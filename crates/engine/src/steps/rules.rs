@@ -65,8 +65,8 @@ impl Path<'_> {
         let live = &mut engine.live[usize::from(family == Family::V6)];
         let trace = tracing.then_some((&mut *self.out, cause));
         let (net, rng, sets) = (&engine.net, &engine.rng, &engine.sets);
-        let surroundings = Walk { family, table, hook, now: self.now, net, rng, sets, trace };
-        let verdict = walk(live, surroundings, p, &mut engine.tracker.conns, &mut engine.effects);
+        let mut surroundings = Walk { family, table, hook, now: self.now, net, rng, sets, trace };
+        let verdict = walk(live, &mut surroundings, p, &mut engine.tracker.conns, &mut engine.effects);
         if !engine.effects.is_empty() {
             self.carry_out_effects(hook, p);
         }

@@ -23,7 +23,7 @@ impl Path<'_> {
         if known != Tracked::No {
             return Continue(());
         }
-        let looked_at = [proto::TCP, proto::UDP, proto::ICMP, proto::ICMPV6].contains(&p.protocol());
+        let looked_at = matches!(p.protocol(), proto::TCP | proto::UDP | proto::ICMP | proto::ICMPV6);
         if hook == Hook::Prerouting
             && looked_at
             && !p.is_checksum_trusted()

@@ -230,7 +230,15 @@ impl Tracker {
     }
 
     /// Reports that the packet at hand changed its connection, if it did.
+    #[inline]
     pub(crate) fn report_change(&mut self, events: &mut Vec<Event>) {
+        if self.before.is_some() {
+            self.report_changed(events);
+        }
+    }
+
+    #[cold]
+    fn report_changed(&mut self, events: &mut Vec<Event>) {
         if let Some((id, before)) = self.before.take()
             && self.conns.get(id).is_some_and(|conn| conn.is_in_table() && Looks::of(conn) != before)
         {
