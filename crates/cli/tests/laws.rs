@@ -2,6 +2,7 @@
 
 mod support;
 
+use hairpin_engine::ahead::Prefetch;
 use hairpin_engine::engine::Batch;
 use hairpin_engine::net::IfIndex;
 use hairpin_engine::packet::{Offload, Origin, Sender};
@@ -91,8 +92,9 @@ fn one_by_one(scenario: &Scenario, groups: &[(Now, Range<usize>)], tracing: bool
     (story, engine, out)
 }
 
-fn in_batches(scenario: &Scenario, groups: &[(Now, Range<usize>)]) -> Story {
+fn in_batches(scenario: &Scenario, groups: &[(Now, Range<usize>)], prefetch: Option<Prefetch>) -> Story {
     let mut engine = scenario.engine();
+    engine.set_prefetch(prefetch);
     let (mut story, mut out) = (Story::default(), Output::default());
     for (now, group) in groups {
         out.clear();
@@ -155,7 +157,11 @@ fn a_batch_is_its_packets_one_by_one() {
     for scenario in worlds(100) {
         let groups = groups(&scenario.frames, &mut Dice(scenario.frames.len() as u64));
         let single = one_by_one(&scenario, &groups, false).0;
-        same(&scenario, "a batch differs from its packets", &groups, &single, &in_batches(&scenario, &groups));
+        // With memory asked for ahead, and with memory waited for together.
+        for prefetch in [hairpin_datapath::prefetch::line(), None] {
+            let batches = in_batches(&scenario, &groups, prefetch);
+            same(&scenario, "a batch differs from its packets", &groups, &single, &batches);
+        }
     }
 }
 
