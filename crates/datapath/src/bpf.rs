@@ -88,10 +88,8 @@ pub(crate) fn load(kind: Program, name: &str, code: &[Insn]) -> io::Result<Owned
     call(BPF_PROG_LOAD, &mut attributes).map_err(at("a BPF program cannot be loaded"))
 }
 
-#[cfg(test)]
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 
-#[cfg(test)]
 #[repr(C)]
 #[derive(Default)]
 struct TestRun {
@@ -103,23 +101,49 @@ struct TestRun {
     data_out: u64,
     repeat: u32,
     duration: u32,
-    rest: [u64; 5],
+    context: [u64; 3],
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    rest: u32,
 }
 
-/// What a program says about a frame with an Ethernet header.
-#[cfg(test)]
-pub(crate) fn try_on(program: &OwnedFd, frame: &[u8]) -> io::Result<u32> {
+/// Has the kernel make so many copies of a frame, run an XDP program on each, and do with it what the program says.
+pub(crate) fn run_on_copies(program: &OwnedFd, frame: &[u8], copies: u32) -> io::Result<()> {
+    const LIVE_FRAMES: u32 = 1 << 1;
     let mut run = TestRun {
         prog_fd: program.as_raw_fd() as u32,
         data_size_in: frame.len() as u32,
         data_in: frame.as_ptr() as u64,
+        repeat: copies,
+        flags: LIVE_FRAMES,
+        batch_size: 64,
         ..TestRun::default()
     };
-    // SAFETY: the kernel reads the frame, and writes its answer into the attributes.
+    try_it(&mut run).map_err(at("the kernel makes no frames"))
+}
+
+fn try_it(run: &mut TestRun) -> io::Result<()> {
+    // SAFETY: the kernel reads the frame, which lives until the call is over, and writes its answer into the attributes.
     let result =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, std::ptr::from_mut(&mut run), size_of::<TestRun>()) };
-    crate::sys::check(result as libc::c_int)?;
-    Ok(run.retval)
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, std::ptr::from_mut(run), size_of::<TestRun>()) };
+    crate::sys::check(result as libc::c_int).map(drop)
+}
+
+/// What a program says about a frame with an Ethernet header, and the frame as it leaves it.
+#[cfg(test)]
+pub(crate) fn try_on(program: &OwnedFd, frame: &[u8]) -> io::Result<(u32, Vec<u8>)> {
+    let mut out = vec![0; frame.len()];
+    let mut run = TestRun {
+        prog_fd: program.as_raw_fd() as u32,
+        data_size_in: frame.len() as u32,
+        data_size_out: out.len() as u32,
+        data_in: frame.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        ..TestRun::default()
+    };
+    try_it(&mut run)?;
+    Ok((run.retval, out))
 }
 
 #[repr(C)]

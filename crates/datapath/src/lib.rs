@@ -21,6 +21,7 @@
 //! | `bpf.rs` | the few instructions that run in the kernel |
 //! | `ring.rs` | the ring that a packet socket's frames arrive in |
 //! | `map.rs` | memory shared with the kernel |
+//! | `source.rs` | a flood of datagrams, for benches |
 //! | `sys.rs` | the system calls that the others share |
 //! | `huge_pages.rs` | large tables on huge pages |
 //! | `prefetch.rs` | asking for memory ahead of its use |
@@ -46,6 +47,7 @@ pub mod queues;
 pub mod quiet;
 pub mod record;
 mod ring;
+pub mod source;
 mod spread;
 pub mod sys;
 pub mod tap;

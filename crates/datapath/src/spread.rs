@@ -194,7 +194,7 @@ mod tests {
             Err(why) => return println!("skipped: {why}"),
         };
         for frame in frames() {
-            let said = bpf::try_on(&program, &frame).unwrap() as usize;
+            let said = bpf::try_on(&program, &frame).unwrap().0 as usize;
             assert_eq!(said % 8, queue_of(&frame, true, 8), "{frame:02x?}");
         }
     }
