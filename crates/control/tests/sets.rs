@@ -107,3 +107,16 @@ fn rules_hold_on_to_their_sets() {
     host.iptables("-F INPUT", 0);
     host.ipset("destroy s", 0);
 }
+
+/// The kernel cuts only the first address of a range by the set's mask; the file keeps what came of it.
+#[test]
+fn what_a_range_put_beside_the_mask_stays() {
+    let host = Host::new("beside-the-mask");
+    host.ipset("create s hash:ip,port netmask 30", 0);
+    host.ipset("add s 10.0.0.6/30,22", 0);
+    host.ipset("add s 10.0.0.14,udp:1", 0);
+    let saved = host.ipset("save s", 0);
+    for entry in ["10.0.0.4,tcp:22", "10.0.0.5,tcp:22", "10.0.0.7,tcp:22", "10.0.0.12,udp:1"] {
+        assert!(saved.contains(entry), "{saved}");
+    }
+}

@@ -1,12 +1,13 @@
 //! Looking ahead in a batch: the memory of connections is on its way while packets before them are handled.
 //!
-//! Where memory can be asked for without waiting for it ([`Prefetch`]), packets are seen to in groups, stage by stage: the index of
+//! What packets will look up in large sets is touched for many packets at once, so that the waits for it overlap. For connections,
+//! where memory can be asked for without waiting for it ([`Prefetch`]), packets are seen to in groups, stage by stage: the index of
 //! tuples two groups ahead of their turn, the connection one group ahead. Where it cannot, the memory of many packets is touched at
 //! once, so that at least the waits for it overlap.
 
 use crate::engine::Engine;
 use crate::packet::Packet;
-use crate::rule::Needs;
+use crate::rule::{Live, Needs};
 use crate::track::{Ahead, Tracked, Tuple};
 
 /// Asks the processor to have the memory at an address at hand soon, without waiting for it and without a promise. The engine knows no
@@ -26,10 +27,21 @@ impl Engine {
         if packets.len() < 2 {
             return;
         }
+        if at.is_multiple_of(AHEAD) {
+            self.touch_sets(part(packets, at, at + AHEAD));
+        }
         match self.prefetch {
             Some(ask) if at.is_multiple_of(GROUP) => self.ask_ahead(packets, at, ask),
             None if at.is_multiple_of(AHEAD) => self.touch_ahead(part(packets, at, at + AHEAD)),
             _ => {}
+        }
+    }
+
+    /// Touches what these packets will look up in the large sets that rules ask.
+    #[inline]
+    fn touch_sets(&self, packets: &[Packet]) {
+        for asked in self.live.iter().flat_map(Live::asked) {
+            self.sets.borrow().look_ahead(asked, packets);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Listing, Shared, TableId, Tables, Verdict};
 use crate::hook::Hooks;
 use crate::look::{Edit, Look};
+use crate::set::Directions;
 use crate::time::Now;
 use hairpin_wire::Family;
 use std::any::Any;
@@ -47,6 +48,11 @@ pub trait Match: fmt::Debug + Send + Sync {
     /// no memory of its own but their places: a `Vec<Option<SetId>>` in this order.
     fn sets(&self) -> &[String] {
         &[]
+    }
+
+    /// What of a packet it asks its first set about, if it only asks: a batch's look-ups in a large set are prepared together.
+    fn asks(&self) -> Option<Directions> {
+        None
     }
 
     /// What it shares with other rules by name and makes when it is not there yet ([`SharedNames`](super::SharedNames)).

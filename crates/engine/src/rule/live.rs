@@ -2,7 +2,7 @@
 
 use super::compiled::{FlatAction, FlatMatch, FlatTable};
 use super::{Compiled, Counter, Memory, TableId};
-use crate::set::{SetId, Sets};
+use crate::set::{Asked, SetId, Sets};
 use crate::time::Now;
 use hairpin_wire::Family;
 use std::any::Any;
@@ -31,7 +31,12 @@ pub(crate) struct LiveTable {
     pub(crate) counters: Vec<Counter>,
     /// For each memory number of the flat table: its cell.
     pub(crate) cells: Vec<Option<u32>>,
+    /// The first few sets that its rules ask.
+    asked: Vec<Asked>,
 }
+
+/// As many sets of a table are looked at before a batch is walked.
+const ASKED: usize = 4;
 
 /// A memory that rules share by name, and how many do.
 #[derive(Debug)]
@@ -80,12 +85,22 @@ impl Live {
     }
 
     fn load(&mut self, table: &FlatTable, sets: &mut Sets, now: &Now) -> LiveTable {
-        let mut live = LiveTable { counters: table.first_counters.clone(), cells: vec![None; table.memories] };
+        let (counters, cells) = (table.first_counters.clone(), vec![None; table.memories]);
+        let mut live = LiveTable { counters, cells, asked: Vec::new() };
         for place in &table.remembering {
             let rule = place.rule as usize;
             let (slot, memory) = match place.nth {
                 Some(nth) => {
                     let Some(FlatMatch { test, memory: slot }) = table.found(rule, nth as usize) else { continue };
+                    if live.asked.len() < ASKED
+                        && let Some(directions) = test.asks()
+                        && let Some(set) = test.sets().first().and_then(|name| sets.id(name))
+                    {
+                        let asked = Asked { set, directions };
+                        if !live.asked.contains(&asked) {
+                            live.asked.push(asked);
+                        }
+                    }
                     (*slot, memory(test.sets(), sets, || test.memory(now)))
                 }
                 None => {
@@ -155,6 +170,11 @@ impl Live {
             ids.iter().flatten().for_each(|id| sets.release(*id));
         }
         self.free.push(cell);
+    }
+
+    /// The sets that rules ask, table by table; of each table the first few.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = Asked> + '_ {
+        self.tables.iter().flat_map(|table| table.asked.iter().copied())
     }
 
     pub(crate) fn table(&self, id: TableId) -> &LiveTable {

@@ -68,6 +68,8 @@ pub struct Entry {
     pub name: Option<String>,
     /// Where among the others.
     pub place: Option<Neighbour>,
+    /// It is as it stands in a set: a range may have put there what the set's mask would cut.
+    pub is_stored: bool,
     /// What it carries.
     pub ext: Ext,
 }

@@ -85,7 +85,7 @@ pub(super) fn hash(kind: Kind, options: &Options, entry: &Entry, act: Act, each:
     }
     let is_single = act == Act::Test
         || (entry.ip_to.is_none() && entry.ip2_to.is_none() && ports.0 == ports.1 && *first_part == Part::Net);
-    let mask = options.address_mask();
+    let mask = options.address_mask().filter(|_| !entry.is_stored);
     let spans = [
         Some(Span::of(kind, *first_part, family, [entry.ip, entry.ip_to], entry.cidr, mask, is_single)?),
         match addresses.next() {

@@ -136,6 +136,19 @@ impl Extensions {
         }
     }
 
+    /// Whether a look-up that found an entry looks at anything here.
+    pub(super) fn is_any(&self) -> bool {
+        self.deadlines.is_some() || self.counters.is_some() || self.skbinfo.is_some() || !self.nomatch.is_empty()
+    }
+
+    /// Touches what a look-up of this entry will look at. What comes back is of no use but to be used.
+    pub(super) fn look_ahead(&self, at: usize) -> u64 {
+        let ends = self.deadline(at).map_or(0, |d| d.0);
+        let packets = self.counters.as_ref().and_then(|list| list.get(at)).map_or(0, |c| c.packets);
+        let mark = self.skbinfo.as_ref().and_then(|list| list.get(at)).map_or(0, |info| info.mark);
+        ends ^ packets ^ u64::from(mark) ^ u64::from(self.is_nomatch(at))
+    }
+
     /// Room for one more entry, at the end.
     pub(super) fn push(&mut self) {
         each!(self, list => list.push(Default::default()));

@@ -1,5 +1,6 @@
 //! The hash types: elements in a table, network sizes beside it.
 
+use super::ahead::BATCH;
 use super::elem::{Elem, Ext, SkbInfo};
 use super::extensions::{Extensions, Shown, Touch};
 use super::kind::{Kind, Part};
@@ -74,7 +75,7 @@ impl Nets {
 pub(super) struct Hash {
     family: Family,
     /// Whether the first and the second address are networks.
-    is_net: [bool; 2],
+    pub(super) is_net: [bool; 2],
     store: Store,
     ext: Extensions,
     pub(super) nets: [Nets; 2],
@@ -124,6 +125,47 @@ impl Hash {
 
     pub(super) fn memory(&self) -> usize {
         size_of::<Hash>() + with_table!(&self.store, table => table.memory()) + self.ext.memory()
+    }
+
+    /// Whether it is more than a processor keeps at hand.
+    pub(super) fn is_large(&self) -> bool {
+        const AT_HAND: usize = 512 << 10;
+        with_table!(&self.store, table => table.memory()) > AT_HAND
+    }
+
+    /// Touches the places of these elements, or of the networks of this length that their first or second address is in. What comes
+    /// back is of no use but to be used.
+    pub(super) fn touch(&self, elems: &[Option<Elem>; BATCH], net: Option<(usize, u8)>) -> u64 {
+        let mut positions = [usize::MAX; BATCH];
+        let wants_positions = self.ext.is_any();
+        let mut touched = with_table!(&self.store, table => {
+            let key = |n: usize| {
+                let elem = elems.get(n)?.as_ref()?;
+                let key = table.key(elem);
+                Some(match net {
+                    None => key,
+                    Some((0, cidr)) => key.with_net(self.masked(elem.ip, cidr), cidr),
+                    Some((_, cidr)) => key.with_second_net(self.masked(elem.ip2, cidr), cidr),
+                })
+            };
+            table.look_ahead(key, wants_positions, &mut positions)
+        });
+        if wants_positions {
+            for at in positions {
+                touched ^= self.ext.look_ahead(at);
+            }
+        }
+        touched
+    }
+
+    /// The prefix lengths of the first or second address, longest first.
+    pub(super) fn lengths(&self, which: usize) -> impl Iterator<Item = u8> + '_ {
+        self.nets.get(which).into_iter().flat_map(|nets| nets.counts.iter().map(|(cidr, _)| *cidr))
+    }
+
+    /// The network of this length in which an address is.
+    pub(super) fn masked(&self, addr: Addr, cidr: u8) -> Addr {
+        masked(self.family, addr, cidr)
     }
 
     pub(super) fn shown(&self, at: usize, now: Instant) -> Shown<'_> {
@@ -216,10 +258,12 @@ impl Hash {
     fn test_nets(&mut self, elem: &Elem, touch: &Touch, got: &mut SkbInfo, now: Instant) -> Found {
         let mut n = 0;
         while let Some(cidr) = self.nets[0].nth(n) {
-            let masked = Elem { ip: masked(self.family, elem.ip, cidr), cidr, ..*elem };
-            match self.test_exact(&masked, touch, got, now) {
-                Found::No if self.is_decided(&masked) => return Found::No,
-                Found::No => n += 1,
+            n += 1;
+            let ip = self.masked(elem.ip, cidr);
+            let at = with_table!(&self.store, table => table.find(&table.key(elem).with_net(ip, cidr)));
+            match self.found(at, touch, got, now) {
+                Found::No if self.is_decided(elem, ip, cidr) => return Found::No,
+                Found::No => {}
                 found => return found,
             }
         }
@@ -227,18 +271,20 @@ impl Hash {
     }
 
     /// A network that is in the set with other devices decides: shorter ones are not looked at.
-    fn is_decided(&self, elem: &Elem) -> bool {
+    fn is_decided(&self, elem: &Elem, ip: Addr, cidr: u8) -> bool {
         let Store::Device(table) = &self.store else { return false };
-        let asked = Device::pack(elem);
+        let asked = Device::pack(elem).with_net(ip, cidr);
         table.find(&asked).is_none() && table.count_like(&asked, |k| k.is_beside(&asked)) > 0
     }
 
     fn test_second_nets(&mut self, elem: &Elem, touch: &Touch, got: &mut SkbInfo, now: Instant) -> Found {
         let mut n = 0;
         while let Some(cidr2) = self.nets[1].nth(n) {
-            let masked = Elem { ip2: masked(self.family, elem.ip2, cidr2), cidr2, ..*elem };
-            match self.test_exact(&masked, touch, got, now) {
-                Found::No => n += 1,
+            n += 1;
+            let ip2 = self.masked(elem.ip2, cidr2);
+            let at = with_table!(&self.store, table => table.find(&table.key(elem).with_second_net(ip2, cidr2)));
+            match self.found(at, touch, got, now) {
+                Found::No => {}
                 found => return found,
             }
         }
@@ -246,7 +292,13 @@ impl Hash {
     }
 
     fn test_exact(&mut self, elem: &Elem, touch: &Touch, got: &mut SkbInfo, now: Instant) -> Found {
-        match self.find(elem) {
+        let at = self.find(elem);
+        self.found(at, touch, got, now)
+    }
+
+    /// What the entry at a position says, if there is one.
+    fn found(&mut self, at: Option<usize>, touch: &Touch, got: &mut SkbInfo, now: Instant) -> Found {
+        match at {
             Some(at) if self.ext.touch(at, touch, got, now) => {
                 if self.ext.is_nomatch(at) {
                     Found::Except
@@ -311,7 +363,8 @@ impl Hash {
         self.soonest = soonest;
     }
 
-    /// A full set has no room, unless entries ran out or `forceadd` lets one go.
+    /// A full set has no room, unless entries ran out or `forceadd` lets one go. The kernel finds none to let go when the new entry's
+    /// own bucket is empty, and refuses; here one always goes, as the manual promises.
     fn make_room(&mut self, options: &Options, now: Instant) -> Result<(), SetError> {
         let max = options.maxelem.unwrap_or(u32::MAX) as usize;
         if self.len() < max {

@@ -8,6 +8,7 @@
 //!
 //! Entries that ran out are gone for everyone who looks. Their memory is given back when new ones come.
 
+mod ahead;
 mod bitmap;
 mod elem;
 mod expand;
@@ -18,6 +19,7 @@ mod list;
 mod packet;
 mod table;
 
+pub use ahead::Asked;
 pub use elem::{Elem, Entry, Ext, Neighbour, SkbInfo};
 pub use extensions::{Compare, Shown};
 pub use kind::{Kind, Method, Part};
@@ -37,6 +39,9 @@ use std::fmt;
 
 /// As many sets as there can be.
 pub const MOST_SETS: usize = 65_534;
+
+/// Pointers to so many buckets are more than the kernel allocates at once (`INT_MAX` bytes).
+const TOO_MANY_BUCKETS: u32 = 1 << 28;
 
 /// Lists do not contain lists, so a look-up is at most this deep.
 const DEEPEST: u8 = 2;
@@ -173,6 +178,8 @@ pub enum SetError {
     Protocol,
     /// EINVAL.
     Invalid,
+    /// ENOMEM: more buckets than the kernel can make.
+    NoMemory,
 }
 
 impl fmt::Display for SetError {
@@ -211,6 +218,7 @@ impl fmt::Display for SetError {
             SetError::NotBeside => "The set to which you referred with 'before' or 'after' is not added to the set.",
             SetError::Protocol => "Kernel error received: ipset protocol error",
             SetError::Invalid => "Kernel error received: Invalid argument",
+            SetError::NoMemory => "Kernel error received: Cannot allocate memory",
         })
     }
 }
@@ -404,7 +412,8 @@ fn complete_hash_options(kind: Kind, options: &mut Options, secret: u32) -> Resu
     }
     options.netmask = options.netmask.filter(|n| *n != bits);
     options.bitmask = options.bitmask.filter(|m| options.family.is_some_and(|f| *m != f.mask(bits)));
-    options.hashsize = Some(options.hashsize.unwrap_or(1024).clamp(64, 1 << 31).next_power_of_two());
+    let hashsize = options.hashsize.unwrap_or(1024).max(64).checked_next_power_of_two();
+    options.hashsize = Some(hashsize.filter(|n| *n < TOO_MANY_BUCKETS).ok_or(SetError::NoMemory)?);
     options.maxelem = Some(options.maxelem.unwrap_or(65_536));
     let bucketsize = options.bucketsize.unwrap_or(12).clamp(2, 12);
     options.bucketsize = Some(bucketsize + bucketsize % 2);

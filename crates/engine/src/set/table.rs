@@ -5,6 +5,7 @@
 //! memory, and for an entry of a larger key only when it is there. What finds its bucket full goes into the next one.
 //! Listing walks the entries: their order depends on what was done to the table and nothing else.
 
+use super::ahead::BATCH;
 use super::elem::Elem;
 use crate::net::IfName;
 use hairpin_wire::{Addr, Mac};
@@ -13,6 +14,14 @@ use hairpin_wire::{Addr, Mac};
 pub(super) trait Key: Copy {
     fn pack(elem: &Elem) -> Self;
     fn unpack(self) -> Elem;
+    /// The same in another network: what a look-up changes from one prefix length to the next.
+    fn with_net(self, _ip: Addr, _cidr: u8) -> Self {
+        self
+    }
+    /// The same with another second network.
+    fn with_second_net(self, _ip: Addr, _cidr: u8) -> Self {
+        self
+    }
     /// How many of the words count.
     const WORDS: usize;
     /// The whole key is in this many low bits of the first word; more than 64 when it is not in one word.
@@ -81,6 +90,12 @@ impl<K: Key> Table<K> {
         self.entries.capacity() * size_of::<K>() + self.index.capacity() * size_of::<Bucket>()
     }
 
+    /// An element as it would be stored here.
+    #[expect(clippy::unused_self, reason = "tells the type of key")]
+    pub(super) fn key(&self, elem: &Elem) -> K {
+        K::pack(elem)
+    }
+
     /// The entry that `asked` names.
     pub(super) fn find(&self, asked: &K) -> Option<usize> {
         let hash = self.hash(asked);
@@ -89,6 +104,44 @@ impl<K: Key> Table<K> {
         }
         let is_it = |position: usize| self.entries.get(position).is_some_and(|k| k.is(asked));
         self.walk(hash, self.tag(asked, hash), is_it).map(|(_, position)| position)
+    }
+
+    /// Touches the buckets of a batch of keys, and then, where look-ups need more than the bucket, the entries that are probably theirs.
+    /// With `wants_positions` those are noted.
+    pub(super) fn look_ahead(
+        &self,
+        key: impl Fn(usize) -> Option<K>,
+        wants_positions: bool,
+        positions: &mut [usize; BATCH],
+    ) -> u64 {
+        let (mask, bits) = (self.index.len() - 1, self.bits());
+        let mut places = [(usize::MAX, 0); BATCH];
+        for (n, place) in places.iter_mut().enumerate() {
+            if let Some(key) = key(n) {
+                let hash = self.hash(&key);
+                *place = (hash as usize & mask, self.tag(&key, hash));
+            }
+        }
+        // Short loops of their own: a processor waits for as many places at once as it can see coming.
+        let mut touched = 0;
+        for (at, _) in &places {
+            touched ^= self.index.get(*at).map_or(0, |bucket| bucket.0[0]);
+        }
+        if self.is_whole() && !wants_positions {
+            return touched;
+        }
+        for ((at, tag), position) in places.iter().zip(positions.iter_mut()) {
+            let Some(bucket) = self.index.get(*at) else { continue };
+            let found = bucket.with_tag(*tag, bits);
+            let slot = bucket.0.get(found.trailing_zeros() as usize).copied().unwrap_or_default();
+            *position = ((slot & ((1 << bits) - 1)) as usize).wrapping_sub(1);
+        }
+        if !self.is_whole() {
+            for position in positions.iter() {
+                touched ^= self.entries.get(*position).map_or(0, |key| key.words()[0]);
+            }
+        }
+        touched
     }
 
     /// How many of the entries that share the hash of `asked` are like it in the way given.
@@ -292,6 +345,9 @@ impl Key for Net4 {
     fn unpack(self) -> Elem {
         Elem { ip: Addr::v4(self.0), cidr: self.1, ..Elem::default() }
     }
+    fn with_net(self, ip: Addr, cidr: u8) -> Net4 {
+        Net4(ip.as_u32(), cidr)
+    }
     fn words(&self) -> [u64; 4] {
         [u64::from(self.0) | u64::from(self.1) << 32, 0, 0, 0]
     }
@@ -331,6 +387,9 @@ impl Key for Net6 {
     }
     fn unpack(self) -> Elem {
         Elem { ip: joined(self.0), cidr: self.1, ..Elem::default() }
+    }
+    fn with_net(self, ip: Addr, cidr: u8) -> Net6 {
+        Net6(halves(ip), cidr)
     }
     fn words(&self) -> [u64; 4] {
         [self.0[0], self.0[1], u64::from(self.1), 0]
@@ -408,6 +467,12 @@ impl Key for Wide4 {
     fn unpack(self) -> Elem {
         self.rest.unpack(Addr::v4(self.ip), Addr::v4(self.ip2))
     }
+    fn with_net(self, ip: Addr, cidr: u8) -> Wide4 {
+        Wide4 { ip: ip.as_u32(), rest: Rest { cidr, ..self.rest }, ..self }
+    }
+    fn with_second_net(self, ip: Addr, cidr2: u8) -> Wide4 {
+        Wide4 { ip2: ip.as_u32(), rest: Rest { cidr2, ..self.rest }, ..self }
+    }
     fn words(&self) -> [u64; 4] {
         let [a, b] = self.rest.words();
         [u64::from(self.ip) << 32 | u64::from(self.ip2), a, b, 0]
@@ -424,6 +489,12 @@ impl Key for Wide6 {
     }
     fn unpack(self) -> Elem {
         self.rest.unpack(joined(self.ip), joined(self.ip2))
+    }
+    fn with_net(self, ip: Addr, cidr: u8) -> Wide6 {
+        Wide6 { ip: halves(ip), rest: Rest { cidr, ..self.rest }, ..self }
+    }
+    fn with_second_net(self, ip: Addr, cidr2: u8) -> Wide6 {
+        Wide6 { ip2: halves(ip), rest: Rest { cidr2, ..self.rest }, ..self }
     }
     fn words(&self) -> [u64; 4] {
         let [a, b] = self.rest.words();
@@ -467,6 +538,9 @@ impl Key for Device {
             wildcard: self.wildcard,
             ..Elem::default()
         }
+    }
+    fn with_net(self, ip: Addr, cidr: u8) -> Device {
+        Device { ip: halves(ip), cidr, ..self }
     }
     fn words(&self) -> [u64; 4] {
         [self.ip[0], self.ip[1], u64::from(self.cidr) | u64::from(self.physdev) << 8, 0]
@@ -554,6 +628,26 @@ mod tests {
             assert_eq!(table.find(&key(n)).is_some(), n % 7 == 0, "{n}");
         }
         assert_eq!(table.index.iter().map(Bucket::used).sum::<usize>(), table.len());
+    }
+
+    /// What is looked at ahead is what a look-up finds, but for the few that full buckets sent on.
+    #[test]
+    fn looks_ahead_where_a_look_up_looks() {
+        let mut table = Table::<Wide4>::new(7);
+        let key = |n: u32| Wide4::pack(&Elem { ip: Addr::v4(n * 7), port: 7, ..Elem::default() });
+        (0..5000).for_each(|n| table.insert(key(n)));
+        let (mut found, mut right) = (0, 0);
+        for first in (0..6000).step_by(BATCH) {
+            let mut positions = [usize::MAX; BATCH];
+            table.look_ahead(|n| (n % 9 != 0).then(|| key(first + n as u32)), true, &mut positions);
+            for (n, position) in positions.iter().enumerate().filter(|(n, _)| n % 9 != 0) {
+                let is_at = table.find(&key(first + n as u32));
+                assert!(is_at.is_some() || *position >= table.len());
+                found += usize::from(is_at.is_some());
+                right += usize::from(is_at == Some(*position));
+            }
+        }
+        assert!(found > 4000 && right * 10 > found * 9, "{right} of {found}");
     }
 
     #[test]

@@ -107,7 +107,10 @@ fn load_line(sets: &mut Sets, line: &str, now: Now) -> Result<(), String> {
     }
     let mut change = Change::from_words(&line, sets).map_err(|e| e.to_string())?;
     match &mut change {
-        Change::Add(_, entry) => entry.ext.until = until,
+        Change::Add(_, entry) => {
+            entry.ext.until = until;
+            entry.is_stored = true;
+        }
         Change::Create(name, kind, options) => {
             return sets.create_last(name, *kind, options).map_err(|e| e.to_string());
         }

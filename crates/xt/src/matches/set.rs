@@ -5,7 +5,7 @@ use crate::set_use::SetUse;
 use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match};
-use hairpin_engine::set::{Ask, Compare, SetId, SkbInfo};
+use hairpin_engine::set::{Ask, Compare, Directions, SetId, SkbInfo};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -102,7 +102,8 @@ fn compare(given: &Given, what: &str, known: Option<Compare>) -> Result<Compare,
         return refuse(format!("--{} option cannot be inverted", given.option.name));
     }
     let Some(number) = value::parse_number(given.value()) else {
-        return refuse(format!("Cannot parse {} as a counter value", given.value()));
+        let text = format!("Cannot parse {} as a counter value", given.value());
+        return Err(SyntaxError::parameter(text).at(given.value()));
     };
     Ok(match given.option.name.rsplit('-').next() {
         Some("lt") => Compare::Less(number),
@@ -119,6 +120,10 @@ impl Match for Set {
 
     fn sets(&self) -> &[String] {
         &self.names
+    }
+
+    fn asks(&self) -> Option<Directions> {
+        Some(self.ask.directions)
     }
 
     fn matches(&self, look: &Look<'_>) -> bool {
