@@ -1,7 +1,7 @@
 //! The commands people know, run by this program: found by the name it was called by or by its first word.
 
 use crate::live;
-use hairpin_commands::{Call, Input, Outcome, Program, input_of, run};
+use hairpin_commands::{Call, Input, Outcome, Program, input_of, run, run_alone};
 use hairpin_control::protocol::{DEFAULT_SOCKET, Request, ask};
 use hairpin_control::state_file::StateFile;
 use hairpin_gateway::names::WhenAsked;
@@ -22,7 +22,7 @@ pub fn execute(program: Program, name: &OsStr, words: &[OsString]) -> ExitCode {
         Ok(input) => act(program, &name.to_string_lossy(), &words, &input),
         Err(outcome) => outcome,
     };
-    print(outcome)
+    print(program, outcome)
 }
 
 fn read_input(program: Program, words: &[String]) -> Result<Vec<u8>, Outcome> {
@@ -34,6 +34,10 @@ fn read_input(program: Program, words: &[String]) -> Result<Vec<u8>, Outcome> {
         }
         Input::File(file) => match std::fs::read(&file) {
             Ok(read) => input = read,
+            Err(why) if program == Program::Ipset => {
+                let text = format!("{} Cannot open {file} for reading: {}\n", ipset_says(), reason(&why));
+                return Err(Outcome::failed(255, text));
+            }
             Err(why) => return Err(Outcome::failed(1, format!("Can't open {file}: {}\n", reason(&why)))),
         },
     }
@@ -48,6 +52,9 @@ fn act(program: Program, name: &str, words: &[String], input: &[u8]) -> Outcome 
         let names = WhenAsked::default();
         let lock = std::env::var_os("XTABLES_LOCKFILE").filter(|f| !f.is_empty()).map(PathBuf::from);
         return run(&call, &mut StateFile::new(file, &names).with_shared_lock(lock));
+    }
+    if let Some(outcome) = run_alone(&call, &WhenAsked::default()) {
+        return outcome;
     }
     if program == Program::Conntrack {
         let asked = live::ask_printing(&socket(), Request::of(&call));
@@ -69,11 +76,20 @@ fn date(program: Program) -> String {
     }
 }
 
-fn print(mut outcome: Outcome) -> ExitCode {
+fn print(program: Program, mut outcome: Outcome) -> ExitCode {
     match outcome.file.take() {
         Some(file) => {
             if let Err(why) = std::fs::write(&file, &outcome.stdout) {
-                outcome.complain(format_args!("Failed to open file, error: {}", reason(&why)));
+                match program {
+                    Program::Ipset => {
+                        outcome.complain(format_args!(
+                            "{} Cannot open {file} for writing: {}",
+                            ipset_says(),
+                            reason(&why)
+                        ));
+                    }
+                    _ => outcome.complain(format_args!("Failed to open file, error: {}", reason(&why))),
+                }
                 outcome.code = 1;
             }
         }
@@ -93,6 +109,11 @@ fn print(mut outcome: Outcome) -> ExitCode {
     }
     let _ = std::io::stderr().lock().write_all(&outcome.stderr);
     ExitCode::from(outcome.code)
+}
+
+/// What ipset's messages begin with.
+fn ipset_says() -> String {
+    format!("ipset v{}:", hairpin_ruleset::ipset::VERSION)
 }
 
 /// The system's words without Rust's number.

@@ -69,6 +69,69 @@ fn restore_is_all_or_nothing() {
     assert_eq!(without_comments(&again), without_comments(&saved));
 }
 
+/// `--test` reads and asks no kernel; what was named in a file was looked at, also when nothing came of it.
+#[test]
+fn a_file_that_changes_nothing_has_looked_at_its_tables() {
+    let machine = Machine::new("looked");
+    let loop_of_one = "*mangle\n:own - [0:0]\n-A own -j own\n-A INPUT -j own\nCOMMIT\n";
+    assert_eq!(machine.run("iptables-restore --test", loop_of_one).status.code(), Some(0));
+    assert_eq!(without_comments(&machine.ok("iptables-save"))[0], "*mangle");
+    assert!(!machine.ok("iptables-save").contains(":own"));
+    assert_eq!(machine.run("iptables-restore", loop_of_one).status.code(), Some(1));
+    let output =
+        machine.run("iptables-restore -v", "# of the raw table\n*raw\n-A NOWHERE -j ACCEPT\nCOMMIT\n*nat\nCOMMIT\n");
+    assert_eq!(output.status.code(), Some(1));
+    let said = "# of the raw table\nFlushing chain `PREROUTING'\nFlushing chain `OUTPUT'\n";
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with(said), "{output:?}");
+    let saved = machine.ok("iptables-save");
+    assert!(saved.contains("*raw") && !saved.contains("*nat"), "{saved}");
+}
+
+/// The version and help are there without rules and gateway; everything else says what to do.
+#[test]
+fn versions_and_help_need_no_state() {
+    let run = |line: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
+        command.args(line.split(' ')).env_remove("HAIRPIN_STATE").env("HAIRPIN_SOCKET", "/nowhere/socket");
+        command.stdin(Stdio::null()).output().expect("runs")
+    };
+    for line in [
+        "iptables -V",
+        "ip6tables --version",
+        "iptables -m tcp -h",
+        "iptables-save -V",
+        "iptables-restore --version",
+        "iptables-restore -h",
+        "ipset version",
+        "ipset help hash:ip",
+        "conntrack -V",
+    ] {
+        let output = run(line);
+        assert_eq!(output.status.code(), Some(0), "{line}: {output:?}");
+        assert!(output.stdout.len() + output.stderr.len() > 10, "{line}");
+    }
+    for line in ["iptables -L", "iptables-save", "ipset list", "iptables -A INPUT -j ACCEPT"] {
+        let output = run(line);
+        assert_eq!(output.status.code(), Some(4), "{line}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("/nowhere/socket") && said.contains("HAIRPIN_STATE=FILE"), "{said}");
+    }
+}
+
+#[test]
+fn ipset_names_files_that_cannot_be_opened() {
+    let machine = Machine::new("ipset-files");
+    machine.ok("ipset create s hash:ip");
+    for (line, code, says) in [
+        ("ipset restore -file /nowhere/f", 255, "Cannot open /nowhere/f for reading: No such file or directory"),
+        ("ipset save -file /nowhere/f", 1, "Cannot open /nowhere/f for writing: No such file or directory"),
+    ] {
+        let output = machine.run(line, "");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), stderr.trim_end()), (Some(code), format!("ipset v7.22: {says}").as_str()));
+    }
+}
+
 fn without_comments(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with('#')).collect()
 }

@@ -41,6 +41,10 @@ const LINES: &[(&str, &str)] = &[
     ("iptables-legacy --line-n", "--line-numbers"),
     ("iptables-save --cou", "--counters"),
     ("iptables-restore --nofl", "--noflush"),
+    ("ipset des", "destroy"),
+    ("ipset create a hash:net,i", "hash:net,iface"),
+    ("ipset create a hash:ip maxel", "maxelem"),
+    ("ipset add a 1.1.1.1 comm", "comment"),
 ];
 
 #[test]
@@ -49,8 +53,9 @@ fn bash_completes() {
     for (line, wanted) in
         LINES.iter().filter(|(line, _)| !line.starts_with("iptables-save") && !line.contains("-restore"))
     {
+        let function = if line.starts_with("ipset") { "_hairpin_ipset" } else { "_hairpin_iptables" };
         let code = format!(
-            "source {}; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); _hairpin_iptables; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            "source {}; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); {function}; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             script.display()
         );
         let Some(output) = run("bash", &["--norc", "-c", &code]) else { return };
@@ -113,11 +118,14 @@ fn manual_pages_are_clean() {
         "ip6tables-save",
         "ip6tables-restore",
         "iptables-extensions",
+        "ipset",
     ] {
         let file = printed("man", page);
         let file = file.to_str().expect("a plain path");
         let Some(output) = run("groff", &["-ww", "-man", "-Tutf8", file]) else { return };
         assert_eq!(text(&output.stderr), "", "{page}");
         assert!(output.status.success() && !output.stdout.is_empty(), "{page}");
+        let Some(output) = run("mandoc", &["-T", "lint", "-W", "warning", file]) else { continue };
+        assert_eq!(text(&output.stdout), "", "{page}");
     }
 }

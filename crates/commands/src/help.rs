@@ -135,6 +135,7 @@ pub const PAGES: &[(&str, u8)] = &[
     ("ip6tables-save", 8),
     ("ip6tables-restore", 8),
     ("iptables-extensions", 8),
+    ("ipset", 8),
 ];
 
 /// A manual page as troff.
@@ -143,6 +144,7 @@ pub fn manual(page: &str) -> Option<String> {
     match page {
         "iptables" | "ip6tables" => Some(manual_of_iptables(family)),
         "iptables-extensions" => Some(manual_of_extensions()),
+        "ipset" => Some(crate::ipset_help::manual(SETS_ENVIRONMENT)),
         "iptables-save" | "ip6tables-save" => {
             Some(manual_of_flags(page, "print the rules as a rule file", "[options]", crate::iptables_save::FLAGS))
         }
@@ -156,13 +158,17 @@ pub fn manual(page: &str) -> Option<String> {
     }
 }
 
-fn head(out: &mut String, page: &str, about: &str) {
-    let _ = writeln!(out, ".TH {} 8 \"\" \"hairpin {}\"", page.to_uppercase(), env!("CARGO_PKG_VERSION"));
+/// When the texts of the manual pages were last looked at.
+const DATE: &str = "2026-11-26";
+
+pub(crate) fn head(out: &mut String, page: &str, about: &str) {
+    let (title, version) = (page.to_uppercase(), env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(out, ".TH {title} 8 \"{DATE}\" \"hairpin {version}\"");
     let _ = writeln!(out, ".SH NAME\n{} \\- {}", escaped(page), escaped(about));
 }
 
 fn entry(out: &mut String, names: &str, help: &str) {
-    let _ = writeln!(out, ".TP\n.B \"{}\"\n{}", escaped(names), escaped(help));
+    let _ = writeln!(out, ".TP\n.B \"{}\"\n{}", escaped(names), filled(help));
 }
 
 fn manual_of_iptables(family: Family) -> String {
@@ -175,8 +181,8 @@ fn manual_of_iptables(family: Family) -> String {
     }
     let _ = writeln!(
         out,
-        ".SH DESCRIPTION\nLooks at and changes the rules of a state file (HAIRPIN_STATE) or of a running gateway, in the words of \
-         {name} {}. Extensions are described in\n.BR iptables-extensions (8).",
+        ".SH DESCRIPTION\nLooks at and changes the rules of a state file (HAIRPIN_STATE) or of a running\n\
+         gateway, in the words of {name} {}.\nExtensions are described in\n.BR iptables-extensions (8).",
         crate::IPTABLES_VERSION
     );
     out.push_str(".SH COMMANDS AND OPTIONS\n");
@@ -186,18 +192,24 @@ fn manual_of_iptables(family: Family) -> String {
     entry(&mut out, "--json", "with --list or --list-rules: the table as one JSON value (an addition of hairpin)");
     out.push_str(ENVIRONMENT);
     out.push_str(
-        ".SH EXIT STATUS\n0 done; 1 refused by the table; 2 wrong words; 3 no such table; 4 the rules cannot be reached, or another program \
-         has the lock.\n",
+        ".SH EXIT STATUS\n0 done; 1 refused by the table; 2 wrong words; 3 no such table;\n\
+         4 the rules cannot be reached, or another program has the lock.\n",
     );
     out
 }
 
 const ENVIRONMENT: &str = ".SH ENVIRONMENT\n\
 .TP\n.B HAIRPIN_STATE\nThe file with the rules of both families, made on first use.\n\
-.TP\n.B HAIRPIN_SOCKET\nThe control socket of a running gateway, used when there is no HAIRPIN_STATE; /run/hairpin/control.sock if not \
-set.\n\
-.TP\n.B HAIRPIN_HINTS\n1: lines that begin with `hint:' also where standard error is no terminal; 0: never.\n\
+.TP\n.B HAIRPIN_SOCKET\nThe control socket of a running gateway, used when there is no HAIRPIN_STATE;\n\
+/run/hairpin/control.sock if not set.\n\
+.TP\n.B HAIRPIN_HINTS\n1: lines that begin with `hint:' also where standard error is no terminal;\n\
+0: never.\n\
 .TP\n.B XTABLES_LOCKFILE\nA file that is locked before the state file, by all but iptables\\-save.\n";
+
+const SETS_ENVIRONMENT: &str = ".SH ENVIRONMENT\n\
+.TP\n.B HAIRPIN_STATE\nThe file with rules and sets, made on first use.\n\
+.TP\n.B HAIRPIN_SOCKET\nThe control socket of a running gateway, used when there is no HAIRPIN_STATE;\n\
+/run/hairpin/control.sock if not set.\n";
 
 fn manual_of_flags(page: &str, about: &str, usage: &str, flags: &[Flag]) -> String {
     let mut out = String::new();
@@ -215,12 +227,12 @@ fn manual_of_extensions() -> String {
     head(&mut out, "iptables-extensions", "matches and targets of iptables and ip6tables");
     out.push_str(".SH MATCHES\n");
     for MatchSpec { name, about, options, families, .. } in MATCHES {
-        let _ = writeln!(out, ".SS {name}{}\n{}", only(*families), escaped(about));
+        let _ = writeln!(out, ".SS {name}{}\n{}", only(*families), filled(about));
         options.iter().for_each(|option| entry(&mut out, &option_names(option), option.help));
     }
     out.push_str(".SH TARGETS\n");
     for TargetSpec { name, about, options, families, .. } in TARGETS {
-        let _ = writeln!(out, ".SS {name}{}\n{}", only(*families), escaped(about));
+        let _ = writeln!(out, ".SS {name}{}\n{}", only(*families), filled(about));
         options.iter().for_each(|option| entry(&mut out, &option_names(option), option.help));
     }
     out
@@ -235,9 +247,26 @@ fn only(families: hairpin_xt::Families) -> &'static str {
 }
 
 /// Text that troff takes as text.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-").replace('"', "\\(dq");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
+
+/// Text that troff takes as text, in lines that people can read in the source.
+fn filled(text: &str) -> String {
+    const WIDTH: usize = 78;
+    let (mut out, mut line) = (String::new(), String::new());
+    for word in text.split(' ') {
+        if !line.is_empty() && line.len() + word.len() + 1 > WIDTH {
+            out += &(escaped(&line) + "\n");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    out + &escaped(&line)
 }
 
 // Completion
@@ -257,9 +286,10 @@ pub fn completion(shell: &str) -> Option<String> {
     }
 }
 
-/// The names of iptables and its family.
+/// The names of the programs that are completed.
 fn programs() -> Vec<&'static str> {
-    let ours = |p: &Program| matches!(p, Program::Iptables(_) | Program::Save(_) | Program::Restore(_));
+    let ours =
+        |p: &Program| matches!(p, Program::Iptables(_) | Program::Save(_) | Program::Restore(_) | Program::Ipset);
     crate::NAMES.iter().filter(|(_, program)| ours(program)).map(|(name, _)| *name).collect()
 }
 
@@ -349,7 +379,7 @@ fn bash() -> String {
         let words: Vec<String> = flags.iter().flat_map(flag_words).collect();
         let _ = writeln!(out, "complete -o default -W '{}' {}", words.join(" "), kind.join(" "));
     }
-    out
+    out + &crate::ipset_help::bash()
 }
 
 fn smaller() -> [(Vec<&'static str>, &'static [Flag]); 2] {
@@ -365,7 +395,7 @@ fn flag_words(flag: &Flag) -> Vec<String> {
 }
 
 /// A word of fish.
-fn fish_quoted(text: &str) -> String {
+pub(crate) fn fish_quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
@@ -417,5 +447,5 @@ fn fish() -> String {
             }
         }
     }
-    out
+    out + &crate::ipset_help::fish()
 }

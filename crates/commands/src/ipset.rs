@@ -65,7 +65,24 @@ fn command_named(word: &str) -> Option<(Command, &'static str, Arguments)> {
     Some((found.0, found.1.first().copied().unwrap_or_default(), found.2))
 }
 
-/// The program's options.
+/// The program's options, short and long.
+pub(crate) const OPTIONS: &[(&str, &str)] = &[
+    ("-o", "-output"),
+    ("-s", "-sorted"),
+    ("-q", "-quiet"),
+    ("-r", "-resolve"),
+    ("-!", "-exist"),
+    ("-n", "-name"),
+    ("-t", "-terse"),
+    ("-f", "-file"),
+];
+
+/// The commands by their first names.
+pub(crate) fn command_words() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().filter_map(|(_, names, _)| names.first().copied())
+}
+
+/// The options that were given.
 #[derive(Clone, Debug, Default)]
 struct Options {
     form: Option<Form>,
@@ -81,21 +98,15 @@ struct Options {
 impl Options {
     /// Takes the options out of the words, wherever they stand.
     fn take(&mut self, words: &mut Vec<String>) -> Result<(), Problem> {
-        const NAMES: &[(&str, &str)] = &[
-            ("-o", "-output"),
-            ("-s", "-sorted"),
-            ("-q", "-quiet"),
-            ("-r", "-resolve"),
-            ("-!", "-exist"),
-            ("-n", "-name"),
-            ("-t", "-terse"),
-            ("-f", "-file"),
-        ];
         let mut rest = Vec::new();
         let mut given = std::mem::take(words).into_iter();
         while let Some(word) = given.next() {
+            if word == "--json" {
+                self.form = Some(Form::TrueJson);
+                continue;
+            }
             let bare = word.strip_prefix('-').filter(|w| w.starts_with('-')).unwrap_or(&word);
-            let known = NAMES.iter().find(|(short, long)| *short == bare || *long == bare);
+            let known = OPTIONS.iter().find(|(short, long)| *short == bare || *long == bare);
             let Some((short, _)) = known else {
                 rest.push(word);
                 continue;
@@ -164,7 +175,7 @@ pub(crate) fn run(call: &Call<'_>, state: &mut dyn State) -> Outcome {
     let (outcome, done) = match state.sets() {
         Err(failure) => return Outcome::failed(failure.code(), format!("{failure}\n")),
         Ok(access) => {
-            let mut session = Session { access, outcome, batch: Vec::new(), line: 0 };
+            let mut session = Session { access, outcome, batch: Vec::new(), line: 0, form: None };
             let result = session.start(&words, &options, call.input);
             let (line, done) = (session.line, session.access.sets.done());
             let outcome = session.outcome;
@@ -252,6 +263,8 @@ struct Session<'a> {
     batch: Vec<(usize, Change, bool)>,
     /// The line of `restore`; 0 outside.
     line: usize,
+    /// The form of the first listing, which is that of all when no other is asked for.
+    form: Option<Form>,
 }
 
 impl Session<'_> {
@@ -273,8 +286,9 @@ impl Session<'_> {
         self.execute(words, options)
     }
 
-    /// Carries out a file's lines.
+    /// Carries out a file's lines. An option on a line counts for those after it, too.
     fn restore(&mut self, text: &str, options: &Options) -> Result<(), Problem> {
+        let mut options = options.clone();
         for (n, line) in text.lines().enumerate() {
             self.line = n + 1;
             let line = line.trim_start();
@@ -285,22 +299,32 @@ impl Session<'_> {
                 self.commit()?;
                 continue;
             }
-            let mut options = options.clone();
             let mut words = split_line(line);
             options.take(&mut words)?;
             let Some(first) = words.first() else {
                 return Err(Problem::usage("No command specified."));
             };
-            if let Some((Command::Restore | Command::Help | Command::Version, name, _)) = command_named(first) {
-                return Err(Problem::usage(format!("Command `{name}' is invalid in restore mode.")));
+            match command_named(first) {
+                Some((Command::Restore | Command::Help | Command::Version, name, _)) => {
+                    return Err(Problem::usage(format!("Command `{name}' is invalid in restore mode.")));
+                }
+                Some((Command::Quit, ..)) => break,
+                // An answer ends the file, unless it is a silent yes.
+                Some((Command::Test, ..)) => {
+                    self.execute(&words, &options)?;
+                    if self.outcome.code != 0 || !options.quiet {
+                        return Ok(());
+                    }
+                }
+                _ => self.execute(&words, &options)?,
             }
-            self.execute(&words, &options)?;
         }
         self.commit()
     }
 
     /// Carries out lines as a person at a terminal types them; errors do not end it.
     fn interact(&mut self, text: &str, options: &Options) {
+        let mut options = options.clone();
         self.say("ipset> ");
         for line in text.lines() {
             let line = line.trim_start();
@@ -308,7 +332,7 @@ impl Session<'_> {
                 self.say("ipset> ipset> ");
                 continue;
             }
-            let (mut options, mut words) = (options.clone(), split_line(line));
+            let mut words = split_line(line);
             let result = options.take(&mut words).and_then(|()| {
                 match words.first().and_then(|w| command_named(w)).map(|(c, ..)| c) {
                     Some(Command::Quit) => return Ok(true),
@@ -351,15 +375,15 @@ impl Session<'_> {
         };
         match command {
             Command::Create => {
-                self.commit()?;
                 let typed = read_create(one, two, rest, self.access.names)?;
                 self.warn(&typed.warnings, options);
+                self.commit()?;
                 self.make(typed.value, options.exist)
             }
             Command::Add | Command::Del => {
                 let action = if command == Command::Add { Action::Add } else { Action::Del };
-                self.flush_batch_of_others(action, one)?;
                 let entry = self.entry(action, one, two, rest, options)?;
+                self.flush_batch_of_others(action, one)?;
                 let set = one.to_owned();
                 let change = if action == Action::Add { Change::Add(set, entry) } else { Change::Del(set, entry) };
                 if self.line == 0 {
@@ -368,27 +392,24 @@ impl Session<'_> {
                 self.batch.push((self.line, change, options.exist));
                 if self.batch.len() >= BATCH { self.commit() } else { Ok(()) }
             }
-            Command::Test => {
-                self.commit()?;
-                self.test(one, two, rest, options)
-            }
+            Command::Test => self.test(one, two, rest, options),
             Command::List | Command::Save => {
-                self.commit()?;
                 self.no_more(rest)?;
+                self.commit()?;
                 let default = if command == Command::Save { Form::Save } else { Form::Plain };
                 self.list((!words.get(1..).unwrap_or_default().is_empty()).then_some(one), default, options)
             }
             Command::Flush | Command::Destroy => {
-                self.commit()?;
                 self.no_more(rest)?;
                 let name = (words.len() > 1).then(|| checked_name(one).map(str::to_owned)).transpose()?;
+                self.commit()?;
                 let change = if command == Command::Flush { Change::Flush(name) } else { Change::Destroy(name) };
                 self.make(change, options.exist)
             }
             Command::Rename | Command::Swap => {
-                self.commit()?;
                 self.no_more(rest)?;
                 let (from, to) = (checked_name(one)?.to_owned(), checked_name(two)?.to_owned());
+                self.commit()?;
                 let change = if command == Command::Swap { Change::Swap(from, to) } else { Change::Rename(from, to) };
                 self.make(change, options.exist)
             }
@@ -424,6 +445,7 @@ impl Session<'_> {
 
     fn test(&mut self, set: &str, element: &str, rest: &[&str], options: &Options) -> Result<(), Problem> {
         let asked = self.entry(Action::Test, set, element, rest, options)?;
+        self.commit()?;
         let target = self.target(set)?;
         let element = element_text(target.kind, target.family, &asked, self.access.names);
         let is_in = self.access.sets.test(set, &asked).map_err(said)?;
@@ -434,15 +456,17 @@ impl Session<'_> {
         if !options.quiet {
             self.outcome.complain(text);
         }
-        self.outcome.code = u8::from(!is_in && self.line == 0);
+        self.outcome.code = u8::from(!is_in);
         Ok(())
     }
 
     fn list(&mut self, name: Option<&str>, default: Form, options: &Options) -> Result<(), Problem> {
         let name = name.map(checked_name).transpose()?;
+        let form = options.form.or(self.form).unwrap_or(default);
+        self.form = Some(form);
         let (sets, now) = self.access.sets.look(name, options.names_only);
         let printer = Printer {
-            form: options.form.unwrap_or(default),
+            form,
             sorted: options.sorted,
             names_only: options.names_only,
             headers_only: options.terse,

@@ -3,6 +3,7 @@
 use crate::getopt::{self, Flag};
 use crate::iptables::say_error;
 use crate::{Access, Call, Failure, Input, Outcome, RestoreRequest, State, Wait};
+use hairpin_engine::rule::TableId;
 use hairpin_ruleset::error::RuleFileError;
 use hairpin_wire::Family;
 
@@ -68,7 +69,7 @@ pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Out
         let version = crate::IPTABLES_VERSION;
         outcome.stdout = format!("{name} v{version} (hairpin {})\n", env!("CARGO_PKG_VERSION")).into_bytes();
     } else if asked.help {
-        outcome.stdout = crate::help::of_flags(&format!("{name} [options] [file]"), FLAGS).into_bytes();
+        outcome.stderr = crate::help::of_flags(&format!("{name} [options] [file]"), FLAGS).into_bytes();
     } else if asked.too_many {
         outcome.code = 1;
         outcome.complain("Unknown arguments found on commandline");
@@ -181,19 +182,47 @@ fn carry_out(
         test: asked.test,
         verbose: asked.verbose,
     };
-    let restored = state.restore(family, call.input, &request)?;
+    let restored = state.restore(family, call.input, &request);
+    let read_to = match &restored {
+        Err(Failure::RuleFile(error)) => error.line,
+        Ok(_) if asked.test => usize::MAX,
+        _ => 0,
+    };
+    let is_wanted = |table: &TableId| asked.table.as_deref().is_none_or(|only| only == table.name());
+    for table in opened_tables(call.input, read_to).into_iter().filter(is_wanted) {
+        // It was looked at all the same.
+        state.take_into_use(family, table)?;
+    }
+    let restored = restored?;
     restored.notices.iter().for_each(|notice| outcome.complain(notice));
     outcome.stdout = restored.report.into_bytes();
     Ok(())
+}
+
+/// The tables that a rule file opens on its first lines.
+fn opened_tables(text: &[u8], lines: usize) -> Vec<TableId> {
+    let (mut opened, mut is_inside) = (Vec::new(), false);
+    for line in text.split(|byte| *byte == b'\n').take(lines) {
+        match line.strip_prefix(b"*") {
+            Some(rest) if !is_inside => {
+                let name = std::str::from_utf8(rest).ok().and_then(|rest| rest.split_ascii_whitespace().next());
+                opened.extend(name.and_then(TableId::from_name));
+                is_inside = true;
+            }
+            _ => is_inside &= line != b"COMMIT",
+        }
+    }
+    opened
 }
 
 fn complain(call: &Call<'_>, error: &RuleFileError, outcome: &mut Outcome) {
     let name = call.program.name();
     outcome.code = error.code;
     error.notices.iter().for_each(|notice| outcome.complain(notice));
+    outcome.stdout = error.report.clone().into_bytes();
     let line = error.line;
     if error.code == 2 {
-        say_error(outcome, name, false, &error.message);
+        say_error(outcome, name, error.bare, &error.message);
         outcome.complain(format_args!("Error occurred at line: {line}"));
         outcome.complain(format_args!("Try `{name} -h' or '{name} --help' for more information."));
         outcome.hint(call, error.hint.as_deref());
@@ -203,7 +232,10 @@ fn complain(call: &Call<'_>, error: &RuleFileError, outcome: &mut Outcome) {
         let more = error.hint.as_ref().map_or(String::new(), |hint| format!(": {hint}"));
         outcome.hint(call, Some(&format!("{}{more}", reason.trim_end())));
     } else {
-        outcome.complain(format_args!("{name}: {}", error.message));
+        match error.bare {
+            true => outcome.complain(format_args!("{name}: {}", error.message)),
+            false => say_error(outcome, name, false, &error.message),
+        }
         outcome.hint(call, error.hint.as_deref());
     }
 }

@@ -1,6 +1,7 @@
 //! `--json`, hairpin's addition to `-L` and `-S`: one object for the table.
 
 use hairpin_engine::rule::{Action, Chain, Counter, Ruleset, Table};
+use hairpin_ruleset::json::text;
 use hairpin_ruleset::list::ListOptions;
 use hairpin_ruleset::save::rule_text;
 use hairpin_xt::value;
@@ -57,25 +58,6 @@ fn of_chain(ruleset: &Ruleset, chain: &Chain, options: &ListOptions<'_>) -> Stri
 
 fn counters(counter: Counter) -> String {
     format!(",\"packets\":{},\"bytes\":{}", counter.packets, counter.bytes)
-}
-
-/// A text in JSON's quotes.
-fn text(value: &str) -> String {
-    let mut out = String::from("\"");
-    for c in value.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            c if c < ' ' => {
-                let _ = write!(out, "\\u{:04x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod getopt;
 pub mod help;
 mod hints;
 mod ipset;
+mod ipset_help;
 mod iptables;
 mod iptables_restore;
 mod iptables_save;
@@ -25,12 +26,21 @@ mod state;
 pub mod sysctl;
 
 pub use call::{Call, Input, Outcome, input_of};
+use hairpin_xt::option::Names;
 pub use program::{NAMES, Program, find};
 pub use sets::{Done, SetsAccess, SetsAtHand, SetsHost};
+use state::Nowhere;
 pub use state::{Access, Failure, RestoreRequest, State, Told, Wait};
 
 /// The iptables whose words these commands speak.
 pub const IPTABLES_VERSION: &str = "1.8.11";
+
+/// What came of a command that acts on no state (`--version`, `--help`); None when it must be run on one.
+pub fn run_alone(call: &Call<'_>, names: &dyn Names) -> Option<Outcome> {
+    let mut nowhere = Nowhere { names, was_asked: false };
+    let outcome = run(call, &mut nowhere);
+    (outcome.code == 0 && !nowhere.was_asked).then_some(outcome)
+}
 
 /// Runs a command. What it changes, it changes wholly or not at all.
 pub fn run(call: &Call<'_>, state: &mut dyn State) -> Outcome {

@@ -3,7 +3,7 @@
 use crate::conntrack::table::Connections;
 use crate::ipset::no_sets;
 use crate::sets::{Done, SetsAccess};
-use hairpin_engine::rule::{Compiled, LoadError, Ruleset, Table, TableId};
+use hairpin_engine::rule::{LoadError, Ruleset, Table, TableId};
 use hairpin_ruleset::apply::apply_to;
 use hairpin_ruleset::chains::ValueChains;
 use hairpin_ruleset::command::Command;
@@ -112,8 +112,7 @@ pub trait State {
         let used = restored.ruleset.tables.iter().filter(|t| restored.tables.contains(&t.id));
         let changed: Vec<Table> = used.cloned().collect();
         if request.test {
-            Compiled::new(restored.ruleset.clone())
-                .map_err(|why| Failure::RuleFile(Box::new(restored.refused(&why))))?;
+            // The kernel, which would look at the rules together, is not asked.
             return Ok(Told { notices: restored.notices, report: restored.report });
         }
         match self.replace(family, changed) {
@@ -149,6 +148,47 @@ pub trait State {
     }
 }
 
+/// No state at all.
+#[derive(Debug)]
+pub(crate) struct Nowhere<'n> {
+    pub(crate) names: &'n dyn Names,
+    /// A command wanted to act on it.
+    pub(crate) was_asked: bool,
+}
+
+impl Nowhere<'_> {
+    fn fail<T>(&mut self) -> Result<T, Failure> {
+        self.was_asked = true;
+        Err(Failure::Unavailable("there is no state".to_owned()))
+    }
+}
+
+impl State for Nowhere<'_> {
+    fn names(&self) -> &dyn Names {
+        self.names
+    }
+
+    fn begin(&mut self, _access: Access) -> Result<(), Failure> {
+        self.fail()
+    }
+
+    fn ruleset(&mut self, _family: Family) -> Result<Ruleset, Failure> {
+        self.fail()
+    }
+
+    fn replace(&mut self, _family: Family, _tables: Vec<Table>) -> Result<(), Failure> {
+        self.fail()
+    }
+
+    fn connections(&mut self) -> Result<(&dyn Names, &mut dyn Connections), Failure> {
+        self.fail()
+    }
+
+    fn sets(&mut self) -> Result<SetsAccess<'_>, Failure> {
+        self.fail()
+    }
+}
+
 /// How to read a rule file.
 #[derive(Clone, Copy, Debug)]
 pub struct RestoreRequest<'a> {
@@ -160,7 +200,7 @@ pub struct RestoreRequest<'a> {
     pub noflush: bool,
     /// `-T`: only this table.
     pub table: Option<&'a str>,
-    /// `-t`: only see whether it could be done.
+    /// `-t`: only see whether the file can be read; what the kernel would say of the tables is not looked at.
     pub test: bool,
     /// `-v`: say what is done.
     pub verbose: bool,

@@ -209,3 +209,83 @@ fn changes_are_told_to_the_state_in_words_that_repeat_them() {
     let loaded = hairpin_ruleset::ipset::load(&again, 3, host.now).expect("it is a dump");
     assert_eq!(hairpin_ruleset::ipset::dump(&loaded, host.now), again);
 }
+
+#[test]
+fn options_and_forms_in_a_file_count_for_the_lines_after_them() {
+    let mut host = Memory::new();
+    let text = |outcome: &Outcome| String::from_utf8_lossy(&outcome.stdout).into_owned();
+    let outcome = host.input("restore", "create s hash:ip\nadd s 1.1.1.1 -exist\nadd s 1.1.1.1\n");
+    assert_eq!((outcome.code, outcome.stderr.len()), (0, 0));
+    let listed = text(&host.input("restore", "list s -t\nsave s\n"));
+    assert_eq!(listed.matches("Name: s").count(), 2, "{listed}");
+    assert!(!listed.contains("Members"), "{listed}");
+    let saved = text(&host.input("restore", "save s\nlist s\n"));
+    assert_eq!(saved.matches("add s 1.1.1.1").count(), 2, "{saved}");
+    let typed = text(&host.input("-", "list -n\nlist\nquit\nlist\n"));
+    assert_eq!(typed, "ipset> s\nipset> s\nipset> ");
+    assert_eq!(text(&host.input("restore", "quit\nlist\n")), "");
+}
+
+/// An answer ends a file, unless it is a silent yes.
+#[test]
+fn a_test_ends_a_file() {
+    let mut host = Memory::new();
+    host.ok("create s hash:ip");
+    for (text, code, says, entries) in [
+        ("add s 1.1.1.1\ntest s 1.1.1.1\nadd s 1.1.1.2\n", 0, "Warning: 1.1.1.1 is in set s.\n", 1),
+        ("add s 1.1.1.3\ntest s 9.9.9.9\nadd s 1.1.1.4\n", 1, "9.9.9.9 is NOT in set s.\n", 2),
+        ("test s 1.1.1.1 -q\nadd s 1.1.1.5\n", 0, "", 3),
+    ] {
+        let outcome = host.input("restore", text);
+        assert_eq!((outcome.code, String::from_utf8_lossy(&outcome.stderr).as_ref()), (code, says), "{text}");
+        assert_eq!(host.ok("save s").lines().count(), entries + 1, "{text}");
+    }
+}
+
+/// What is added is sent when something else is asked for that can be read.
+#[test]
+fn what_was_not_sent_before_a_mistake_is_not_done() {
+    let mut host = Memory::new();
+    let lines = "create a hash:ip\ncreate b hash:ip\nadd a 1.1.1.1\nadd b 2.2.2.2\nadd a bogus\n";
+    let outcome = host.input("restore", lines);
+    assert_eq!(outcome.code, 1);
+    assert!(String::from_utf8_lossy(&outcome.stderr).contains("Error in line 5:"));
+    assert_eq!(host.ok("save").matches("add ").count(), 1);
+}
+
+#[test]
+fn old_options_and_limits() {
+    let mut host = Memory::new();
+    let outcome = host.input("-N old ipporthash --network 10.0.0.0/24", "");
+    let says = "Warning: Option '--from 10.0.0.0/24' is ignored. Please upgrade your syntax.\n";
+    assert_eq!((outcome.code, String::from_utf8_lossy(&outcome.stderr).as_ref()), (0, says));
+    let too_many = "ipset v7.22: Kernel error received: Cannot allocate memory";
+    host.fails("create big hash:ip hashsize 268435456", 1, too_many);
+    host.fails("create big hash:ip hashsize 4294967295", 1, too_many);
+    host.ok("create small hash:ip hashsize 1 maxelem 2");
+    host.ok("add small 1.1.1.1-1.1.1.2");
+    host.fails("add small 1.1.1.3", 1, "ipset v7.22: Hash is full, cannot add more elements");
+    host.ok("create ports bitmap:port range 0-65535");
+    host.fails(
+        "create many bitmap:ip range 10.0.0.0/15",
+        1,
+        "ipset v7.22: The range you specified exceeds the size limit of the set type",
+    );
+}
+
+/// `--json` is JSON, whatever is in a comment.
+#[test]
+fn json_for_programs() {
+    let mut host = Memory::new();
+    host.ok("create s hash:ip,port comment counters initval 7");
+    host.ok("add s 10.0.0.1,tcp:80 comment \"a \\\\ b\" packets 3");
+    let memory = host.sets.get("s").expect("a set").memory();
+    let expected = format!(
+        "[{{\"name\":\"s\",\"type\":\"hash:ip,port\",\"revision\":7,\"header\":{{\"family\":\"inet\",\"hashsize\":1024,\
+         \"maxelem\":65536,\"counters\":true,\"comment\":true,\"bucketsize\":12,\"initval\":\"0x00000007\"}},\"memsize\":{memory},\
+         \"references\":0,\"numentries\":1,\"members\":[{{\"elem\":\"10.0.0.1,tcp:80\",\"packets\":3,\"bytes\":0,\
+         \"comment\":\"a \\\\\\\\ b\"}}]}}]\n"
+    );
+    assert_eq!(host.ok("list --json"), expected);
+    assert_eq!(host.ok("list -n --json"), "[{\"name\":\"s\"}]\n");
+}

@@ -5,7 +5,7 @@ use hairpin_wire::{Addr, Family};
 use hairpin_xt::option::{KnownSet, NameKind, Names, NumberNames};
 use std::sync::OnceLock;
 
-/// Services, protocols, users, groups, realms, device groups, connection labels and hosts of this system, as far as its files can
+/// Services, protocols, users, groups, realms, device groups, connection labels, hosts and networks of this system, as far as its files can
 /// be read, and well-known ones beside them.
 pub fn of_system() -> SystemNames {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -15,6 +15,7 @@ pub fn of_system() -> SystemNames {
         .with_users(&read("/etc/passwd"))
         .with_groups(&read("/etc/group"))
         .with_hosts_file(&read("/etc/hosts"))
+        .with_networks(&read("/etc/networks"))
         .with_numbered(NameKind::Realm, &read("/etc/iproute2/rt_realms"))
         .with_numbered(NameKind::DeviceGroup, &read("/etc/iproute2/group"))
         .with_numbered(NameKind::ConnLabel, &read("/etc/xtables/connlabel.conf"))

@@ -113,7 +113,7 @@ impl<C: Chains> Editor<'_, C> {
                 Ok(())
             }
             Verb::Delete(name) => {
-                let at = self.find(name)?;
+                let at = self.find_with_rule(name)?;
                 for rule in &command.rules {
                     let place = self.chains.position(at, rule)?.ok_or_else(|| bad_rule(rule))?;
                     self.chains.remove(at, place)?;
@@ -121,7 +121,7 @@ impl<C: Chains> Editor<'_, C> {
                 Ok(())
             }
             Verb::Check(name) => {
-                let at = self.find(name)?;
+                let at = self.find_with_rule(name)?;
                 for rule in &command.rules {
                     self.chains.position(at, rule)?.ok_or_else(|| bad_rule(rule))?;
                 }
@@ -164,6 +164,11 @@ impl<C: Chains> Editor<'_, C> {
             };
             Refusal::table("No chain/target/match by that name").hint(hint)
         })
+    }
+
+    /// As [`find`](Self::find), in the words of `-D` and `-C` with a rule.
+    fn find_with_rule(&self, name: &str) -> Result<usize, Refusal> {
+        self.find(name).map_err(|refusal| Refusal { hint: refusal.hint, ..Refusal::table(BAD_RULE) })
     }
 
     /// The place of a rule by its number.
@@ -290,6 +295,8 @@ fn bad_rule(rule: &Rule) -> Refusal {
         Action::Jump(_) | Action::Goto(_) | Action::Target(_) => {
             Refusal::table("No chain/target/match by that name").hint("the chain has no such rule")
         }
-        _ => Refusal::table("Bad rule (does a matching rule exist in that chain?)"),
+        _ => Refusal::table(BAD_RULE),
     }
 }
+
+const BAD_RULE: &str = "Bad rule (does a matching rule exist in that chain?)";

@@ -4,6 +4,7 @@ use crate::rope::Rope;
 use crate::save::rule_text;
 use hairpin_engine::rule::{Action, Chain, Counter, Policy, Rule, Table, TableId};
 use hairpin_wire::Family;
+use hairpin_xt::option::Names;
 use std::collections::HashMap;
 
 /// A table being changed. Chains are found by name once ([`Chains::find`]) and then known by a number that is good until a chain is
@@ -80,6 +81,12 @@ pub trait Chains {
 
     /// The name of a chain with a rule that goes to this one.
     fn caller(&self, chain: usize) -> Option<String>;
+
+    /// The table as it is now.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    fn whole(&mut self, names: &dyn Names) -> Result<Table, String>;
 }
 
 /// Where a rule comes from.
@@ -262,5 +269,18 @@ impl Chains for ValueChains {
         let name = &self.chains[chain].name;
         let calls = |c: &&ValueChain| c.rules.iter().any(|(rule, _)| callee(rule) == Some(name));
         self.chains.iter().find(calls).map(|c| c.name.clone())
+    }
+
+    fn whole(&mut self, _names: &dyn Names) -> Result<Table, String> {
+        let chain = |c: &ValueChain| {
+            let rules = c.rules.iter().map(|(rule, _)| rule.clone()).collect();
+            Chain { name: c.name.clone(), policy: c.policy, counter: c.counter, rules }
+        };
+        let mut chains: Vec<Chain> = self.chains.iter().map(chain).collect();
+        let built_in = chains.iter().take_while(|c| c.policy.is_some()).count();
+        if let Some(own) = chains.get_mut(built_in..) {
+            own.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        Ok(Table { id: self.id, chains })
     }
 }

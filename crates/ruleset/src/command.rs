@@ -177,7 +177,11 @@ pub fn parse_noting<W: AsRef<str>>(
 ) -> Result<Command, CommandError> {
     let mut parser = Parser::new(context, words);
     let command = match parser.read() {
-        Ok(Some(verb)) => Ok(parser.finished(verb)),
+        // What ends the line (-h, -V) does so only when the values before it are right.
+        Ok(Some(verb)) => match (Parser { eager: true, ..Parser::new(context, words) }).read() {
+            Err(error) => Err(error),
+            Ok(_) => Ok(parser.finished(verb)),
+        },
         Ok(None) => parser.command(),
         Err(error) => Err(error),
     };
@@ -319,6 +323,7 @@ struct Parser<'c, 'w, W> {
     counters: Option<Counter>,
     verbose: u8,
     wait: Option<Option<u32>>,
+    has_interval: bool,
     json: bool,
     notices: Vec<String>,
     inverted: bool,
@@ -355,6 +360,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             counters: None,
             verbose: 0,
             wait: None,
+            has_interval: false,
             json: false,
             notices: Vec::new(),
             inverted: false,
@@ -704,7 +710,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         }
         if self.context.restore {
             let program = restore_program(self.context.family);
-            let mut error = self.refuse(format!("The -t option cannot be used in {program}."));
+            let mut error = self.refuse(format!("The -t option cannot be used in {program}.\n"));
             error.hint = Some("give the table by a line `*TABLE' above".to_owned());
             return Err(error);
         }
@@ -727,6 +733,10 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             },
         };
         if letter == 'W' {
+            if let Some(interval) = seconds.filter(|interval| *interval > 999_999) {
+                return Err(self.refuse(format!("too long usec wait {interval} > 999999 usec")));
+            }
+            self.has_interval = true;
             self.notices.push("Ignoring deprecated --wait-interval option.".to_owned());
         } else {
             self.wait = Some(seconds);
@@ -883,14 +893,16 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         };
         let Some(used) = used else { return Ok(()) };
         let parsed = self.parsed(used, used.given.clone());
-        let tried = match extension {
-            Extension::Target(spec) => (spec.build)(&parsed).map(drop),
-            Extension::Match(spec) => (spec.build)(&parsed).map(drop),
+        let tried = |parsed: &Parsed<'_>| match extension {
+            Extension::Target(spec) => (spec.build)(parsed).map(drop),
+            Extension::Match(spec) => (spec.build)(parsed).map(drop),
         };
-        let outcome = match tried {
-            Err(error) if error.word.is_some() && !error.late => Err(self.use_error(used, error)),
-            _ => Ok(()),
-        };
+        // Of options that exclude each other an extension may look at one only.
+        let alone = self.parsed(used, used.given.last().cloned().into_iter().collect());
+        let found = [&parsed, &alone].into_iter().find_map(|parsed| {
+            tried(parsed).err().filter(|error| error.word.as_ref().is_some_and(|w| !w.is_empty()) && !error.late)
+        });
+        let outcome = found.map_or(Ok(()), |error| Err(self.use_error(used, error)));
         let said = parsed.notices.take();
         self.notices.extend(said.into_iter().filter(|notice| !self.notices.contains(notice)).collect::<Vec<_>>());
         outcome
@@ -930,6 +942,9 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         self.check_flags(&verb)?;
         if self.json && !matches!(verb, Verb::List { .. } | Verb::ListRules { .. }) {
             return Err(self.refuse("--json belongs to --list and --list-rules"));
+        }
+        if self.has_interval && self.wait.is_none() {
+            return Err(self.refuse("--wait-interval only makes sense with --wait\n"));
         }
         let table = self.find_table()?;
         let mut command = Command { table, ..self.finished(verb) };

@@ -93,18 +93,23 @@ pub struct RuleFileError {
     pub code: u8,
     /// In iptables-restore's words.
     pub message: String,
+    /// The program's name and version do not go before it.
+    pub bare: bool,
     /// The word at fault.
     pub word: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
     /// Lines for stderr, up to there, that are no errors.
     pub notices: Vec<String>,
+    /// What `-v` and listings said up to there.
+    pub report: String,
 }
 
 impl fmt::Display for RuleFileError {
     /// `FILE:LINE:COLUMN: iptables-restore: MESSAGE`, then a line with the word and the remedy when they are known.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let message = self.message.trim().replace('\n', " ");
+        let message = message.strip_prefix(&format!("{}: ", self.program)).unwrap_or(&message);
         write!(f, "{}:{}:{}: {}: {message}", self.file, self.line, self.column, self.program)?;
         let word = self.word.as_deref().map(str::trim_end).filter(|w| !w.is_empty());
         match (word, &self.hint) {

@@ -14,6 +14,7 @@ pub mod command;
 pub mod error;
 pub mod getopt;
 pub mod ipset;
+pub mod json;
 pub mod list;
 pub mod names;
 pub mod restore;

@@ -20,6 +20,7 @@ pub struct SystemNames {
     sets: BTreeMap<String, Option<Family>>,
     /// Addresses and names of a hosts file, in its order.
     host_list: Vec<(Family, Addr, String)>,
+    network_list: Vec<(Addr, String)>,
     hosts: Option<HostLookup>,
     files: Option<FileLookup>,
 }
@@ -128,6 +129,16 @@ impl SystemNames {
         self
     }
 
+    /// Adds the networks of a text in the form of `/etc/networks`.
+    pub fn with_networks(mut self, text: &str) -> SystemNames {
+        for fields in lines(text) {
+            let [name, number, aliases @ ..] = fields.as_slice() else { continue };
+            let Some(addr) = network_number(number) else { continue };
+            self.network_list.extend([name].into_iter().chain(aliases).map(|name| (addr, (*name).to_owned())));
+        }
+        self
+    }
+
     /// Asks this for the addresses of hosts that no hosts file has.
     pub fn with_hosts(self, lookup: HostLookup) -> SystemNames {
         SystemNames { hosts: Some(lookup), ..self }
@@ -150,6 +161,13 @@ impl fmt::Debug for SystemNames {
     }
 }
 
+/// `127`, `127.0` and `127.0.0.0` are one network.
+fn network_number(text: &str) -> Option<Addr> {
+    let parts: Vec<u8> = text.split('.').map(str::parse).collect::<Result<_, _>>().ok()?;
+    let whole = parts.iter().copied().chain(std::iter::repeat(0)).take(4);
+    (parts.len() <= 4).then(|| Addr::v4(whole.fold(0, |number, part| number << 8 | u32::from(part))))
+}
+
 impl NumberNames for SystemNames {
     fn name(&self, kind: NameKind, number: u32) -> Option<String> {
         match kind {
@@ -166,7 +184,9 @@ impl NumberNames for SystemNames {
 
     fn host_name(&self, family: Family, addr: Addr) -> Option<String> {
         let listed = |(of, a, _): &&(Family, Addr, String)| (*of, *a) == (family, addr);
-        self.host_list.iter().find(listed).map(|(_, _, name)| name.clone())
+        let host = self.host_list.iter().find(listed).map(|(_, _, name)| name.clone());
+        let network = || self.network_list.iter().find(|(a, _)| *a == addr).map(|(_, name)| name.clone());
+        host.or_else(|| network().filter(|_| family == Family::V4))
     }
 }
 
@@ -201,6 +221,12 @@ impl Names for SystemNames {
     }
 
     fn hosts(&self, family: Family, name: &str) -> Result<Vec<Addr>, String> {
+        // Networks go before hosts.
+        if family == Family::V4
+            && let Some((addr, _)) = self.network_list.iter().find(|(_, n)| n.eq_ignore_ascii_case(name))
+        {
+            return Ok(vec![*addr]);
+        }
         // For the C library, a name of ::1 is also one of 127.0.0.1: a `localhost' of both is listed twice.
         let as_asked = |(of, addr, _): &(Family, Addr, String)| match (family, of) {
             (Family::V4, Family::V6) => (*addr == Addr(1)).then_some(Addr::v4(0x7f00_0001)),
@@ -751,6 +777,13 @@ mod tests {
         assert_eq!(number(NameKind::Realm, "isp"), Some(16));
         assert_eq!(names.name(NameKind::Realm, 7).as_deref(), Some("other"));
         assert!(names.hosts(Family::V4, "example.org").is_err());
+        let names = SystemNames::new()
+            .with_networks("default 0.0.0.0\nloopback 127 lo\nlink-local 169.254 # x\nbad 1.2.3.4.5\n")
+            .with_hosts_file("127.0.0.1 localhost");
+        assert_eq!(names.hosts(Family::V4, "lo"), Ok(vec![Addr::v4(127 << 24)]));
+        assert!(names.hosts(Family::V6, "lo").is_err() && names.hosts(Family::V4, "bad").is_err());
+        assert_eq!(names.host_name(Family::V4, Addr::v4(169 << 24 | 254 << 16)).as_deref(), Some("link-local"));
+        assert_eq!(names.host_name(Family::V4, Addr::v4(127 << 24 | 1)).as_deref(), Some("localhost"));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use crate::apply::{Editor, apply_to};
 use crate::chains::{Chains, ValueChains};
-use crate::command::{self, CommandError, Context, MAX_NAME, restore_program};
+use crate::command::{self, Command, CommandError, Context, MAX_NAME, Verb, restore_program, standard_action};
 use crate::error::{Refusal, RuleFileError};
+use crate::list::{ListOptions, list_rules};
+use crate::show::{ShowOptions, show};
 use crate::suggest;
 use crate::words::{self, Word};
 use hairpin_engine::rule::{Counter, LoadError, Ruleset, Table, TableId};
@@ -78,9 +80,11 @@ pub fn refused(family: Family, file: &str, commit: usize, line: Option<usize>, w
         program: restore_program(family),
         code: 1,
         message: format!("line {commit} failed: {}", refusal.error.message),
+        bare: true,
         word: None,
         hint: refusal.hint,
         notices: Vec::new(),
+        report: String::new(),
     }
 }
 
@@ -326,9 +330,11 @@ impl<T: Tables> Reader<'_, T> {
             program: restore_program(self.family),
             code: fault.error.code,
             message: fault.error.message,
+            bare: fault.error.bare,
             word: fault.error.word.filter(|w| !w.is_empty()),
             hint: unseen.or(fault.hint),
             notices: self.notices.clone(),
+            report: self.report.clone(),
         }
     }
 }
@@ -340,10 +346,11 @@ fn fields(text: &str) -> impl Iterator<Item = &str> {
 
 /// `:CHAIN POLICY [PACKETS:BYTES]`, without the colon.
 fn chain_line(chains: &mut impl Chains, options: &RestoreOptions<'_>, number: usize, rest: &str) -> Result<(), Fault> {
+    let program = restore_program(chains.family());
     let mut editor = Editor { chains };
     let mut fields = fields(rest);
     let Some(name) = fields.next() else {
-        return Err(SyntaxError::parameter(format!("line {number} chain name invalid")).into());
+        return Err(SyntaxError::parameter(format!("{program}: line {number} chain name invalid")).into());
     };
     let place = |text: &str| Some(1 + (text.as_ptr() as usize).saturating_sub(rest.as_ptr() as usize));
     if name.len() > MAX_NAME {
@@ -354,27 +361,31 @@ fn chain_line(chains: &mut impl Chains, options: &RestoreOptions<'_>, number: us
         let there = editor.chains.find(name).filter(|_| options.noflush);
         if let Some(at) = there {
             editor.chains.clear(at);
-        } else if editor.create(name).is_err() {
+        } else if standard_action(name).is_some() || editor.create(name).is_err() {
             let error = SyntaxError::parameter(format!("error creating chain '{name}':File exists")).at(name);
-            return Err(Fault { error, start: place(name), hint: Some("the chain is declared twice".to_owned()) });
+            let hint = match standard_action(name) {
+                Some(_) => "it is the name of a verdict",
+                None => "the chain is declared twice",
+            };
+            return Err(Fault { error, start: place(name), hint: Some(hint.to_owned()) });
         }
     }
     let Some(policy) = fields.next() else {
-        let error = SyntaxError::parameter(format!("line {number} policy invalid"));
+        let error = SyntaxError::parameter(format!("{program}: line {number} policy invalid"));
         let hint = Some(format!("write `:{name} - [0:0]', or a policy ACCEPT or DROP for a built-in chain"));
         return Err(Fault { error, start: place(name), hint });
     };
     if policy == "-" {
         return Ok(());
     }
-    let mut counter = Counter::default();
-    if options.counters {
-        let Some(given) = fields.next().and_then(parse_counters) else {
-            let error = SyntaxError::parameter(format!("invalid policy counters for chain '{name}'"));
-            return Err(Fault { error, start: place(policy), hint: Some("write [PACKETS:BYTES]".to_owned()) });
-        };
-        counter = given;
+    let written = fields.next();
+    let given = written.and_then(parse_counters);
+    // Without -c they do not count, but what stands there must be counters.
+    if given.is_none() && (options.counters || written.is_some()) {
+        let error = SyntaxError::parameter(format!("invalid policy counters for chain '{name}'"));
+        return Err(Fault { error, start: place(policy), hint: Some("write [PACKETS:BYTES]".to_owned()) });
     }
+    let counter = given.filter(|_| options.counters).unwrap_or_default();
     editor.set_policy(name, policy, counter).map_err(|refusal| {
         let why = refusal.error.message;
         let message = format!("Can't set policy `{policy}' on `{name}' line {number}: {why}");
@@ -427,10 +438,32 @@ fn rule_line(
     if said.verbose {
         command.verbose = 1;
     }
+    if matches!(command.verb, Verb::List { .. } | Verb::ListRules { .. }) {
+        let listing = listing(chains, context, &command).map_err(|why| Fault::bare(4, why))?;
+        said.report.push_str(&listing);
+    }
     apply_to(chains, command, number, said.report).map_err(|refusal| {
         let target = || words.iter().position(|w| matches!(w.as_ref(), "-j" | "-g" | "--jump" | "--goto"));
         let at = if refusal.from_table { Some(added + 1) } else { target().map(|at| at + 1) };
         from_refusal(refusal, number, start(at))
+    })
+}
+
+/// What `-L` or `-S` says of the table as it is on this line.
+fn listing(chains: &mut impl Chains, context: &Context<'_>, command: &Command) -> Result<String, String> {
+    let mut ruleset = Ruleset::new(context.family);
+    ruleset.tables.push(chains.whole(context.names)?);
+    let (Verb::List { chain, rule, .. } | Verb::ListRules { chain, rule, .. }) = &command.verb else {
+        return Ok(String::new());
+    };
+    let list =
+        ListOptions { table: context.table, chain: chain.as_deref(), rule: *rule, counters: command.verbose > 0 };
+    Ok(match &command.verb {
+        Verb::List { .. } => {
+            let (numeric, exact, line_numbers) = (command.numeric, command.exact, command.line_numbers);
+            show(&ruleset, &ShowOptions { list, numeric, exact, line_numbers }, context.names)
+        }
+        _ => list_rules(&ruleset, &list, &[]),
     })
 }
 

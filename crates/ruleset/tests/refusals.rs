@@ -59,6 +59,15 @@ const WORDS: &[(&str, &str)] = &[
     ("-A INPUT -c 1", "--set-counters requires packet and byte counter"),
     ("-A INPUT -c a b", "--set-counters packet counter not numeric"),
     ("-A INPUT -c 3,", "--set-counters byte counter not numeric"),
+    ("-A INPUT -m ttl --ttl-eq 256 -V", "ttl: bad value for option \"--ttl-eq\", or out of range (0-255)."),
+    ("-W 5 -L", "--wait-interval only makes sense with --wait"),
+    ("-w 1 -W 1000000 -L", "too long usec wait 1000000 > 999999 usec"),
+    // Of two mistakes the first, also where an extension takes only one of the options.
+    (
+        "-A INPUT -j MARK --and-mark 3 --xor-mark x",
+        "MARK: bad value for option \"--xor-mark\", or out of range (0-4294967295).",
+    ),
+    ("-A INPUT -p tcp -m multiport --ports 1 --sports x -m tcp --nonesuch", "invalid port/service `x' specified"),
     ("-R INPUT", "-R requires a rule number"),
     ("-P INPUT", "-P requires a chain and a policy"),
     ("-E foo", "-E requires old-chain-name and new-chain-name"),
@@ -127,6 +136,9 @@ const TABLE: &[(&str, &str)] = &[
     ("-R INPUT 9 -j ACCEPT", "iptables: Index of replacement too big."),
     ("-D INPUT -s 9.9.9.9", "iptables: Bad rule (does a matching rule exist in that chain?)."),
     ("-C INPUT -s 9.9.9.9", "iptables: Bad rule (does a matching rule exist in that chain?)."),
+    ("-C nofoo -j LOG", "iptables: Bad rule (does a matching rule exist in that chain?)."),
+    ("-D nofoo -j ACCEPT", "iptables: Bad rule (does a matching rule exist in that chain?)."),
+    ("-C INPUT -j LOG", "iptables: No chain/target/match by that name."),
     ("-L nofoo", "iptables: No chain/target/match by that name."),
     ("-S nofoo", "iptables: No chain/target/match by that name."),
     ("-A INPUT -j INPUT", "iptables: Invalid argument. Run `dmesg' for more information."),
@@ -266,7 +278,9 @@ const FILES: &[(&str, bool, u8)] = &[
     ("*filter\n-t nat -A PREROUTING -j ACCEPT\nCOMMIT\n", false, 2),
     ("*filter\n:INPUT ACCEPT [x]\nCOMMIT\n", true, 2),
     ("*filter\n:INPUT ACCEPT\nCOMMIT\n", true, 2),
-    ("*filter\n:INPUT ACCEPT [x]\nCOMMIT\n", false, 0),
+    ("*filter\n:INPUT ACCEPT [x]\nCOMMIT\n", false, 2),
+    ("*filter\n:foo - [x]\nCOMMIT\n", false, 0),
+    ("*filter\n:ACCEPT - [0:0]\nCOMMIT\n", false, 2),
     ("*filter\n-A INPUT -i \"eth0\nCOMMIT\n", false, 0),
     ("*filter\n-6 -A INPUT -i eth0\nCOMMIT\n", false, 0),
     ("*filter\n-A INPUT -m comment --comment \"a\"b\nCOMMIT\n", false, 2),
@@ -415,4 +429,20 @@ fn a_zero_byte_ends_its_line() {
     assert_eq!(read("-A INPUT -o \0x -j DROP").map_err(|e| e.contains("requires an argument")), Err(true));
     assert_eq!(read("\0 -A INPUT").map_err(|e| e.contains("no command specified")), Err(true));
     assert_eq!(read("COMMIT\0").map_err(|e| e.contains("Bad argument `COMMIT'")), Err(true));
+}
+
+/// `-L` and `-S` on a line show the table as it is there, whatever comes after.
+#[test]
+fn listings_in_files_show_what_was_read() {
+    let text =
+        "*filter\n:own - [0:0]\n-A own -s 1.2.3.4 -j ACCEPT\n-S own\n-A own -j DROP\n-nL own --line-numbers\nCOMMIT\n";
+    let restored = common::restored(Family::V4, text).expect("a file");
+    assert_eq!(
+        restored.report,
+        "-N own\n-A own -s 1.2.3.4/32 -j ACCEPT\n\
+         Chain own (0 references)\n\
+         num  target     prot opt source               destination         \n\
+         1    ACCEPT     all  --  1.2.3.4              0.0.0.0/0           \n\
+         2    DROP       all  --  0.0.0.0/0            0.0.0.0/0           \n"
+    );
 }

@@ -623,6 +623,10 @@ impl Chains for StoredTable {
         let _ = self.make(&Operation::Policy { chain: &name, policy, counter });
     }
 
+    fn whole(&mut self, names: &dyn Names) -> Result<Table, String> {
+        self.value(|_| true, names).map_err(|why| why.to_string())
+    }
+
     fn caller(&self, chain: usize) -> Option<String> {
         let name = &self.chains[chain].name;
         self.in_order().into_iter().find(|c| c.calls.contains_key(name)).map(|c| c.name.clone())

@@ -67,7 +67,7 @@ impl State for LiveState<'_> {
     }
 
     fn begin(&mut self, access: Access) -> Result<(), Failure> {
-        let Access::Write(wait) = access else { return Ok(()) };
+        let (Access::Look(wait) | Access::Write(wait)) = access else { return Ok(()) };
         let started = Instant::now();
         loop {
             match self.context.turn.try_lock() {

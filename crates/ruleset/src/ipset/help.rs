@@ -47,6 +47,12 @@ pub fn general_help() -> String {
     text
 }
 
+/// The option words of a type: of `create`, or those after an element.
+pub fn option_words(kind: Kind, action: Option<Action>) -> Vec<&'static str> {
+    let opts = action.map_or_else(|| create_opts(kind), |action| entry_opts(kind, action));
+    opts.iter().filter(|opt| opt.help().is_some() || **opt == Opt::Range).map(|opt| opt.name()).collect()
+}
+
 /// What is special to a type; without a type, the list of types.
 pub fn type_help(kind: Option<Kind>) -> String {
     let mut text = String::new();

@@ -25,7 +25,7 @@ mod store;
 mod syntax;
 
 pub use change::{Change, read_create, read_entry, read_saved, split_line};
-pub use help::{general_help, type_help};
+pub use help::{general_help, option_words, type_help};
 pub use options::{Target, Typed, create_options, entry};
 pub use print::{Form, Printer, element_text};
 pub use store::{dump, load, take_up};

@@ -134,6 +134,7 @@ pub fn create_options(kind: Kind, words: &[&str], names: &dyn Names) -> Result<T
             Opt::Forceadd => options.forceadd = true,
             Opt::Skbinfo => options.skbinfo = true,
             Opt::Ignored(name) => {
+                let name = if name == "network" { "from" } else { name };
                 let text = format!("Option '--{name} {value}' is ignored. Please upgrade your syntax.");
                 reader.warnings.push(text);
             }

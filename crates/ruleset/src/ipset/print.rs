@@ -3,6 +3,7 @@
 use super::icmp::{ICMP, ICMPV6, name};
 use super::sort::compare;
 use super::syntax::{Action, Opt, create_opts, entry_opts};
+use crate::json::text;
 use hairpin_engine::set::{Elem, Entry, Kind, Neighbour, Part, Range, Set, Sets, Shown};
 use hairpin_engine::time::Instant;
 use hairpin_wire::{Addr, Family, proto};
@@ -21,6 +22,8 @@ pub enum Form {
     Xml,
     /// As JSON, in the way of ipset 7.22: it does not escape quotes.
     Json,
+    /// As JSON for programs: `--json`, hairpin's addition.
+    TrueJson,
 }
 
 /// Writes listings.
@@ -47,10 +50,14 @@ impl Printer<'_> {
     pub fn print<'s>(&self, sets: &Sets, listed: impl Iterator<Item = (&'s str, &'s Set)>) -> String {
         let mut out = String::new();
         let listed: Vec<(&str, &Set)> = listed.collect();
+        if self.form == Form::TrueJson {
+            let sets: Vec<String> = listed.iter().map(|(name, set)| self.true_json(sets, name, set)).collect();
+            return format!("[{}]\n", sets.join(","));
+        }
         match self.form {
             Form::Xml => out.push_str("<ipsets>\n"),
             Form::Json => out.push_str("[\n"),
-            Form::Plain | Form::Save => {}
+            Form::Plain | Form::Save | Form::TrueJson => {}
         }
         for (n, (name, set)) in listed.iter().enumerate() {
             let is_last = n + 1 == listed.len();
@@ -60,13 +67,14 @@ impl Printer<'_> {
                 Form::Plain => self.plain(&mut out, sets, name, set, n == 0),
                 Form::Xml => self.xml(&mut out, sets, name, set),
                 Form::Json => self.json(&mut out, sets, name, set, is_last),
+                Form::TrueJson => {}
             }
         }
         match self.form {
             Form::Xml => out.push_str("</ipsets>\n"),
             Form::Json if listed.is_empty() => out.push_str("\n]\n"),
             Form::Json => out.push_str("]\n"),
-            Form::Plain | Form::Save => {}
+            Form::Plain | Form::Save | Form::TrueJson => {}
         }
         out
     }
@@ -75,7 +83,7 @@ impl Printer<'_> {
         let _ = match self.form {
             Form::Xml => writeln!(out, "<ipset name=\"{name}\"/>"),
             Form::Json => writeln!(out, "  {{ \"name\" : \"{name}\" }}{}", if is_last { "" } else { "," }),
-            Form::Plain | Form::Save => writeln!(out, "{name}"),
+            Form::Plain | Form::Save | Form::TrueJson => writeln!(out, "{name}"),
         };
     }
 
@@ -148,6 +156,34 @@ impl Printer<'_> {
             let _ = writeln!(out, "\n      }}{}", if n + 1 == members.len() { "" } else { "," });
         }
         let _ = writeln!(out, "    ]\n  }}{}", if is_last { "" } else { "," });
+    }
+
+    fn true_json(&self, sets: &Sets, name: &str, set: &Set) -> String {
+        if self.names_only {
+            return format!("{{\"name\":{}}}", text(name));
+        }
+        let header: Vec<String> = self.header(set).iter().map(Field::true_json).collect();
+        let mut out = format!(
+            "{{\"name\":{},\"type\":{},\"revision\":{},\"header\":{{{}}},\"memsize\":{},\"references\":{},\"numentries\":{}",
+            text(name),
+            text(&set.kind().to_string()),
+            set.kind().revision(),
+            header.join(","),
+            set.memory(),
+            sets.references(name),
+            set.len(self.now)
+        );
+        if !self.headers_only {
+            let member = |member: Member| {
+                let fields = member.fields.iter().map(Field::true_json);
+                let all: Vec<String> =
+                    std::iter::once(format!("\"elem\":{}", text(&member.elem))).chain(fields).collect();
+                format!("{{{}}}", all.join(","))
+            };
+            let members: Vec<String> = self.members(sets, set).into_iter().map(member).collect();
+            let _ = write!(out, ",\"members\":[{}]", members.join(","));
+        }
+        out + "}"
     }
 
     /// The options with which a set can be made again.
@@ -288,6 +324,16 @@ impl Field {
             Some(value) => format!("\"{}\" : {value}", self.name),
             None => format!("\"{}\" : true", self.name),
         }
+    }
+
+    /// Numbers bare, other values as texts without quotes of their own.
+    fn true_json(&self) -> String {
+        let value = match &self.value {
+            Some(value) if !self.is_text && value.bytes().all(|b| b.is_ascii_digit()) => value.clone(),
+            Some(value) => text(value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value)),
+            None => "true".to_owned(),
+        };
+        format!("\"{}\":{value}", self.name)
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) enum Opt {
     Bucketsize,
     Initval,
     Size,
-    /// Options of old that mean nothing now: `probes`, `resize`, `gc`.
+    /// Options of old that mean nothing now: `probes`, `resize`, `gc`, and for some types `from`, `to`, `network`.
     Ignored(&'static str),
     Nomatch,
     Wildcard,
@@ -178,6 +178,9 @@ pub(super) fn create_opts(kind: Kind) -> Vec<Opt> {
                 _ => {}
             }
             opts.extend(["probes", "resize", "gc"].map(Opt::Ignored));
+            if matches!(kind, Kind::HashIpPort | Kind::HashIpPortIp | Kind::HashIpPortNet) {
+                opts.extend(["from", "to", "network"].map(Opt::Ignored));
+            }
             opts
         }
     }

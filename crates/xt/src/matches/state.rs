@@ -25,6 +25,8 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Same("! --state NEW,RELATED"),
         Case::Saves("--state ESTABLISHED,RELATED", "--state RELATED,ESTABLISHED"),
         Case::Fails("--state SNAT", "Bad state \"SNAT\""),
+        Case::Fails("--state NEW,", "requires a list of states"),
+        Case::Fails("--state ,", "Bad state \"\""),
         Case::Fails("", "must be specified"),
     ],
 };
@@ -37,12 +39,15 @@ struct State {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let given = parsed.required("state")?;
-    if given.value().is_empty() {
-        let message = "\"--state\" requires a list of states with no spaces, e.g. ESTABLISHED,RELATED";
-        return Err(SyntaxError::parameter(message).at(""));
-    }
     // Without SNAT and DNAT, which came later.
-    let states = parse_list(STATES.get(..5).unwrap_or(STATES), "state", given.value())?;
+    let parse = |text: &str| parse_list(STATES.get(..5).unwrap_or(STATES), "state", text);
+    let unfinished = given.value().strip_suffix(',');
+    if unfinished.is_some() || given.value().is_empty() {
+        unfinished.map(parse).transpose()?;
+        let message = "\"--state\" requires a list of states with no spaces, e.g. ESTABLISHED,RELATED";
+        return Err(SyntaxError::parameter(message).at(given.value()));
+    }
+    let states = parse(given.value())?;
     Ok(Arc::new(State { states, inverted: given.inverted }))
 }
 

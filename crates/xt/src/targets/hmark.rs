@@ -353,7 +353,11 @@ impl Target for HMark {
             write!(f, "+ {offset:#x} ")?;
         }
         f.write_str(if self.by_conn { "ct, " } else { "" })?;
-        let prefix = |mask: Addr| value::prefix_of(self.family, mask).unwrap_or(self.family.bits());
+        // Of a whole IPv6 address ip6tables says nothing here.
+        let prefix = |mask: Addr| match value::prefix_of(self.family, mask).unwrap_or(self.family.bits()) {
+            128 => String::new(),
+            prefix => prefix.to_string(),
+        };
         if let Some(mask) = self.src {
             write!(f, "src-prefix {} ", prefix(mask))?;
         }
