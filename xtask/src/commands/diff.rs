@@ -75,10 +75,11 @@ pub(super) fn run(tree: PathBuf, options: &Options) -> Result<bool, String> {
     }
     let _ = std::fs::remove_file(&pair.state);
     println!(
-        "seed {}: {tried} rules tried, {accepted} accepted by both, and {} other commands: {} differences",
+        "seed {}: {tried} rules tried, {accepted} accepted by both, and {} other commands: {} differences, {} in words of what both refuse",
         options.seed,
         pair.moves,
-        pair.differences.len()
+        pair.differences.len(),
+        pair.words.len()
     );
     for (why, count) in &pair.known {
         println!("known, {count} not tried: {why}");
@@ -116,6 +117,7 @@ fn names_of(reference: &Reference) -> SystemNames {
         .with_users(&reference.read("etc/passwd"))
         .with_groups(&reference.read("etc/group"))
         .with_hosts_file(&reference.read("etc/hosts"))
+        .with_networks(&reference.read("etc/networks"))
 }
 
 /// The extensions that this kernel has.
@@ -218,9 +220,6 @@ fn known(words: &[String]) -> Option<&'static str> {
     }
     let has = |word: &str| words.iter().any(|w| w == word);
     let begins = |start: &str| words.iter().any(|w| w.starts_with(start));
-    if has("--help") || has("-h") {
-        return Some("-h is in hairpin's own words");
-    }
     if has("ipcomp") && (!begins("--ipcompspi") || has(":")) {
         return Some(
             "ipcomp without an index: iptables asks for index 0, but saves `--ipcompspi :', any index, like that; hairpin means any",
@@ -284,16 +283,26 @@ impl Pair {
         let known = find(program).ok_or_else(|| format!("no program {program}"))?;
         let call = Call { program: known, name: program, words, input: input.as_bytes(), date: "DATE", hints: false };
         let outcome = run_command(&call, &mut StateFile::new(&self.state, &self.names));
+        let stdout = if outcome.file.is_some() { &[][..] } else { &outcome.stdout };
         Ok(Said {
             code: i32::from(outcome.code),
-            stdout: String::from_utf8_lossy(&outcome.stdout).into_owned(),
+            stdout: String::from_utf8_lossy(stdout).into_owned(),
             stderr: String::from_utf8_lossy(&outcome.stderr).into_owned(),
         })
     }
 
     fn both(&mut self, program: &str, words: &[String], input: &str) -> Result<Both, String> {
-        let real = self.real_with(program, words, input)?;
-        let ours = self.ours(program, words, input)?;
+        let mut real = self.real_with(program, words, input)?;
+        let mut ours = self.ours(program, words, input)?;
+        // Help is in hairpin's own words, and -V says whose.
+        let of_itself = ["--help", "-h", "-hv", "-V", "--version"];
+        let is_of_itself = words.iter().any(|word| of_itself.contains(&word.as_str()));
+        if real.code == 0 && is_of_itself {
+            for said in [&mut real, &mut ours] {
+                said.stdout.clear();
+                said.stderr.clear();
+            }
+        }
         let mut line = shown(program, words);
         input.lines().for_each(|l| line += &format!("\n  < {l}"));
         if without_dates(&real) == without_dates(&ours) {

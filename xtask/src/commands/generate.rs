@@ -173,6 +173,10 @@ fn header(dice: &mut Dice, family: Family, words: &mut Vec<String>) {
         "10.1",
         "1.2.3.4/0",
         "localhost",
+        "0",
+        "loopback/8",
+        "link-local",
+        "127.0.0.0/8",
         "8.8.8.8/32",
     ];
     let v6: &[&str] = &[

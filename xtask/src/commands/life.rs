@@ -25,6 +25,7 @@ const LIVES: &[Life] = &[
         script: include_str!("life/fail2ban.sh"),
     },
     Life { name: "firewalld", needs: "usr/sbin/firewalld", cleans: true, script: include_str!("life/firewalld.sh") },
+    Life { name: "shorewall", needs: "usr/sbin/shorewall6", cleans: false, script: include_str!("life/shorewall.sh") },
     // The commands of programs that cannot run in the tree, in their order.
     Life { name: "docker", needs: "usr/sbin/iptables-legacy", cleans: false, script: include_str!("life/docker.sh") },
     Life {

@@ -29,7 +29,7 @@ Usage: cargo xtask commands COMMAND
       the time and memory of commands on 100,000 rules, hairpin's beside the real legacy program's in the same run
 
   life [NAME …]
-      ufw, ferm, fail2ban and firewalld (those that the tree has), and the commands that docker, kube-proxy and libvirt run, live their
+      ufw, ferm, fail2ban, firewalld and shorewall (those that the tree has), and the commands that docker, kube-proxy and libvirt run, live their
       ordinary life with hairpin in iptables' place and with the real one: the same words, exit codes and rules after every step
 
 The real iptables is that of a Debian 13 tree: HAIRPIN_TRIXIE names it, else trixie beside the repository, else target/debian13, which

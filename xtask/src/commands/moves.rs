@@ -17,12 +17,14 @@ const OWN: &[&str] = &["own", "other", "third", "fourth"];
 
 /// Some command in the table of this rule; `before` are the words after `-A` of rules that were accepted.
 pub(super) fn random(dice: &mut Dice, rule: &Rule, before: &[Vec<String>]) -> Move {
-    let (program, mut words, mut input) = match dice.roll(20) {
+    let (program, mut words, mut input) = match dice.roll(22) {
         0..=6 => ("", of_chains(dice, rule), String::new()),
         7..=9 => ("", of_rules(dice, rule, before), String::new()),
         10..=13 => ("", listing(dice, rule), String::new()),
         14 => ("-save", save(dice), String::new()),
         15 => ("", mutated(dice, rule), String::new()),
+        16 => ("", [of_chains(dice, rule), of_chains(dice, rule)].concat(), String::new()),
+        17 => ("", asking_for_help(dice, rule), String::new()),
         _ => ("-restore", restore_flags(dice), file(dice, rule, before)),
     };
     if program.is_empty() {
@@ -107,7 +109,9 @@ fn listing(dice: &mut Dice, rule: &Rule) -> Vec<String> {
         }
     }
     let rules_only = words[0].starts_with("-S") || words[0].ends_with("rules");
-    let flags: &[&str] = if rules_only && dice.percent(90) {
+    let flags: &[&str] = if dice.percent(15) {
+        &["-4", "-6", "-w", "-w1", "--wait=2", "-W5", "-c", "-f", "-Z", "-M", "-x", "--exact", "-n"]
+    } else if rules_only && dice.percent(90) {
         &["-v", "-Z", "--verbose"]
     } else {
         &["-v", "-n", "-x", "--line-numbers", "--exact", "--numeric", "--line", "-Z", "-vn", "-nvx"]
@@ -119,6 +123,18 @@ fn listing(dice: &mut Dice, rule: &Rule) -> Vec<String> {
     words
 }
 
+/// `-h` or `-V` somewhere in a rule.
+fn asking_for_help(dice: &mut Dice, rule: &Rule) -> Vec<String> {
+    let mut words = if dice.percent(50) { owned(&["-A", &rule.chain]) } else { Vec::new() };
+    words.extend(rule.words.iter().cloned());
+    words.truncate(dice.roll(words.len() + 1));
+    words.push(dice.pick(&["-h", "--help", "-h", "-V", "--version", "-hv"]).to_owned());
+    if dice.percent(20) {
+        words.push(dice.pick(&["x", "-L", "-j", "--nonesuch"]).to_owned());
+    }
+    words
+}
+
 fn save(dice: &mut Dice) -> Vec<String> {
     let mut words = Vec::new();
     if dice.percent(50) {
@@ -126,6 +142,15 @@ fn save(dice: &mut Dice) -> Vec<String> {
     }
     if dice.percent(70) {
         words.extend(owned(&[dice.pick(&["-t", "--table"]), dice.pick(&["filter", "mangle", "raw", "nat", "nope"])]));
+    }
+    if dice.percent(15) {
+        words.extend(owned(dice.pick(&[
+            &["-M", "/bin/true"][..],
+            &["--modprobe=x"],
+            &["-f", "/dev/null"],
+            &["-d"],
+            &["-b"],
+        ])));
     }
     if dice.percent(5) {
         words.push(dice.pick(&["x", "-q", "--count"]).to_owned());
@@ -157,11 +182,21 @@ fn restore_flags(dice: &mut Dice) -> Vec<String> {
     if dice.percent(40) {
         words.push(dice.pick(&["-c", "--counters"]).to_owned());
     }
+    while dice.percent(25) {
+        words.push(dice.pick(&["-v", "-t", "-w", "--test", "--verbose", "-nv", "-tv", "-w5", "--wait=1"]).to_owned());
+    }
     if dice.percent(10) {
-        words.push(dice.pick(&["-v", "-t", "-w", "--test", "--verbose"]).to_owned());
+        words.extend(owned(&[dice.pick(&["-T", "--table"]), dice.pick(&["filter", "mangle", "nope"])]));
     }
     if dice.percent(5) {
-        words.extend(owned(&["-T", dice.pick(&["filter", "mangle", "nope"])]));
+        words.extend(owned(dice.pick(&[
+            &["-M", "/bin/true"][..],
+            &["-W", "5"],
+            &["-b"],
+            &["-V"],
+            &["-h"],
+            &["nosuch", "file"],
+        ])));
     }
     words
 }
@@ -174,7 +209,9 @@ fn file(dice: &mut Dice, rule: &Rule, before: &[Vec<String>]) -> String {
             0 => format!(":{} ACCEPT [3:4]", rule.chain),
             1 => format!(":{} DROP", dice.pick(CHAINS)),
             2 => ":INPUT - [0:0]".to_owned(),
-            3 => "# a comment".to_owned(),
+            3 => dice
+                .pick(&["# a comment", ":INPUT ACCEPT [a:b]", ":third", ":ACCEPT - [0:0]", ":x - x", ": x"])
+                .to_owned(),
             4 => String::new(),
             _ => format!(":{} - [0:0]", dice.pick(OWN)),
         };
@@ -185,7 +222,8 @@ fn file(dice: &mut Dice, rule: &Rule, before: &[Vec<String>]) -> String {
             text += dice.pick(&["[1:2] ", "[0:0] ", "[100000:12345678901] ", "[1:2]", "[x:y] ", "[1] "]);
         }
         let words = match dice.roll(10) {
-            0..=2 => of_chains(dice, rule),
+            0 | 1 => of_chains(dice, rule),
+            2 => [listing(dice, rule), of_chains(dice, rule)][usize::from(dice.percent(60))].clone(),
             3 | 4 => of_rules(dice, rule, before),
             5 if dice.percent(20) => mutated(dice, rule),
             6 if dice.percent(30) => {

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 
 /// The packages of the tree beside the base: the real iptables, and programs that live on it.
-const PACKAGES: &str = "iptables,ipset,netbase,ufw,ferm,fail2ban";
+const PACKAGES: &str = "iptables,ipset,netbase,iproute2,ufw,ferm,fail2ban,shorewall,shorewall6";
 
 /// A tree that has this file: the one that `HAIRPIN_TRIXIE` names, `trixie` beside the repository, or else `target/debian13`, made
 /// when it is not there.

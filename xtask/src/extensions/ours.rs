@@ -85,6 +85,7 @@ static NAMES: LazyLock<SystemNames> = LazyLock::new(|| {
         .with_users(&read("etc/passwd"))
         .with_groups(&read("etc/group"))
         .with_hosts_file(&read("etc/hosts"))
+        .with_networks(&read("etc/networks"))
         .with_hosts(Box::new(|_, name| match name {
             _ if !is_host_name(name) => Err("Name or service not known".to_owned()),
             _ => Err("Temporary failure in name resolution".to_owned()),
