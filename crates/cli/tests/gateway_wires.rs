@@ -430,6 +430,11 @@ fn several_queues(name: &str, datapath: &str, threads: bool) {
         let rules = "*nat\n-A POSTROUTING -o wan1 -j MASQUERADE\nCOMMIT\n";
         std::fs::write(wires.directory.join("rules.v4"), rules).unwrap();
     }
+    let binary = env!("CARGO_BIN_EXE_hairpin");
+    let said = wires.at("r", &format!("{binary} run --check {}/gateway.toml", wires.directory.display()));
+    let serving =
+        if threads { "2 queues, each with a thread of its own" } else { "2 queues, served by one loop in turn" };
+    assert_eq!(said.matches(&format!("(the file says so), {serving}; ")).count(), 2, "{said}");
     wires.start();
     for (side, link, net) in addresses {
         wires.at(side, &format!("ip link set {link}1 up"));
@@ -471,4 +476,19 @@ fn several_queues_of_af_xdp() {
 fn several_queues_of_a_tap_device() {
     several_queues("z", "tap", false);
     several_queues("zt", "tap", true);
+}
+
+#[test]
+fn queues_that_a_device_does_not_have_are_refused() {
+    let Some(wires) = Wires::new("n") else { return };
+    wires.write(&format!("{LAN}{}", WAN.replace("\"packet\"", "\"xdp\"\nqueues = 3")));
+    let run = |words: &str| {
+        let binary = env!("CARGO_BIN_EXE_hairpin");
+        wires.try_at("r", &format!("timeout 10 {binary} run {words} {}/gateway.toml", wires.directory.display()))
+    };
+    let said = run("").unwrap_err();
+    assert!(said.contains("wan0: AF_XDP opens every queue that the device has, which are 1"), "{said}");
+    wires.write("[[interface]]\nname = \"out0\"\ndatapath = \"pcap\"\nwrite = \"out.pcapng\"\nqueues = 2\n");
+    let said = run("--check").unwrap_err();
+    assert!(said.contains("gateway.toml:11:10: queues: this belongs to a device with queues"), "{said}");
 }

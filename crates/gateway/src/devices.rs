@@ -426,6 +426,31 @@ mod tests {
     use crate::host_file::load_text;
 
     #[test]
+    fn queues_have_threads_where_there_are_processors_for_them() {
+        let text = |queues: usize, more: &str| {
+            format!(
+                "[[interface]]\nname = \"a\"\ndatapath = \"tap\"\nqueues = {queues}\n{more}[[interface]]\nname = \"b\"\ndatapath = \"tap\"\n"
+            )
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let settled = |text: &str| {
+            let mut file = load_text("gateway.toml", text).unwrap();
+            settle_choices(&mut file);
+            file.live.interfaces
+        };
+        // One of them with one queue, and the loop.
+        for queues in [2, cores.clamp(2, 60), cores.clamp(2, 60) + 1] {
+            let live = settled(&text(queues, ""));
+            assert_eq!(live[0].threads, Some(queues + 1 < cores), "{queues} queues, {cores} processors");
+            assert_eq!(live[1].threads, Some(false));
+        }
+        let live = settled(&text(3, "threads = true\n"));
+        assert_eq!(serving("a", &live[0]), ", 3 queues, each with a thread of its own");
+        assert_eq!(serving("b", &live[1]), "");
+        assert_eq!(serving("a", &settled(&text(3, "threads = false\n"))[0]), ", 3 queues, served by one loop in turn");
+    }
+
+    #[test]
     fn known_interfaces_keep_their_numbers() {
         let file = |names: &[&str]| {
             let text: String =

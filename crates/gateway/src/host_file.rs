@@ -33,6 +33,8 @@
 //! datapath = "packet"                     # or "xdp", "tap", "tun", "auto", "pcap"
 //! follow = true                           # packet and xdp: addresses and routes of the kernel's device are the gateway's, and change
 //!                                         # with it. This host's own processes go past the rules there
+//! queues = 4                              # packet, tap and tun: so many; xdp: as many as the device has
+//! threads = true                          # each queue has a thread of its own; if not said: where several have a processor each
 //! capture = "lan0.pcapng"                 # frames are kept in a file
 //! fault = { loss = "1%", delay = "20ms", duplicate = "0.1%", corrupt = "0.01%", reorder = "1%", seed = 7 }
 //!                                         # frames are lost, delayed and so on, in both directions

@@ -21,8 +21,8 @@ and through hairpin by xdp, packet and tap, in turn, the order reversed each rou
 For packet rates the kernel makes the datagrams (XDP live frames), many times as many as any router forwards: the router is the slowest.
 The source has the first processor for itself; the router, its device's NAPI thread and the sink's entrance have the second. `ns' is what
 they cost for each packet that arrived; for tap the kernel's half of the client's device is the source's, and not in it. New connections
-are counted from the first datagram until the kernel's table of 262,144 would be full; the kernel forgets them all before the next run
-begins, which is why its next run is not slower. Needs what `cargo xtask live` needs, Linux 5.18, and two processors.
+are counted before the usual table of 262,144 is full, for the kernel and for us, and a run in which it was is refused; the kernel forgets
+them all before the next run begins. Needs what `cargo xtask live` needs, Linux 5.18, and two processors.
 
   --rounds N    7 if not given
   --only L,L    of flows, rules, new, tcp
