@@ -897,11 +897,15 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             Extension::Target(spec) => (spec.build)(parsed).map(drop),
             Extension::Match(spec) => (spec.build)(parsed).map(drop),
         };
+        let mistake = |parsed: &Parsed<'_>| tried(parsed).err().filter(|error| error.word.is_some() && !error.late);
         // Of options that exclude each other an extension may look at one only.
-        let alone = self.parsed(used, used.given.last().cloned().into_iter().collect());
-        let found = [&parsed, &alone].into_iter().find_map(|parsed| {
-            tried(parsed).err().filter(|error| error.word.as_ref().is_some_and(|w| !w.is_empty()) && !error.late)
+        let last = used.given.last().filter(|last| {
+            let given =
+                |name: &&str| used.given.iter().any(|g| g.option.name == *name && g.option.name != last.option.name);
+            last.option.excludes.iter().any(given)
         });
+        let alone = || mistake(&self.parsed(used, last.cloned().into_iter().collect()));
+        let found = mistake(&parsed).or_else(|| last.and_then(|_| alone()));
         let outcome = found.map_or(Ok(()), |error| Err(self.use_error(used, error)));
         let said = parsed.notices.take();
         self.notices.extend(said.into_iter().filter(|notice| !self.notices.contains(notice)).collect::<Vec<_>>());

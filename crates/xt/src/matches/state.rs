@@ -26,7 +26,7 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Saves("--state ESTABLISHED,RELATED", "--state RELATED,ESTABLISHED"),
         Case::Fails("--state SNAT", "Bad state \"SNAT\""),
         Case::Fails("--state NEW,", "requires a list of states"),
-        Case::Fails("--state ,", "Bad state \"\""),
+        Case::Fails("--state ,", "Bad state \",\""),
         Case::Fails("", "must be specified"),
     ],
 };
@@ -41,9 +41,8 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let given = parsed.required("state")?;
     // Without SNAT and DNAT, which came later.
     let parse = |text: &str| parse_list(STATES.get(..5).unwrap_or(STATES), "state", text);
-    let unfinished = given.value().strip_suffix(',');
-    if unfinished.is_some() || given.value().is_empty() {
-        unfinished.map(parse).transpose()?;
+    let is_unfinished = given.value().strip_suffix(',').is_some_and(|list| parse(list).is_ok());
+    if is_unfinished || given.value().is_empty() {
         let message = "\"--state\" requires a list of states with no spaces, e.g. ESTABLISHED,RELATED";
         return Err(SyntaxError::parameter(message).at(given.value()));
     }
