@@ -310,6 +310,14 @@ fn queues_have_listeners() {
     dropping.wait().unwrap();
     std::thread::sleep(Duration::from_millis(200));
     assert!(lab.pings(), "the listener is gone");
+    // In nat, where what was accepted goes on behind the table: one packet, one verdict.
+    let nat = ["-p", "icmp", "-j", "NFQUEUE", "--queue-num", "6"];
+    lab.says(&[&["iptables", "-t", "nat", "-I", "PREROUTING"][..], &nat].concat());
+    let accepting = begin(&lab, &["queue", "6", "--count", "1"]);
+    assert!(lab.pings(), "{}", lab.log());
+    let (out, _) = end(accepting);
+    assert!(out.starts_with("1 nat PREROUTING lan0 > -: 192.168.1.2"), "{out}");
+    lab.says(&[&["iptables", "-t", "nat", "-D", "PREROUTING"][..], &nat].concat());
     // One that never answers: its queue fills up, and what finds no room passes when it said so.
     let mut silent = std::os::unix::net::UnixStream::connect(lab.socket()).unwrap();
     let words: Vec<String> = ["5", "--maxlen", "2", "--fail-open"].map(str::to_owned).to_vec();

@@ -129,7 +129,11 @@ impl Path<'_> {
         if let Some(bytes) = decision.packet {
             self.replace(p, &bytes)?;
         }
-        let at = hook.steps().iter().position(|step| *step == Step::Table(table)).unwrap_or(0);
+        let is_it = |step: &Step| match step {
+            Step::Nat(_) => table == TableId::Nat,
+            step => *step == Step::Table(table),
+        };
+        let at = hook.steps().iter().position(is_it).unwrap_or(0);
         match decision.verdict {
             QueueVerdict::Drop => return Break(Fate::Drop(DropReason::QueueVerdict)),
             QueueVerdict::Queue(number) => self.queue(number, false, table, hook, p)?,

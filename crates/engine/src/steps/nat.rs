@@ -76,9 +76,9 @@ impl Path<'_> {
             return self.translate_known(hook, side, p, id, class);
         }
         let verdict = self.walk_table(TableId::Nat, hook, p);
-        // Nobody listens: the packet goes on, but past the rest of this hook's translation, so that the next one asks the chain again.
-        if matches!(verdict, Verdict::Queue { bypass: true, .. }) {
-            return Continue(());
+        // Somebody decides, or the packet goes on without: past the rest of this hook's translation, so that the next one asks the chain again.
+        if let Verdict::Queue { number, bypass } = verdict {
+            return self.queue(number, bypass, TableId::Nat, hook, p);
         }
         let oif = p.meta.oif;
         let engine = &mut *self.engine;
@@ -87,7 +87,10 @@ impl Path<'_> {
             Verdict::Nat(_, range) => nat::set_up(conns, id, &range, side, oif, rng, now),
             Verdict::Accept | Verdict::Continue => nat::set_up_unchanged(conns, id, side, rng, now),
             Verdict::Drop(reason) => Err(reason),
-            Verdict::Queue { .. } => Err(DropReason::NoQueueListener),
+            Verdict::Queue { .. } => {
+                self.report(Event::Bug("a queue asked for twice"));
+                Err(DropReason::Bug)
+            }
             Verdict::SynProxy(rule) => return self.proxy_client(&rule, p),
             Verdict::Reject(_) => {
                 self.report(Event::Bug("REJECT asked for in the nat table"));
