@@ -22,6 +22,8 @@ pub struct Live {
     pub(crate) cells: Vec<MemoryCell>,
     free: Vec<u32>,
     shared: BTreeMap<(&'static str, String), SharedMemory>,
+    /// The name of each cell that has one.
+    names: BTreeMap<u32, (&'static str, String)>,
     /// The walk's return addresses; kept to be reused.
     pub(crate) stack: Vec<usize>,
 }
@@ -54,6 +56,7 @@ impl Live {
             cells: Vec::new(),
             free: Vec::new(),
             shared: BTreeMap::new(),
+            names: BTreeMap::new(),
             stack: Vec::new(),
         }
     }
@@ -150,20 +153,21 @@ impl Live {
             return memory.cell;
         }
         let cell = self.keep(first);
+        self.names.insert(cell, key.clone());
         self.shared.insert(key, SharedMemory { cell, users: 1 });
         cell
     }
 
     fn release(&mut self, cell: u32, sets: &mut Sets) {
-        let key = self.shared.iter().find(|(_, m)| m.cell == cell).map(|(key, _)| key.clone());
-        if let Some(key) = key {
-            if let Some(memory) = self.shared.get_mut(&key) {
+        if let Some(key) = self.names.get(&cell) {
+            if let Some(memory) = self.shared.get_mut(key) {
                 memory.users -= 1;
                 if memory.users > 0 {
                     return;
                 }
             }
-            self.shared.remove(&key);
+            self.shared.remove(key);
+            self.names.remove(&cell);
         }
         let gone = std::mem::replace(&mut self.cells[cell as usize], RefCell::new(Box::new(())));
         if let Ok(ids) = gone.into_inner().downcast::<Vec<Option<SetId>>>() {
