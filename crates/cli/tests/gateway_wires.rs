@@ -213,6 +213,46 @@ fn addresses_and_routes_of_the_kernel_are_followed() {
     assert!(listed.contains("dst=203.0.113.5 ") && !listed.contains("dst=203.0.113.1 "), "{listed}");
 }
 
+/// A DHCP client on the host sets the address, another one when the server gives another, and MASQUERADE goes with it.
+#[test]
+fn a_dhcp_client_is_followed() {
+    if run("dnsmasq --version && busybox udhcpc --help 2>&1 | grep -q Usage").is_err() {
+        return println!("skipped: no dnsmasq, or no busybox with udhcpc");
+    }
+    let Some(mut wires) = Wires::new("h") else { return };
+    wires.write(&format!("{LAN}[[interface]]\nname = \"wan0\"\ndatapath = \"packet\"\nfollow = true\n"));
+    wires.start();
+    let script = "#!/bin/sh\ncase $1 in\ndeconfig) ip addr flush dev $interface;;\n\
+        bound|renew) ip addr replace $ip/24 dev $interface; ip route replace default via $router dev $interface;;\nesac\n";
+    let place = wires.directory.display().to_string();
+    std::fs::write(wires.directory.join("lease.sh"), script).unwrap();
+    run(&format!("chmod +x {place}/lease.sh")).unwrap();
+    wires.at("w", "ip addr add 198.51.100.9/32 dev wan1");
+    for address in ["203.0.113.50", "203.0.113.60"] {
+        let server = format!(
+            "exec dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=wan1 --bind-interfaces --dhcp-authoritative \
+             --dhcp-range={address},{address},2m --dhcp-option=3,203.0.113.2 --dhcp-leasefile={place}/leases-{address} 2>/dev/null"
+        );
+        let in_namespace = |side: &str, command: &str| {
+            let words = ["netns", "exec", &format!("{}{side}", wires.tag), "sh", "-c", command];
+            Command::new("ip").args(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        };
+        let mut server = in_namespace("w", &server);
+        let mut client = in_namespace("r", &format!("exec busybox udhcpc -f -i wan0 -t 20 -T 1 -s {place}/lease.sh"));
+        wires.says(&format!("wan0 has {address}/24"));
+        let until = Instant::now() + Duration::from_secs(5);
+        while !wires.pings("l", "198.51.100.9") {
+            assert!(Instant::now() < until, "{}", wires.log());
+        }
+        assert!(wires.hairpin("conntrack -L").contains(&format!("dst={address} ")));
+        for child in [&mut client, &mut server] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+    assert!(!wires.hairpin("conntrack -L").contains("dst=203.0.113.50 "));
+}
+
 #[test]
 fn interfaces_come_and_go_with_the_file() {
     let Some(mut wires) = Wires::new("s") else { return };

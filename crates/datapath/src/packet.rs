@@ -40,6 +40,7 @@ pub struct PacketSocket {
 pub struct Kit {
     sockets: Vec<OwnedFd>,
     drops: io::Result<OwnedFd>,
+    drops_most: io::Result<OwnedFd>,
 }
 
 /// Devices that may be opened after root was given up.
@@ -48,7 +49,8 @@ const SPARE: usize = 8;
 impl Kit {
     /// A new one. What cannot be made is refused when it is needed.
     pub fn new() -> Kit {
-        Kit { sockets: (0..SPARE).map_while(|_| Kit::new_socket().ok()).collect(), drops: quiet::program() }
+        let sockets = (0..SPARE).map_while(|_| Kit::new_socket().ok()).collect();
+        Kit { sockets, drops: quiet::program(), drops_most: quiet::program_of_followed() }
     }
 
     fn new_socket() -> io::Result<OwnedFd> {
@@ -66,9 +68,10 @@ impl Kit {
         })
     }
 
-    /// The program that drops every frame for the kernel.
-    pub(crate) fn drops(&self) -> io::Result<&OwnedFd> {
-        self.drops.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
+    /// The program that drops every frame for the kernel; on a device that is followed, but for those that give it its addresses.
+    pub(crate) fn drops(&self, follow: bool) -> io::Result<&OwnedFd> {
+        let program = if follow { &self.drops_most } else { &self.drops };
+        program.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
     }
 }
 

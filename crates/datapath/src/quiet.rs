@@ -9,7 +9,7 @@
 //! Settings outlive a process that is killed. So the device itself carries the note of what they were before (its alias, which
 //! `ip link` shows): the next gateway puts them back before it arranges its own.
 
-use crate::bpf::{self, Attach, EXIT, Program, set};
+use crate::bpf::{self, Attach, EXIT, Program, insn, set};
 use crate::packet::Kit;
 use crate::{netlink, sys};
 use std::io;
@@ -40,6 +40,60 @@ pub(crate) fn program() -> io::Result<OwnedFd> {
     bpf::load(Program::Traffic, "hairpin_quiet", &[set(0, SHOT), EXIT])
 }
 
+/// The program for a device that is followed: answers to DHCP clients and router advertisements pass, for it is by them that the kernel's
+/// device comes to its addresses. Most clients read behind this place, as the kernel does. A frame too short to be looked at passes too;
+/// nobody makes anything of it.
+pub(crate) fn program_of_followed() -> io::Result<OwnedFd> {
+    /// Loads of one and of two bytes of the frame; of two at the place in r7.
+    const BYTE: u8 = 0x30;
+    const SHORT: u8 = 0x28;
+    const SHORT_AT: u8 = 0x48;
+    const IF_EQUAL: u8 = 0x15;
+    const IF_OTHER: u8 = 0x55;
+    const IF_ANY: u8 = 0x45;
+    const GO: u8 = 0x05;
+    const COPY: u8 = 0xbf;
+    let load = |code, at| insn(code, 0, 0, 0, at);
+    bpf::load(
+        Program::Traffic,
+        "hairpin_follow",
+        &[
+            insn(COPY, 6, 1, 0, 0),
+            load(SHORT, 12),
+            insn(IF_EQUAL, 0, 0, 2, 0x0800),
+            insn(IF_EQUAL, 0, 0, 12, 0x86dd),
+            insn(GO, 0, 0, 19, 0),
+            // 5, IPv4: UDP, the first fragment, behind the header port 68.
+            load(BYTE, 23),
+            insn(IF_OTHER, 0, 0, 17, 17),
+            load(SHORT, 20),
+            insn(IF_ANY, 0, 0, 15, 0x1fff),
+            load(BYTE, 14),
+            insn(0x57, 0, 0, 0, 0x0f),
+            insn(0x67, 0, 0, 0, 2),
+            insn(COPY, 7, 0, 0, 0),
+            insn(SHORT_AT, 0, 7, 0, 16),
+            insn(IF_EQUAL, 0, 0, 11, 68),
+            insn(GO, 0, 0, 8, 0),
+            // 16, IPv6: UDP to port 546, or ICMPv6 of type 134.
+            load(BYTE, 20),
+            insn(IF_EQUAL, 0, 0, 4, 58),
+            insn(IF_OTHER, 0, 0, 5, 17),
+            load(SHORT, 56),
+            insn(IF_EQUAL, 0, 0, 5, 546),
+            insn(GO, 0, 0, 2, 0),
+            load(BYTE, 54),
+            insn(IF_EQUAL, 0, 0, 2, 134),
+            // 24
+            set(0, SHOT),
+            EXIT,
+            // 26
+            set(0, 0),
+            EXIT,
+        ],
+    )
+}
+
 impl Quiet {
     /// Arranges it, or says why it cannot be. `follow`: the kernel's addresses are wanted, and stay.
     pub fn make(device: &str, kit: &Kit, follow: bool) -> io::Result<Quiet> {
@@ -56,7 +110,7 @@ impl Quiet {
             index,
             alias: netlink::alias(index).unwrap_or_default(),
         };
-        match kit.drops().and_then(|program| bpf::attach(program, index, Attach::Ingress)) {
+        match kit.drops(follow).and_then(|program| bpf::attach(program, index, Attach::Ingress)) {
             Ok(link) => {
                 quiet.drops = Some(link);
                 if follow {

@@ -70,6 +70,9 @@ pub fn choose(name: &str, live: &LiveInterface) -> Choice {
     let choice = |kind, why: &str| Choice { kind, why: why.to_owned() };
     match (live.datapath, &live.chosen) {
         (DatapathKind::Auto, _) => match sys::device(name) {
+            Ok(_) if live.follow => {
+                choice(DatapathKind::Packet, "it is followed, and a DHCP client must hear its answers")
+            }
             Ok(facts) => suitable(name, &facts),
             Err(_) => choice(DatapathKind::Tap, "no such device exists, so it is made"),
         },
@@ -359,7 +362,14 @@ pub fn open_one(
                 eprintln!("hairpin: {name}: by a packet socket, for AF_XDP cannot be had: {error}");
                 packet_sockets(name, live, kit)?
             }
-            xdp => xdp?,
+            xdp => {
+                if live.follow {
+                    eprintln!(
+                        "hairpin: {name}: AF_XDP takes every frame, so a DHCP client on it hears no answers; datapath = \"packet\" lets them through"
+                    );
+                }
+                xdp?
+            }
         },
         DatapathKind::Pcap => {
             let (read, write) = (live.pcap.read.as_deref(), live.pcap.write.as_deref());
