@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,18 @@ pub(crate) fn set_option<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, va
     let len = size_of::<T>() as libc::socklen_t;
     // SAFETY: the pointer and the length are those of one value.
     check(unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), len) }).map(drop)
+}
+
+/// Who is at the other end of a Unix socket: user and group. His process may have no number here, when it is in another namespace.
+pub fn peer_of(socket: &UnixStream) -> io::Result<(u32, u32)> {
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: room for so many bytes.
+    check(unsafe {
+        let peer = (&raw mut peer).cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, peer, &raw mut len)
+    })?;
+    Ok((peer.uid, peer.gid))
 }
 
 /// The number that the kernel gives a device of this network namespace.

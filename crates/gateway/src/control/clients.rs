@@ -7,6 +7,7 @@ use crate::names::Group;
 use hairpin_commands::conntrack::Watch;
 use hairpin_commands::{Call, Outcome, run};
 use hairpin_control::protocol::{Frame, FrameError, MAX_FRAME, PIECE, Request};
+use hairpin_datapath::sys::peer_of;
 use std::io::{self, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,8 +75,7 @@ impl Clients {
 
     /// The file's mode keeps strangers out already; this also holds when the socket was moved or its mode changed.
     fn may(&self, stream: &UnixStream) -> bool {
-        let Ok(peer) = rustix::net::sockopt::socket_peercred(stream) else { return false };
-        let (uid, gid) = (peer.uid.as_raw(), peer.gid.as_raw());
+        let Ok((uid, gid)) = peer_of(stream) else { return false };
         let is_member = |group: &Group| group.id == gid || group.members.contains(&uid);
         uid == 0 || uid == crate::names::own_uid() || self.group.as_ref().is_some_and(is_member)
     }
