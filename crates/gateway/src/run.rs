@@ -358,11 +358,14 @@ impl Gateway {
             attendant.start(&mut self.moment(), &handle)?;
         }
         self.attendants = attendants;
-        self.announce();
-        ready();
-        self.watch();
+        let mut goes_on = !self.was_told_before();
+        if goes_on {
+            self.announce();
+            ready();
+            self.watch();
+        }
         let mut rounds = 0;
-        loop {
+        while goes_on {
             let mut busy = false;
             for n in 0..self.ports.len() {
                 if self.ports[n].ready {
@@ -374,14 +377,23 @@ impl Gateway {
                 continue;
             }
             rounds = 0;
-            if !self.look_around(busy)? {
-                break;
-            }
+            goes_on = self.look_around(busy)?;
         }
         for mut attendant in std::mem::take(&mut self.attendants) {
             attendant.stop(&mut self.moment());
         }
         Ok(())
+    }
+
+    /// Signals that came before it began. Whoever Ctrl-C is for afterwards, so early it is for the gateway.
+    fn was_told_before(&mut self) -> bool {
+        while let Some(signal) = self.signals.next() {
+            match signal {
+                Signal::Stop | Signal::Interrupt => return true,
+                Signal::Reload => self.reload(),
+            }
+        }
+        false
     }
 
     /// Whether it ended because [`Moment::end`] said so, and not by a signal.
