@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 
-/// The packages of the tree beside the base: the real iptables, and programs that live on it.
-const PACKAGES: &str = "iptables,ipset,netbase,iproute2,ufw,ferm,fail2ban,shorewall,shorewall6";
+/// The packages of the tree beside the base: the real iptables, programs that live on it, and systemd for the gateway's units.
+const PACKAGES: &str = "iptables,ipset,netbase,iproute2,ufw,ferm,fail2ban,shorewall,shorewall6,systemd,dbus";
 
 /// A tree that has this file: the one that `HAIRPIN_TRIXIE` names, `trixie` beside the repository, or else `target/debian13`, made
 /// when it is not there.
@@ -28,7 +28,11 @@ pub(crate) fn find_with(file: &str) -> Result<PathBuf, String> {
     if !made.join("usr/sbin/iptables-legacy").exists() {
         make(&made)?;
     }
-    if made.join(file).exists() { Ok(made) } else { Err(format!("no tree has /{file}")) }
+    if made.join(file).exists() {
+        Ok(made)
+    } else {
+        Err(format!("no tree has /{file}: remove {}, and it is made anew", made.display()))
+    }
 }
 
 /// A tree with the real iptables.

@@ -2,6 +2,7 @@
 //! waits for its end, kill -9 too, and puts away what is left; and the next run puts away what is left of any that ended without one.
 
 use super::stage::{TAG, sh};
+use super::units;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -41,13 +42,14 @@ pub(crate) fn put_away_the_dead() {
 }
 
 fn is_alive(run: &str) -> bool {
-    fs::read_to_string(format!("/proc/{run}/comm")).is_ok_and(|comm| comm.trim() == "xtask")
+    fs::read_to_string(format!("/proc/{run}/comm")).is_ok_and(|comm| comm.contains("xtask"))
 }
 
 fn put_away(is_wanted: &dyn Fn(&str) -> bool) {
     for name in of_runs(Path::new("/run/netns"), is_wanted) {
         take_down(&name);
     }
+    units::forget(is_wanted);
     let temporary = std::env::temp_dir();
     for name in of_runs(&temporary, is_wanted) {
         let _ = fs::remove_dir_all(temporary.join(name));
@@ -55,7 +57,7 @@ fn put_away(is_wanted: &dyn Fn(&str) -> bool) {
 }
 
 /// What in a directory belongs to such runs: `TAG-NUMBER-…`.
-fn of_runs(directory: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Vec<String> {
+pub(crate) fn of_runs(directory: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Vec<String> {
     let names = fs::read_dir(directory).into_iter().flatten().flatten();
     let names = names.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| run_of(name).is_some_and(is_wanted)).collect()

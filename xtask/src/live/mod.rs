@@ -5,10 +5,13 @@ mod board;
 mod checks;
 mod faults;
 mod keeper;
+mod large;
 mod load;
 mod plays;
+mod queues;
 mod stage;
 mod ufw;
+mod units;
 
 use board::{Board, Teller};
 use keeper::Keeper;
@@ -21,13 +24,13 @@ const USAGE: &str = "\
 Usage: cargo xtask live [--only NAME] [--no-faults] [--no-plays] [--soak SECONDS]
 
 Needs root, network namespaces, and nginx, dnsmasq, vsftpd, iperf3, curl, dig, ssh, sshd, ping, traceroute, iptables-legacy, ipset,
-conntrack, python3, and for ufw a tree of Debian 13 (made by debootstrap on first use). Runs the same checks against the kernel's NAT and
-against hairpin by packet, xdp, tap and tun, over IPv4 and IPv6, and compares the outcomes; the same with the rule sets of Docker,
+conntrack, python3, and for ufw and systemd a tree of Debian 13 (made by debootstrap on first use). Runs the same checks against the kernel's NAT and
+against hairpin by packet, xdp, tap and tun, and as a unit of systemd's, over IPv4 and IPv6, and compares the outcomes; the same with the rule sets of Docker,
 kube-proxy, ufw and others put in place on the running router; then lets things go wrong under load. Each outcome is said when it comes,
 and what is not as it should be again at the end. Namespaces bear this process's number and go with it, however it ends. The release
 build of hairpin must be there (`cargo build --release`), or HAIRPIN_BIN name one.
 
-  --only NAMES      of kernel, packet, xdp, tap and tun, with commas between
+  --only NAMES      of kernel, packet, xdp, tap, tun and unit, with commas between
   --no-plays        without the rule sets
   --no-faults       without the faults
   --soak SECONDS    mixed load for so long on each, watching memory, and nothing else
@@ -73,7 +76,7 @@ pub(crate) fn main(args: &mut lexopt::Parser) -> Result<ExitCode, lexopt::Error>
         .filter(|r| only.as_deref().is_none_or(|only| only.split(',').any(|name| name == r.name())))
         .collect();
     if routers.is_empty() {
-        return Err("--only: kernel, packet, xdp, tap or tun".into());
+        return Err("--only: kernel, packet, xdp, tap, tun or unit".into());
     }
     if let Err(lacking) = stage::prepare() {
         println!("skipped: {lacking}");
@@ -117,6 +120,10 @@ fn on_stage(router: Router, wanted: Wanted, tell: Teller<'_>) {
                 return tell.fault("memory under mixed load", faults::soak(&mut stage, time));
             }
             checks::run(&stage, tell);
+            if router == Router::Unit {
+                units::run(&mut stage, tell);
+                return tell.note(&format!("took {} s", begun.elapsed().as_secs()));
+            }
             if wanted.plays {
                 plays::run(&mut stage, tell);
             }

@@ -3,7 +3,7 @@
 use super::board::Teller;
 use super::checks::outcome;
 use super::stage::{Router, Stage};
-use super::ufw;
+use super::{queues, ufw};
 
 /// A rule set, and what follows from it.
 struct Play {
@@ -181,6 +181,7 @@ pub(crate) fn run(stage: &mut Stage, tell: Teller<'_>) {
             tell.check(format!("{}: {name}", play.name), outcome);
         }
     }
+    queues::run(stage, tell);
     ufw::run(stage, tell);
     let _ = stage.load(super::stage::RULES4);
 }

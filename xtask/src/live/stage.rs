@@ -1,7 +1,7 @@
 //! Namespaces around a router: a home network, a stranger's network, a network of containers or of a second provider, and two
 //! machines that share the home network by a bridge. Real servers are in each.
 
-use super::keeper;
+use super::{keeper, units};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -16,10 +16,13 @@ pub(crate) enum Router {
     Xdp,
     Tap,
     Tun,
+    /// As packet, by the unit for systemd.
+    Unit,
 }
 
 impl Router {
-    pub(crate) const ALL: [Router; 5] = [Router::Kernel, Router::Packet, Router::Xdp, Router::Tap, Router::Tun];
+    pub(crate) const ALL: [Router; 6] =
+        [Router::Kernel, Router::Packet, Router::Xdp, Router::Tap, Router::Tun, Router::Unit];
 
     /// hairpin makes the devices itself; they are the ends in the namespaces.
     pub(crate) fn makes_devices(self) -> bool {
@@ -33,7 +36,23 @@ impl Router {
             Router::Xdp => "xdp",
             Router::Tap => "tap",
             Router::Tun => "tun",
+            Router::Unit => "unit",
         }
+    }
+
+    /// A unit has places of its own for what is not in the file's directory.
+    fn places(self, host: String) -> String {
+        match self {
+            Router::Unit => host
+                .replace("\"control.sock\"", "\"/run/hairpin-gateway/control.sock\"")
+                .replace("\"state\"", "\"/var/lib/hairpin-gateway/state\"\n")
+                .replace("[host]\n", "[host]\n[log]\nto = \"journal\"\n"),
+            _ => host,
+        }
+    }
+
+    fn datapath(self) -> &'static str {
+        if self == Router::Unit { "packet" } else { self.name() }
     }
 }
 
@@ -165,6 +184,8 @@ pub(crate) struct Stage {
     pub(crate) host: HostFile,
     daemons: Vec<Child>,
     pub(crate) gateway: Option<Child>,
+    /// Where the gateway is a unit of systemd's.
+    pub(crate) machine: Option<units::Machine>,
     /// The home network is a bridge with two more machines on it.
     has_bridge: bool,
 }
@@ -175,7 +196,8 @@ impl Stage {
         let dir = std::env::temp_dir().join(format!("{TAG}-{}-{}", std::process::id(), router.name()));
         fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
         let host = HostFile { public: "203.0.113.1", connections: 65_536, bench: None };
-        let mut stage = Stage { dir, router, host, daemons: Vec::new(), gateway: None, has_bridge: false };
+        let mut stage =
+            Stage { dir, router, host, daemons: Vec::new(), gateway: None, machine: None, has_bridge: false };
         stage.take_down();
         for side in SIDES {
             let ns = stage.namespace(side);
@@ -339,8 +361,8 @@ impl Stage {
     pub(crate) fn write_host(&self) -> Result<(), String> {
         let interface = |side: &str, addresses: &str| {
             let datapath = match self.router.makes_devices() {
-                true => format!("datapath = \"{}\"\nnetns = \"{}\"", self.router.name(), self.namespace(side)),
-                false => format!("datapath = \"{}\"", self.router.name()),
+                true => format!("datapath = \"{}\"\nnetns = \"{}\"", self.router.datapath(), self.namespace(side)),
+                false => format!("datapath = \"{}\"", self.router.datapath()),
             };
             let name = self.localize(&format!("{side}0"));
             format!("[[interface]]\nname = \"{name}\"\n{datapath}\naddresses = [{addresses}]\n")
@@ -360,15 +382,19 @@ impl Stage {
         let connections = self.host.connections;
         self.write(
             "gateway.toml",
-            &format!(
+            &self.router.places(format!(
                 "[sysctl]\n\"net.ipv4.ip_forward\" = 1\n\"net.ipv6.conf.all.forwarding\" = 1\n\
                  \"net.netfilter.nf_conntrack_max\" = {connections}\n\"net.netfilter.nf_conntrack_buckets\" = {connections}\n\
                  [rules]\nv4 = \"rules.v4\"\nv6 = \"rules.v6\"\n[control]\nsocket = \"control.sock\"\n{lan}{wan}{dmz}{more}"
-            ),
+            )),
         )
     }
 
     pub(crate) fn start_gateway(&mut self) -> Result<(), String> {
+        if self.router == Router::Unit {
+            self.machine = Some(units::Machine::start(self)?);
+            return Ok(());
+        }
         let log = fs::File::create(self.dir.join("gateway.log")).map_err(|e| e.to_string())?;
         let err = log.try_clone().map_err(|e| e.to_string())?;
         // In a session of its own: its share of the processors can be set apart from ours.
@@ -407,6 +433,9 @@ impl Stage {
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
+        if let Some(machine) = &self.machine {
+            return machine.path("run/hairpin-gateway/control.sock");
+        }
         self.dir.join("control.sock")
     }
 
@@ -576,7 +605,13 @@ impl Stage {
         self.daemons.last().map_or(0, Child::id)
     }
 
+    /// What it says is written there.
+    pub(crate) fn last_log(&self) -> String {
+        format!("daemon{}.log", self.daemons.len() - 1)
+    }
+
     fn take_down(&mut self) {
+        self.machine = None;
         for mut child in self.gateway.take().into_iter().chain(self.daemons.drain(..)) {
             let _ = sh(&format!("kill {}", child.id()));
             if wait_for(Duration::from_secs(3), || matches!(child.try_wait(), Ok(Some(_)))).is_err() {
