@@ -2,7 +2,8 @@
 //!
 //! Established UDP and TCP through MASQUERADE, IPv4 and IPv6, over table sizes and rules in FORWARD; new connections; memory. Figures
 //! are the engine's alone: a frame in memory is read into a packet, handled, and left there. Machines differ and are noisy, so compare
-//! figures of one run. Time is the thread's own CPU time, and the best of a few rounds.
+//! figures of one run. Time is the thread's own CPU time, and the best of a few rounds. Behind each row stands how much of the process
+//! lies on huge pages: where the system had none to give, large tables cost more.
 //!
 //! `cargo bench -p hairpin -- --quick` leaves out 10 million connections and 10,000 rules; `--max N` bounds the connections,
 //! `--timed N` the packets timed for each figure, `--rules N` and `--only UDP4|TCP4|UDP6|TCP6` leave the others out, `--established`
@@ -64,7 +65,12 @@ fn main() {
                 world.set_rules(*count);
                 figures += &format!("{:>15.0}", world.established(conns, timed));
             }
-            println!("{:>6} {conns:>11} {figures}   {} bytes per connection", kind.name(), world.bytes() / conns);
+            println!(
+                "{:>6} {conns:>11} {figures}   {} bytes per connection{}",
+                kind.name(),
+                world.bytes() / conns,
+                on_huge_pages()
+            );
         }
     }
     if has("--established") {
@@ -254,6 +260,20 @@ impl World {
 
     fn bytes(&self) -> usize {
         self.engine.state().tracker().conns.bytes()
+    }
+}
+
+/// How much of this process lies on huge pages: with small ones each packet's memory costs walks through page tables as well. Nothing
+/// where the system does not say.
+fn on_huge_pages() -> String {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    let sum = |name: &str| {
+        let lines = smaps.lines().filter_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"));
+        lines.filter_map(|kib| kib.trim().parse::<u64>().ok()).sum::<u64>() / 1024
+    };
+    match (sum("AnonHugePages:"), sum("Rss:")) {
+        (_, 0) => String::new(),
+        (huge, all) => format!(", {huge} of {all} MiB on huge pages"),
     }
 }
 

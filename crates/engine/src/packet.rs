@@ -111,6 +111,23 @@ pub struct Meta {
     pub made_here: bool,
 }
 
+impl Meta {
+    /// As [`Meta::default`], field by field in place: done for every packet.
+    fn reset(&mut self) {
+        let Meta { origin, iif, oif, link_type, offload, mark, priority, tracked, answers_untracked, ahead, .. } = self;
+        (*origin, *iif, *oif, *link_type) = (Origin::Wire, None, None, LinkType::Host);
+        (offload.checksum, offload.gso, *mark, *priority) = (Checksum::Bytes, None, 0, 0);
+        (*tracked, *answers_untracked, *ahead) = (Tracked::No, false, None);
+        let Meta { template, route, trace, checksum_seen, max_fragment, may_be_cut, fragments_had_df, .. } = self;
+        (*template, *route, *trace, *checksum_seen) = (None, None, false, None);
+        (*max_fragment, *may_be_cut, *fragments_had_df) = (0, false, false);
+        let Meta { cut_at, pieces, ip_options, made_here, .. } = self;
+        (*cut_at, *made_here) = (0, false);
+        pieces.clear();
+        ip_options.reset();
+    }
+}
+
 /// What the device that a packet came by left undone, or has done already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offload {
@@ -282,7 +299,7 @@ impl Packet {
     fn swap(&mut self, bytes: &mut Vec<u8>, l3: usize) -> Result<(), NotAPacket> {
         std::mem::swap(&mut self.buf, bytes);
         self.l3 = l3;
-        self.meta = Meta::default();
+        self.meta.reset();
         self.refresh()
     }
 
@@ -290,7 +307,7 @@ impl Packet {
         self.buf.clear();
         self.buf.extend_from_slice(bytes);
         self.l3 = l3;
-        self.meta = Meta::default();
+        self.meta.reset();
         self.refresh()
     }
 
@@ -856,6 +873,50 @@ mod tests {
         assert_eq!(load(&[0x81, 0, 0, 0, 0x81, 0, 0, 7]), Err(NotAPacket::OtherVlan));
         assert_eq!(load(&[0x91, 0, 0, 0]), Err(NotAPacket::NotIp));
         assert_eq!(Packet::from_frame(&frame(&[0x81, 0, 0, 0])[..16]).err(), Some(NotAPacket::Short));
+    }
+
+    /// Nothing of the packet before is left: every field differs from its default first.
+    #[test]
+    fn loading_forgets_the_packet_before() {
+        let ip = b"E\0\0\x14\0\0\0\0@\x11\0\0\x0a\0\0\x01\x0a\0\0\x02";
+        let route = Route {
+            kind: crate::route::RouteType::Local,
+            oif: IfIndex(1),
+            gateway: None,
+            prefsrc: None,
+            mtu: 9,
+            hop_limit: 1,
+            advmss: 1,
+            realm: 1,
+            redirect: true,
+        };
+        let found = crate::link::options::Found::of_everything();
+        let meta = Meta {
+            origin: Origin::Local(Sender::Kernel),
+            iif: Some(IfIndex(1)),
+            oif: Some(IfIndex(2)),
+            link_type: LinkType::Broadcast,
+            offload: Offload { checksum: Checksum::Good, gso: Some(Gso { kind: GsoKind::Tcp, size: 1, ecn: true }) },
+            mark: 1,
+            priority: 1,
+            tracked: Tracked::Untracked,
+            answers_untracked: true,
+            ahead: crate::track::Tuple::of_packet(&Packet::from_ip(ip).unwrap()).map(|tuple| Ahead::new(&tuple, 1)),
+            template: Some(Arc::default()),
+            route: Some(route),
+            trace: true,
+            checksum_seen: Some(1),
+            max_fragment: 1,
+            may_be_cut: true,
+            fragments_had_df: true,
+            cut_at: 1,
+            pieces: vec![1],
+            ip_options: found,
+            made_here: true,
+        };
+        let mut packet = Packet { meta, ..Packet::default() };
+        packet.load_ip(ip).unwrap();
+        assert_eq!(format!("{:?}", packet.meta), format!("{:?}", Meta::default()));
     }
 
     #[test]

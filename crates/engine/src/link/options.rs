@@ -38,6 +38,31 @@ pub struct Found {
 }
 
 impl Found {
+    /// No field as in [`Found::default`].
+    #[cfg(test)]
+    pub(crate) fn of_everything() -> Found {
+        Found {
+            record_route: 1,
+            timestamp: 1,
+            source_route: 1,
+            cipso: 1,
+            route_wants_address: true,
+            time_wants_address: true,
+            time_wants_time: true,
+            strict: true,
+            next_hop: Some(Addr::UNSPECIFIED),
+            changed: true,
+        }
+    }
+
+    /// As [`Found::default`], in place.
+    #[inline]
+    pub(crate) fn reset(&mut self) {
+        (self.record_route, self.timestamp, self.source_route, self.cipso) = (0, 0, 0, 0);
+        (self.route_wants_address, self.time_wants_address, self.time_wants_time) = (false, false, false);
+        (self.strict, self.next_hop, self.changed) = (false, None, false);
+    }
+
     /// Whether the packet says by which hosts it goes.
     pub fn has_source_route(&self) -> bool {
         self.source_route != 0

@@ -10,8 +10,9 @@ use crate::packet::Packet;
 use crate::rng::Rng;
 use crate::rule::NatRange;
 use crate::time::Instant;
-use crate::track::{Class, Conn, ConnId, Conns, Direction, ExpectNat, Status, Tuple};
-use hairpin_wire::{Family, checksum};
+use crate::track::{Class, Conn, ConnId, Conns, Direction, ExpectNat, Status};
+use hairpin_wire::{Family, checksum, proto};
+use rewrite::Target;
 
 /// Which end of a packet is translated (`enum nf_nat_manip_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,8 +141,14 @@ pub(crate) fn translate(conn: &Conn, class: Class, side: Manip, packet: &mut Pac
     if !is_changed(conn, direction, side) {
         return Ok(());
     }
-    let target = conn.tuple(direction.other()).invert().ok_or(DropReason::NatFailed)?;
-    if rewrite::packet(packet, &target, side) { Ok(()) } else { Err(DropReason::NatFailed) }
+    let answer = direction.other();
+    let target = if matches!(conn.protocol(), proto::ICMP | proto::ICMPV6) {
+        Target::new(&conn.tuple(answer).invert().ok_or(DropReason::NatFailed)?, side)
+    } else {
+        let ((src, src_id), (dst, dst_id)) = (conn.destination(answer), conn.source(answer));
+        Target { addr: if side == Manip::Src { src } else { dst }, src_id, dst_id }
+    };
+    if rewrite::packet(packet, target, side) { Ok(()) } else { Err(DropReason::NatFailed) }
 }
 
 /// Translates an ICMP error about a connection: the packet it quotes, and then the error itself like any packet of its
@@ -185,7 +192,9 @@ pub(crate) fn translate_error(
     }
     let answer = conn.tuple(direction.other());
     let target = answer.invert().ok_or(DropReason::NatFailed)?;
-    let is_reckoned = rewrite::quoted(error, family, &answer, side.other()).ok_or(DropReason::NatFailed)?;
+    let quoted = Target::new(&answer, side.other());
+    let is_reckoned =
+        rewrite::quoted(error, family, answer.protocol, quoted, side.other()).ok_or(DropReason::NatFailed)?;
     error[2..4].fill(0);
     let new = sum(error, src, dst);
     error[2..4].copy_from_slice(&new.to_be_bytes());
@@ -193,8 +202,7 @@ pub(crate) fn translate_error(
         // As for SCTP itself, Linux now holds the whole packet's checksum for unseen (`sctp_manip_pkt`).
         packet.meta.checksum_seen = None;
     }
-    let target = Tuple { protocol, ..target };
-    if rewrite::packet(packet, &target, side) { Ok(()) } else { Err(DropReason::NatFailed) }
+    if rewrite::packet(packet, Target::new(&target, side), side) { Ok(()) } else { Err(DropReason::NatFailed) }
 }
 
 const fn changed_bit(side: Manip) -> Status {

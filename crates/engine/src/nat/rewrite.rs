@@ -10,9 +10,31 @@ use hairpin_wire::{Addr, Family, proto};
 
 const SCTP_HEADER_LEN: usize = 12;
 
+/// What one side of a packet is changed to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    /// The address of that side.
+    pub(super) addr: Addr,
+    /// The ids of both sides: what ICMP and GRE have in their place belongs to one of them, whichever side it is.
+    pub(super) src_id: u16,
+    /// See there.
+    pub(super) dst_id: u16,
+}
+
+impl Target {
+    /// That side of a tuple.
+    pub(super) const fn new(tuple: &Tuple, side: Manip) -> Target {
+        let addr = match side {
+            Manip::Src => tuple.src,
+            Manip::Dst => tuple.dst,
+        };
+        Target { addr, src_id: tuple.src_id, dst_id: tuple.dst_id }
+    }
+}
+
 /// Gives one side of the packet the address and key of `target` (`nf_nat_manip_pkt`). False when a header is cut.
-#[inline]
-pub(super) fn packet(packet: &mut Packet, target: &Tuple, side: Manip) -> bool {
+#[inline(always)]
+pub(super) fn packet(packet: &mut Packet, target: Target, side: Manip) -> bool {
     let (family, l4) = (packet.family(), packet.head().l4);
     let l4 = (!packet.is_later_fragment() && !packet.head().broken).then_some(l4);
     let protocol = packet.protocol();
@@ -20,15 +42,14 @@ pub(super) fn packet(packet: &mut Packet, target: &Tuple, side: Manip) -> bool {
         Manip::Src => packet.src(),
         Manip::Dst => packet.dst(),
     };
-    let new = addr_of(target, side);
-    if !edit(packet.ip_mut(), l4, protocol, Change::new(family, old, new, target, side)) {
+    if !edit(packet.ip_mut(), l4, protocol, Change::new(family, old, target, side)) {
         return false;
     }
     if let Some(l4) = l4 {
         let whole_tcp = protocol == proto::TCP && packet.length() >= l4 + 20;
         packet.pull(l4 + if whole_tcp { 20 } else { 8 });
     }
-    packet.set_head_addr(side, new);
+    packet.set_head_addr(side, target.addr);
     if packet.meta.made_here {
         packet.settle_checksum();
     }
@@ -36,14 +57,14 @@ pub(super) fn packet(packet: &mut Packet, target: &Tuple, side: Manip) -> bool {
 }
 
 /// Changes the packet that an ICMP error quotes, on the side opposite to the packet's own; `error` is the message from the ICMP
-/// header on. The ICMP checksum is the caller's. Whether a checksum was reckoned anew instead of mended; None when a header is cut.
-pub(super) fn quoted(error: &mut [u8], family: Family, target: &Tuple, side: Manip) -> Option<bool> {
+/// header on, `sought` the protocol of its tuple. The ICMP checksum is the caller's. Whether a checksum was reckoned anew instead of mended; None when a header is cut.
+pub(super) fn quoted(error: &mut [u8], family: Family, sought: u8, target: Target, side: Manip) -> Option<bool> {
     let inner = error.get_mut(8..)?;
     let (l4, protocol) = match family {
         Family::V4 => Ipv4::new(&*inner).map(|ip| (Some(ip.header_len()), ip.protocol()))?,
         Family::V6 => match Ipv6::new(&*inner)?.transport() {
             Ok(t) if !t.is_later_fragment() => (Some(t.offset), t.protocol),
-            _ => (None, target.protocol),
+            _ => (None, sought),
         },
     };
     let is_reckoned = protocol == proto::SCTP && l4.is_some_and(|l4| inner.len() >= l4 + SCTP_HEADER_LEN);
@@ -53,20 +74,13 @@ pub(super) fn quoted(error: &mut [u8], family: Family, target: &Tuple, side: Man
         (Family::V6, Manip::Src) => Ipv6::new(&*inner).map(|ip| ip.src()),
         (Family::V6, Manip::Dst) => Ipv6::new(&*inner).map(|ip| ip.dst()),
     };
-    let change = Change::new(family, old?, addr_of(target, side), target, side);
+    let change = Change::new(family, old?, target, side);
     edit(inner, l4, protocol, change).then_some(is_reckoned)
-}
-
-const fn addr_of(target: &Tuple, side: Manip) -> Addr {
-    match side {
-        Manip::Src => target.src,
-        Manip::Dst => target.dst,
-    }
 }
 
 /// `ip` starts at a network header; `l4` is the transport header's offset in it, if it may be touched.
 #[inline(always)]
-fn edit(ip: &mut [u8], l4: Option<usize>, protocol: u8, change: Change<'_>) -> bool {
+fn edit(ip: &mut [u8], l4: Option<usize>, protocol: u8, change: Change) -> bool {
     if let Some(l4) = l4 {
         let Some(header) = ip.get_mut(l4..) else { return false };
         if !change.transport(header, protocol) {
@@ -85,22 +99,22 @@ fn edit(ip: &mut [u8], l4: Option<usize>, protocol: u8, change: Change<'_>) -> b
         let sum = change.mend(u16::from_be_bytes([header[10], header[11]]));
         header[10..].copy_from_slice(&sum.to_be_bytes());
     }
-    change.new.write(change.family, ip.get_mut(at..).unwrap_or_default());
+    change.target.addr.write(change.family, ip.get_mut(at..).unwrap_or_default());
     true
 }
 
-struct Change<'a> {
+struct Change {
     family: Family,
-    new: Addr,
     /// What the change of address adds to a sum over it.
     delta: u32,
-    target: &'a Tuple,
+    target: Target,
     side: Manip,
 }
 
-impl<'a> Change<'a> {
-    fn new(family: Family, old: Addr, new: Addr, target: &'a Tuple, side: Manip) -> Change<'a> {
-        Change { family, new, delta: checksum::addr_delta(family, old, new), target, side }
+impl Change {
+    #[inline(always)]
+    fn new(family: Family, old: Addr, target: Target, side: Manip) -> Change {
+        Change { family, delta: checksum::addr_delta(family, old, target.addr), target, side }
     }
 
     /// Changes the key in a transport header and mends its checksum. False when the header is too short to be translated.

@@ -24,7 +24,7 @@ enum Fronts {
 }
 
 /// The fronts of so many rules lie word by word side by side, so that a processor compares several at once. Measured: 0.22 ns a rule
-/// instead of 0.45.
+/// instead of 0.45; with sixteen, IPv4 costs half more.
 const LANES: usize = 8;
 
 /// The fronts of [`LANES`] rules in a row.
@@ -33,6 +33,18 @@ struct Block {
     src: Words,
     dst: Words,
     protocol: Words,
+    asks: Asks,
+}
+
+/// What the rules of a block ask for; what is not asked for is not compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asks {
+    /// The source at most.
+    Src,
+    /// The destination at most.
+    Dst,
+    /// Anything.
+    All,
 }
 
 /// A word of each rule, and which of its bits count.
@@ -126,10 +138,11 @@ impl Sought<'_> {
         let (mut number, mut from) = (at / LANES, at % LANES);
         while let Some(block) = blocks.get(number) {
             let misses = self.misses(block, number, src, dst);
-            if has_fit(&misses)
-                && let Some(found) = (from..LANES).find(|lane| misses[*lane] == 0)
-            {
-                return number * LANES + found;
+            if has_fit(&misses) {
+                let fits = fits(&misses) & (u32::MAX << from);
+                if fits != 0 {
+                    return number * LANES + fits.trailing_zeros() as usize;
+                }
             }
             (number, from) = (number + 1, 0);
         }
@@ -162,8 +175,16 @@ impl Sought<'_> {
     #[inline(always)]
     fn misses(&self, block: &Block, number: usize, src: u32, dst: u32) -> [u32; LANES] {
         let mut misses = [0; LANES];
-        for (lane, miss) in misses.iter_mut().enumerate() {
-            *miss = block.src.miss(lane, src) | block.dst.miss(lane, dst) | block.protocol.miss(lane, self.protocol);
+        // Long lists are of one kind: most are of sources, and some of destinations.
+        match block.asks {
+            Asks::Src => misses.iter_mut().enumerate().for_each(|(lane, miss)| *miss = block.src.miss(lane, src)),
+            Asks::Dst => misses.iter_mut().enumerate().for_each(|(lane, miss)| *miss = block.dst.miss(lane, dst)),
+            Asks::All => {
+                for (lane, miss) in misses.iter_mut().enumerate() {
+                    let addrs = block.src.miss(lane, src) | block.dst.miss(lane, dst);
+                    *miss = addrs | block.protocol.miss(lane, self.protocol);
+                }
+            }
         }
         if let Some([iif, oif]) = self.others.get(number) {
             for (lane, miss) in misses.iter_mut().enumerate() {
@@ -177,6 +198,12 @@ impl Sought<'_> {
 #[inline(always)]
 fn has_fit(misses: &[u32; LANES]) -> bool {
     misses.iter().fold(0, |any, miss| any | u32::from(*miss == 0)) != 0
+}
+
+/// Which rules of a block fit, a bit for each.
+#[inline(always)]
+fn fits(misses: &[u32; LANES]) -> u32 {
+    misses.iter().zip(0..).fold(0, |bits, (miss, lane)| bits | u32::from(*miss == 0) << lane)
 }
 
 /// One of the four words of an IPv6 address, the first being 0.
@@ -202,14 +229,28 @@ impl Block6 {
                 Front { src: part(src), src_mask: part(src_mask), dst: part(dst), dst_mask: part(dst_mask), ..*front };
             block.put(lane, &front);
         }
+        block.settle();
         Block6 { src_word, dst_word, block }
     }
 }
 
 impl Block {
     /// Nothing fits.
-    const EMPTY: Block =
-        Block { src: Words::ANY, dst: Words::ANY, protocol: Words { value: [1; LANES], mask: [0; LANES] } };
+    const EMPTY: Block = Block {
+        src: Words::ANY,
+        dst: Words::ANY,
+        protocol: Words { value: [1; LANES], mask: [0; LANES] },
+        asks: Asks::All,
+    };
+
+    /// Notes what its rules ask for, once all are in their places.
+    fn settle(&mut self) {
+        self.asks = match [&self.src, &self.dst, &self.protocol].map(Words::fits_all) {
+            [_, true, true] => Asks::Src,
+            [true, _, true] => Asks::Dst,
+            _ => Asks::All,
+        };
+    }
 
     fn put(&mut self, lane: usize, front: &Front) {
         self.src.put(lane, front.src as u32, front.src_mask as u32);
@@ -221,6 +262,10 @@ impl Block {
 impl Words {
     /// Everything fits.
     const ANY: Words = Words { value: [0; LANES], mask: [0; LANES] };
+
+    fn fits_all(&self) -> bool {
+        self.value.iter().chain(&self.mask).all(|word| *word == 0)
+    }
 
     fn put(&mut self, lane: usize, value: u32, mask: u32) {
         self.value[lane] = value;
@@ -259,6 +304,7 @@ fn blocks(fronts: impl Iterator<Item = Front>) -> Vec<Block> {
             block.put(number % LANES, &front);
         }
     }
+    blocks.iter_mut().for_each(Block::settle);
     blocks
 }
 

@@ -190,7 +190,7 @@ fn lasting(conns: &Conns, p: &Packet) -> Option<(ConnId, Direction)> {
     let is_lasting = is_plain
         && conn.status.has(Status::CONFIRMED)
         && !conn.status.has(Status::DYING)
-        && p.src() == conn.tuple(direction).src
-        && p.dst() == conn.tuple(direction.other()).src;
+        && p.src() == conn.source(direction).0
+        && p.dst() == conn.source(direction.other()).0;
     is_lasting.then_some((id, direction))
 }

@@ -239,6 +239,28 @@ impl Conn {
         Tuple { src, dst, src_id, dst_id, protocol: self.protocol, family: self.family() }
     }
 
+    /// The source address and id of a direction.
+    #[inline(always)]
+    pub(crate) fn source(&self, direction: Direction) -> (Addr, u16) {
+        let at = direction.index() * 2;
+        (self.addr(at), self.ids[at])
+    }
+
+    /// The destination address and id of a direction.
+    #[inline(always)]
+    pub(crate) fn destination(&self, direction: Direction) -> (Addr, u16) {
+        let at = direction.index() * 2 + 1;
+        (self.addr(at), self.ids[at])
+    }
+
+    #[inline(always)]
+    fn addr(&self, at: usize) -> Addr {
+        match &self.addrs {
+            Addrs::V4(addrs, _) => Addr::v4(addrs[at]),
+            Addrs::V6(aside, _) => aside.0[at],
+        }
+    }
+
     /// Whether this is the tuple of a direction.
     #[inline]
     pub(crate) fn has_tuple(&self, direction: Direction, tuple: &Tuple) -> bool {
