@@ -355,7 +355,7 @@ fn settings_are_put_back_after_kill_9() {
         ip link add wan0 type veth peer name wan1; ip link set wan0 alias uplink; ip link set wan0 up; ip link set wan1 up
         echo 1 > /proc/sys/net/ipv4/conf/wan0/forwarding
         see() { echo "$1: $(cat /proc/sys/net/ipv4/conf/wan0/forwarding) $(cat /proc/sys/net/ipv6/conf/wan0/disable_ipv6) $(ip link show wan0 | grep -o NOARP) $(ip link show wan0 | grep -o 'alias.*')"; }
-        begin() { "$0" run gateway.toml > out 2>&1 & pid=$!; for i in $(seq 200); do grep -q ready out && return; sleep 0.05; done; cat out; exit 1; }
+        begin() { rm -f out; "$0" run gateway.toml > out 2>&1 & pid=$!; for i in $(seq 200); do grep -q ready out && return; sleep 0.05; done; cat out; exit 1; }
         see before; begin; see during; kill -9 $pid; wait $pid || true; see killed; begin; kill -TERM $pid; wait $pid; see after"#;
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--net", "sh", "-c", script, env!("CARGO_BIN_EXE_hairpin")])
