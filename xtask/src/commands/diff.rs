@@ -194,7 +194,8 @@ fn session(pair: &mut Pair, dice: &mut Dice, all: &[Extension], size: usize) -> 
         }
         while dice.percent(30) {
             let Move { program, words, input } = moves::random(dice, &rule, &before);
-            if let Some(why) = known(&words) {
+            let of_line = |line: &str| known(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+            if let Some(why) = known(&words).or_else(|| input.lines().find_map(of_line)) {
                 *pair.known.entry(why).or_default() += 1;
                 continue;
             }
