@@ -97,7 +97,7 @@ impl Pick<'_> {
         }
         let (src, dst) = (words(tuple.family, tuple.src), words(tuple.family, tuple.dst));
         let last = if tuple.family == Family::V4 { 0 } else { 3 };
-        let start = if self.range.persistent { 0 } else { dst[last] ^ u32::from(zone.original) };
+        let start = if self.range.persistent { 0 } else { dst[last] ^ u32::from(zone.id()) };
         let mut hash = jhash2(&src, start);
         let (low, high) = (words(tuple.family, min), words(tuple.family, max));
         let mut chosen = [0u32; 4];
