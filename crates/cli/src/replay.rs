@@ -6,17 +6,25 @@
 
 use crate::capture::{Capture, CaptureError, CaptureWriter, FrameInfo, LinkType};
 use hairpin_engine::net::{IfIndex, LinkKind, Net};
-use hairpin_engine::{DropReason, Engine, Event, Fate, Now, Output, Packet};
+use hairpin_engine::packet::{Origin, Sender};
+use hairpin_engine::socket::Ends;
+use hairpin_engine::{Batch, DropReason, Engine, Event, Fate, Now, Output, Packet};
 use hairpin_wire::{Family, ethernet, proto};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+/// As which device an input names the processes of the host: its packets are what they send.
+pub const OWN: &str = "@host";
+
+/// The number of [`OWN`], which is no device.
+pub const OWN_INDEX: IfIndex = IfIndex(0);
+
 /// A capture and the device its frames arrive by.
 #[derive(Debug)]
 pub struct Input {
-    /// The device.
+    /// The device; [`OWN_INDEX`] for what processes of the host send.
     pub dev: IfIndex,
     /// The capture.
     pub capture: Capture,
@@ -222,12 +230,45 @@ impl Replay {
         let net = self.engine.state().net();
         let name = name_of(net, arrived.dev);
         *self.summary.arrived.entry(name).or_default() += 1;
-        let frame = as_on_link(net, arrived, &mut self.scratch);
         let now = Now::from_unix_nanos(self.clock);
         self.out.clear();
-        let fate = self.engine.receive_frame(&now, arrived.dev, frame, &mut self.packet, &mut self.out);
+        let fate = if arrived.dev == OWN_INDEX {
+            self.send(&now, arrived)
+        } else {
+            let frame = as_on_link(net, arrived, &mut self.scratch);
+            self.engine.receive_frame(&now, arrived.dev, frame, &mut self.packet, &mut self.out)
+        };
         sink.steps(self.frames, arrived.dev, self.clock, &self.out)?;
         self.pass_on(fate, sink)
+    }
+
+    /// A packet of a process of the host. The sockets that are known say whose it is.
+    fn send(&mut self, now: &Now, sent: &Arrived<'_>) -> Fate {
+        let ip = match sent.info.link {
+            LinkType::Ethernet => sent.frame.get(ethernet::HEADER_LEN..).unwrap_or_default(),
+            LinkType::RawIp => sent.frame,
+        };
+        if self.packet.load_ip(ip).is_err() {
+            return Fate::Drop(DropReason::BadHeader);
+        }
+        let packet = &mut self.packet;
+        let sockets = &self.engine.state().net().sockets;
+        let find = || {
+            let (sport, dport) = packet.ports()?;
+            let (local, remote) = ((packet.src(), sport), (packet.dst(), dport));
+            sockets.find(&Ends { protocol: packet.protocol(), family: packet.family(), remote, local, device: None })
+        };
+        let sender = match find() {
+            None => Sender::None,
+            Some(socket) => socket.owner.clone().map_or(Sender::Kernel, Sender::Process),
+        };
+        packet.meta.mark = find().map_or(0, |socket| socket.mark);
+        packet.meta.origin = Origin::Local(sender);
+        let mut fates = [Fate::Held];
+        let batch = &mut Batch { packets: std::slice::from_mut(packet), fates: &mut fates };
+        self.engine.handle(now, batch, &mut self.out);
+        let [fate] = fates;
+        fate
     }
 
     fn pass_on<S: Sink>(&mut self, fate: Fate, sink: &mut S) -> Result<(), S::Error> {
@@ -305,7 +346,11 @@ fn as_on_link<'a>(net: &Net, arrived: &Arrived<'a>, scratch: &'a mut Vec<u8>) ->
 }
 
 fn name_of(net: &Net, dev: IfIndex) -> String {
-    net.interface(dev).map_or_else(|| format!("device {}", dev.0), |i| i.name.to_string())
+    match net.interface(dev) {
+        Some(device) => device.name.to_string(),
+        None if dev == OWN_INDEX => OWN.to_owned(),
+        None => format!("device {}", dev.0),
+    }
 }
 
 /// The output directory: one capture per device, and the log.

@@ -74,6 +74,7 @@ pub fn input_of(program: Program, words: &[String]) -> Input {
         Program::Restore(_) => crate::iptables_restore::input(words),
         Program::Conntrack => crate::conntrack::input(words),
         Program::Ipset => crate::ipset::input(words),
+        Program::Nfacct => crate::nfacct::input(words),
         Program::Iptables(_) | Program::Save(_) => Input::Nothing,
     }
 }

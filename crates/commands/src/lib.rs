@@ -20,6 +20,7 @@ mod iptables;
 mod iptables_restore;
 mod iptables_save;
 mod json;
+mod nfacct;
 mod program;
 mod sets;
 mod state;
@@ -27,6 +28,7 @@ pub mod sysctl;
 
 pub use call::{Call, Input, Outcome, input_of};
 use hairpin_xt::option::Names;
+pub use nfacct::listing as nfacct_listing;
 pub use program::{NAMES, Program, find};
 pub use sets::{Done, SetsAccess, SetsAtHand, SetsHost};
 use state::Nowhere;
@@ -50,5 +52,6 @@ pub fn run(call: &Call<'_>, state: &mut dyn State) -> Outcome {
         Program::Restore(family) => iptables_restore::run(call, family, state),
         Program::Conntrack => conntrack::run(call, state),
         Program::Ipset => ipset::run(call, state),
+        Program::Nfacct => nfacct::run(call, state),
     }
 }

@@ -16,6 +16,8 @@ pub enum Program {
     Conntrack,
     /// `ipset`.
     Ipset,
+    /// `nfacct`.
+    Nfacct,
 }
 
 /// Every name and its program: what a link to the program may be called, and what may be its first word.
@@ -34,6 +36,7 @@ pub const NAMES: &[(&str, Program)] = &[
     ("ip6tables-legacy-restore", Program::Restore(V6)),
     ("conntrack", Program::Conntrack),
     ("ipset", Program::Ipset),
+    ("nfacct", Program::Nfacct),
 ];
 
 /// The program of that name.
@@ -53,6 +56,7 @@ impl Program {
             Program::Restore(V6) => "ip6tables-restore",
             Program::Conntrack => "conntrack",
             Program::Ipset => "ipset",
+            Program::Nfacct => "nfacct",
         }
     }
 }

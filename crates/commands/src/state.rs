@@ -3,6 +3,7 @@
 use crate::conntrack::table::Connections;
 use crate::ipset::no_sets;
 use crate::sets::{Done, SetsAccess};
+use hairpin_engine::account::{Account, AccountError, AccountRequest};
 use hairpin_engine::rule::{LoadError, Ruleset, Table, TableId};
 use hairpin_ruleset::apply::apply_to;
 use hairpin_ruleset::chains::ValueChains;
@@ -71,6 +72,16 @@ pub trait State {
     fn keep_sets(&mut self, done: &Done) -> Result<(), Failure> {
         let _ = done;
         Ok(())
+    }
+
+    /// Does something with the accounting objects; what was listed is the answer.
+    ///
+    /// # Errors
+    /// The state has none: only a running gateway has.
+    fn account(&mut self, request: AccountRequest) -> Result<Result<Vec<Account>, AccountError>, Failure> {
+        let _ = request;
+        let text = "a rule file has no accounting objects; unset HAIRPIN_STATE to act on a running gateway";
+        Err(Failure::Unavailable(text.to_owned()))
     }
 
     /// A table was looked at: as in the kernel it is in use from then on, empty when it was not before.

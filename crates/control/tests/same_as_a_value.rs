@@ -2,7 +2,7 @@
 
 use hairpin_commands::{Call, Failure, Outcome, Program, State, find, run};
 use hairpin_control::state_file::StateFile;
-use hairpin_engine::rule::{Compiled, Ruleset, Table};
+use hairpin_engine::rule::{Ruleset, Table};
 use hairpin_ruleset::names::SystemNames;
 use hairpin_wire::Family;
 use hairpin_xt::option::Names;
@@ -39,7 +39,7 @@ impl State for InMemory {
             let id = table.id;
             *new.table_mut(id) = table;
         }
-        Compiled::new(new.clone())?;
+        new.check()?;
         *self.of(family) = new;
         Ok(())
     }

@@ -14,6 +14,8 @@ use std::path::PathBuf;
 pub struct SocketOwner {
     /// User id.
     pub uid: u32,
+    /// The class of its control group in the net_cls controller.
+    pub class: u32,
     /// The process that has it open, where it was looked for and found.
     pub process: Option<Process>,
 }
@@ -31,6 +33,8 @@ pub struct Process {
     pub groups: Vec<u32>,
     /// Its name.
     pub command: String,
+    /// Its control group in the one hierarchy (cgroup v2).
+    pub cgroup: String,
 }
 
 /// A socket of this machine by what its packets carry.
@@ -86,8 +90,9 @@ impl Owners {
             return owner.clone();
         }
         let has_ports = [libc::IPPROTO_TCP, libc::IPPROTO_UDP].contains(&key.protocol.into());
-        let found = if has_ports { self.ask(&key) } else { listed(&key) };
-        let owner = found.map(|(uid, inode)| SocketOwner { uid, process: process_of(uid, inode) });
+        let listed = || listed(&key).map(|(uid, inode)| Asked { uid, inode, class: 0 });
+        let found = if has_ports { self.ask(&key) } else { listed() };
+        let owner = found.map(|Asked { uid, inode, class }| SocketOwner { uid, class, process: process_of(uid, inode) });
         if self.known.len() >= ROOM {
             self.known.retain(|_, (_, until)| *until > now_nanos);
             if self.known.len() >= ROOM {
@@ -98,8 +103,7 @@ impl Owners {
         owner
     }
 
-    /// User id and inode.
-    fn ask(&self, key: &SocketKey) -> Option<(u32, u32)> {
+    fn ask(&self, key: &SocketKey) -> Option<Asked> {
         let family = if key.src.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
         // `struct nlmsghdr`, then `struct inet_diag_req_v2`.
         let mut request = Vec::with_capacity(72);
@@ -107,7 +111,8 @@ impl Owners {
         request.extend_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
         request.extend_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
         request.extend_from_slice(&[0; 8]);
-        request.extend_from_slice(&[family as u8, key.protocol, 0, 0]);
+        // The traffic class is asked for, with which the control group's class comes.
+        request.extend_from_slice(&[family as u8, key.protocol, 1 << (INET_DIAG_TCLASS - 1), 0]);
         request.extend_from_slice(&u32::MAX.to_ne_bytes());
         // The kernel looks a UDP socket up as for a packet that comes in: there the other's end is the source.
         let is_udp = key.protocol == libc::IPPROTO_UDP as u8;
@@ -144,7 +149,36 @@ impl Owners {
         }
         // `struct inet_diag_msg`: four bytes, the 48 of the socket's id, expires, rqueue, wqueue, uid, inode.
         let number = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
-        Some((number(16 + 4 + 48 + 12)?, number(16 + 4 + 48 + 16)?))
+        let (uid, inode) = (number(16 + 4 + 48 + 12)?, number(16 + 4 + 48 + 16)?);
+        let class = attribute(answer.get(16 + 72..).unwrap_or_default(), INET_DIAG_CLASS_ID);
+        Some(Asked {
+            uid,
+            inode,
+            class: class.and_then(|word| Some(u32::from_ne_bytes(word.try_into().ok()?))).unwrap_or(0),
+        })
+    }
+}
+
+/// What the kernel says of a socket.
+struct Asked {
+    uid: u32,
+    inode: u32,
+    class: u32,
+}
+
+const INET_DIAG_TCLASS: u8 = 6;
+const INET_DIAG_CLASS_ID: u16 = 17;
+
+/// The value of the attribute of this kind (`struct nlattr`).
+fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let [a, b, c, d, ..] = *attributes else { return None };
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        let value = attributes.get(4..length)?;
+        if u16::from_ne_bytes([c, d]) == wanted {
+            return Some(value);
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
     }
 }
 
@@ -207,6 +241,10 @@ fn describe(pid: u32) -> Option<Process> {
         gid: field("Gid:").and_then(|text| numbers(text).get(3).copied()).unwrap_or(0),
         groups: field("Groups:").map(numbers).unwrap_or_default(),
         command: field("Name:").unwrap_or_default().trim().to_owned(),
+        cgroup: std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
+            .ok()
+            .and_then(|text| text.lines().find_map(|line| line.strip_prefix("0::").map(str::to_owned)))
+            .unwrap_or_default(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The engine: its calls, and what it owns.
 
+use crate::account::{Account, AccountError, AccountRequest, Accounts};
 use crate::ahead::Prefetch;
 use crate::event::{Event, Made, Output, TraceStep, TraceWhat};
 use crate::fate::{DropReason, Fate};
@@ -38,6 +39,8 @@ pub struct Setup {
     pub rules6: Arc<Compiled>,
     /// The sets that rules ask and change.
     pub sets: Sets,
+    /// The accounting objects that rules count in.
+    pub accounts: Accounts,
     /// Ports that something on this host listens on; everything else is closed.
     pub open_ports: OpenPorts,
 }
@@ -50,6 +53,7 @@ impl Setup {
             rules4: Arc::new(Compiled::empty(Family::V4)),
             rules6: Arc::new(Compiled::empty(Family::V6)),
             sets: Sets::default(),
+            accounts: Accounts::default(),
             open_ports: OpenPorts::default(),
         }
     }
@@ -135,6 +139,7 @@ pub struct Engine {
     pub(crate) cookies: Cookies,
     /// Asked and changed by rules while they are walked.
     pub(crate) sets: RefCell<Sets>,
+    pub(crate) accounts: RefCell<Accounts>,
     /// Packets of this host to itself, on their way over `lo`.
     pub(crate) backlog: VecDeque<Packet>,
     /// Connections that go when nothing is under way any more.
@@ -197,6 +202,7 @@ impl Engine {
             cookies: Cookies::new(rng.key_for("SYN cookies")),
             rng,
             sets: RefCell::new(sets),
+            accounts: RefCell::new(setup.accounts),
             backlog: VecDeque::new(),
             held: Vec::new(),
             queues: Vec::new(),
@@ -250,10 +256,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Rules name only sets and estimators that exist, and agree on what they share.
+    /// Rules name only sets, accounting objects and estimators that exist, and agree on what they share.
     fn find_what_they_name(&self, rules: &Compiled) -> Result<(), Refused> {
         let [four, six] = &self.live;
         let checked = rules.check_sets(&self.sets.borrow());
+        let checked = checked.and_then(|()| rules.check_accounts(&self.accounts.borrow()));
         checked.and_then(|()| rules.check_shared([four.compiled(), six.compiled()])).map_err(Refused::Rules)
     }
 
@@ -495,6 +502,16 @@ impl Engine {
         }
     }
 
+    /// Does something with the accounting objects; what was listed is the answer.
+    ///
+    /// # Errors
+    /// Nothing was done.
+    pub fn account(&mut self, request: AccountRequest) -> Result<Vec<Account>, AccountError> {
+        let [four, six] = &self.live;
+        let is_used = |name: &str| four.compiled().uses_account(name) || six.compiled().uses_account(name);
+        self.accounts.get_mut().perform(request, is_used)
+    }
+
     /// The sets, to be changed between two packets.
     pub fn sets(&mut self) -> &mut Sets {
         self.sets.get_mut()
@@ -678,6 +695,11 @@ impl<'a> State<'a> {
     /// The host.
     pub fn net(&self) -> &'a Arc<Net> {
         &self.engine.net
+    }
+
+    /// The accounting objects. Not to be held while packets are handled.
+    pub fn accounts(&self) -> Ref<'a, Accounts> {
+        self.engine.accounts.borrow()
     }
 
     /// The sets. Not to be held while packets are handled.

@@ -60,6 +60,7 @@
 //!
 //! `examples/embed.rs` does the same with Ethernet frames and the answer.
 
+pub mod account;
 pub mod ahead;
 pub mod engine;
 pub mod event;
@@ -72,6 +73,7 @@ pub mod look;
 mod manage;
 pub mod nat;
 pub mod net;
+pub mod osf;
 pub mod packet;
 mod path;
 pub mod probe;
@@ -81,6 +83,7 @@ pub mod route;
 pub mod rule;
 pub mod set;
 pub mod setup;
+pub mod socket;
 mod steps;
 pub mod sysctl;
 pub mod time;

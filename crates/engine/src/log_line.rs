@@ -454,8 +454,18 @@ mod tests {
 
     fn line(packet: &Packet, hook: Hook, prefix: &str, flags: LogFlags) -> String {
         let (conns, now, rng, sets) = (Conns::default(), Now::default(), Rng::new(1), Default::default());
-        let ground =
-            Ground { hook, table: TableId::Filter, now: &now, net: &NET, memories: &[], sets: &sets, rng: &rng };
+        let (told, accounts) = (std::cell::RefCell::default(), std::cell::RefCell::default());
+        let ground = Ground {
+            hook,
+            table: TableId::Filter,
+            now: &now,
+            net: &NET,
+            memories: &[],
+            sets: &sets,
+            accounts: &accounts,
+            rng: &rng,
+            told: &told,
+        };
         log_line(&Look::new(packet, &conns, ground), prefix, flags)
     }
 

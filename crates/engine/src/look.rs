@@ -2,6 +2,7 @@
 //!
 //! Every accessor of `Look` notes which fact was read ([`Facts`]): whatever depends on a packet beside those facts cannot exist.
 
+use crate::account::Accounts;
 use crate::event::Event;
 use crate::hook::Hook;
 use crate::link::IcmpError;
@@ -11,6 +12,7 @@ use crate::rng::Rng;
 use crate::route::{AddressType, ReversePath, Route};
 use crate::rule::{MemoryCell, TableId};
 use crate::set::Sets;
+use crate::socket::Socket;
 use crate::time::Now;
 use crate::track::{Class, Conn, ConnId, Conns, Status, Tracked, Tuple};
 use hairpin_wire::tcp::Tcp;
@@ -97,7 +99,10 @@ pub(crate) struct Ground<'a> {
     pub(crate) net: &'a Net,
     pub(crate) memories: &'a [MemoryCell],
     pub(crate) sets: &'a RefCell<Sets>,
+    pub(crate) accounts: &'a RefCell<Accounts>,
     pub(crate) rng: &'a Rng,
+    /// What matches want told.
+    pub(crate) told: &'a RefCell<Vec<Event>>,
 }
 
 /// What a match may see.
@@ -108,6 +113,7 @@ pub struct Look<'a> {
     slot: Cell<Option<u32>>,
     hotdrop: Cell<bool>,
     for_host: Cell<bool>,
+    mark: Cell<u32>,
     facts: Cell<Facts>,
 }
 
@@ -120,6 +126,7 @@ impl<'a> Look<'a> {
             slot: Cell::new(None),
             hotdrop: Cell::new(false),
             for_host: Cell::new(false),
+            mark: Cell::new(packet.meta.mark),
             facts: Cell::new(Facts::default()),
         }
     }
@@ -132,6 +139,11 @@ impl<'a> Look<'a> {
     /// Whether a match asked for the packet to be dropped on the spot.
     pub(crate) fn is_hotdrop(&self) -> bool {
         self.hotdrop.get()
+    }
+
+    /// The packet's mark, which a match may have changed.
+    pub(crate) fn new_mark(&self) -> u32 {
+        self.mark.get()
     }
 
     /// Whether a match asked for the packet to count as sent to this host.
@@ -253,7 +265,7 @@ impl<'a> Look<'a> {
     /// Packet mark.
     pub fn mark(&self) -> u32 {
         self.note(Facts::MARK);
-        self.packet.meta.mark
+        self.mark.get()
     }
 
     /// The hook.
@@ -440,8 +452,32 @@ impl<'a> Look<'a> {
         self.ground.sets.try_borrow_mut().ok()
     }
 
-    /// From here on the packet counts as sent to this host on its link. The one thing a match may change, and only `cluster` does:
-    /// its nodes share a multicast link address.
+    /// The socket that TPROXY handed it to.
+    pub fn socket(&self) -> Option<&'a Arc<Socket>> {
+        self.note(Facts::OWNER);
+        self.packet.meta.socket.as_ref()
+    }
+
+    /// Gives the packet another mark, whether the rule fits or not: what only `socket --restore-skmark` does.
+    pub fn give_mark(&self, mark: u32) {
+        self.mark.set(mark);
+    }
+
+    /// Tells of something: what only `osf --log` does.
+    pub fn tell(&self, event: Event) {
+        if let Ok(mut told) = self.ground.told.try_borrow_mut() {
+            told.push(event);
+        }
+    }
+
+    /// The accounting objects, to count the packet in one; None while they are in use.
+    pub fn accounts(&self) -> Option<RefMut<'a, Accounts>> {
+        self.note(Facts::MEMORY);
+        self.ground.accounts.try_borrow_mut().ok()
+    }
+
+    /// From here on the packet counts as sent to this host on its link. One of two things that a match may change, and only `cluster`
+    /// does it: its nodes share a multicast link address.
     pub fn take_for_host(&self) {
         self.for_host.set(true);
     }
@@ -457,6 +493,7 @@ impl<'a> Look<'a> {
 /// it there, and `-i` in a chain of the user's own matches.
 pub(crate) fn in_device(hook: Hook, packet: &Packet) -> Option<IfIndex> {
     match hook {
+        Hook::Postrouting if packet.meta.copied_on.is_some() => packet.meta.copied_on,
         Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Postrouting => packet.meta.iif,
         Hook::Output => None,
     }
@@ -470,7 +507,7 @@ pub(crate) fn out_device(hook: Hook, packet: &Packet) -> Option<IfIndex> {
     }
 }
 
-/// What targets cause beside their verdict; carried out by the engine after the walk of the table.
+/// What targets cause beside their verdict; carried out by the engine after the walk of the table, or where a copy stopped it.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) events: Vec<Event>,
@@ -491,8 +528,6 @@ pub(crate) struct Copy {
     pub(crate) packet: Packet,
     pub(crate) gateway: Addr,
     pub(crate) oif: Option<IfName>,
-    /// How many events came before it: it is sent at once, while its table is still being walked.
-    pub(crate) after: usize,
 }
 
 /// What a target may see and change.
@@ -530,6 +565,11 @@ impl<'a> Edit<'a> {
     /// Sets the packet mark.
     pub fn set_mark(&mut self, mark: u32) {
         self.packet.meta.mark = mark;
+    }
+
+    /// Hands the packet to a socket of this host, which takes it if it is routed here.
+    pub fn hand_to(&mut self, socket: Arc<Socket>) {
+        self.packet.meta.socket = Some(socket);
     }
 
     /// Sets the queueing priority.
@@ -581,8 +621,7 @@ impl<'a> Edit<'a> {
 
     /// Sends a copy to `gateway` (TEE), by `oif` if given, unless a copy is being sent.
     pub fn copy_to(&mut self, gateway: Addr, oif: Option<IfName>) {
-        let after = self.effects.events.len();
-        self.effects.copies.push(Copy { packet: self.packet.clone(), gateway, oif, after });
+        self.effects.copies.push(Copy { packet: self.packet.clone(), gateway, oif });
     }
 
     /// Tells the sender, by an ICMP error about the packet as it is after this table, whatever its verdict.

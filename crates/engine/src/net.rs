@@ -1,8 +1,10 @@
 //! The host around the engine: devices, addresses, neighbors. Immutable while packets flow; replaced as a whole.
 
+use crate::osf::Fingerprints;
 use crate::route::PolicyRule;
 use crate::route::fib::{FibRoute, Table, TableId};
 use crate::route::policy::Policy;
+use crate::socket::Sockets;
 use crate::sysctl::Sysctl;
 use hairpin_wire::{Addr, Family, Mac};
 use std::collections::HashMap;
@@ -151,6 +153,10 @@ pub struct Net {
     pub neighbors: Vec<Neighbor>,
     /// Settings.
     pub sysctl: Sysctl,
+    /// The sockets that are known.
+    pub sockets: Sockets,
+    /// What is known of operating systems by their SYNs.
+    pub fingerprints: Fingerprints,
     /// The same neighbors by what is looked for.
     pub(crate) neighbor_macs: HashMap<(IfIndex, Family, Addr), Mac, BuildHasherDefault<AddrHasher>>,
     /// Own addresses, ascending.

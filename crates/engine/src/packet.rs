@@ -3,6 +3,7 @@
 use crate::nat::Manip;
 use crate::net::IfIndex;
 use crate::route::Route;
+use crate::socket::Socket;
 use crate::track::{Ahead, Tracked};
 use hairpin_wire::ipv4::{self, Ipv4};
 use hairpin_wire::ipv6::Ipv6;
@@ -109,6 +110,10 @@ pub struct Meta {
     pub ip_options: crate::link::options::Found,
     /// The engine made it itself, about this host's own business (ICMP error, RST, echo reply).
     pub made_here: bool,
+    /// TEE copied it where it was about to leave by this device; POSTROUTING shows it as where the copy came from.
+    pub copied_on: Option<IfIndex>,
+    /// The socket that TPROXY handed it to.
+    pub socket: Option<Arc<Socket>>,
 }
 
 impl Meta {
@@ -206,6 +211,10 @@ pub struct Owner {
     pub sid: Option<u32>,
     /// Command name (`comm`, at most 15 bytes).
     pub command: Option<String>,
+    /// The path of its control group below the root of the one hierarchy (cgroup v2); empty for the root.
+    pub cgroup: String,
+    /// The class of its control group in the net_cls controller; 0 for none.
+    pub class: u32,
 }
 
 /// To whom a frame was addressed on its link (`-m pkttype`).
@@ -632,7 +641,14 @@ impl Packet {
         checksum::pseudo_header(family, src, dst, protocol, u32::try_from(self.l4().len()).unwrap_or(u32::MAX))
     }
 
-    fn put_checksum(&mut self, sum: u16) {
+    /// What stands in the place of a transport checksum that is left open.
+    pub(crate) fn open_checksum(&self) -> Option<u16> {
+        let at = if self.head.protocol == proto::TCP { 16 } else { 6 };
+        let place = self.l4().get(at..at + 2).filter(|_| self.meta.offload.checksum == Checksum::Partial)?;
+        Some(u16::from_be_bytes([place[0], place[1]]))
+    }
+
+    pub(crate) fn put_checksum(&mut self, sum: u16) {
         let at = if self.head.protocol == proto::TCP { 16 } else { 6 };
         if let Some(place) = self.l4_mut().get_mut(at..at + 2) {
             place.copy_from_slice(&sum.to_be_bytes());
@@ -640,14 +656,15 @@ impl Packet {
     }
 
     /// Whether the sum that tracking reckoned still holds, so that the transport checksum is not looked at again. Every change of an
-    /// IPv4 header is balanced by its own checksum, and translation by the transport's; a change of traffic class or hop limit is not.
+    /// IPv4 header is balanced by its own checksum. IPv6 takes the headers of now from the sum of then: addresses, which the pseudo
+    /// header has too, and what is behind the headers may be others; a traffic class or hop limit that a rule changed spoils it.
     pub(crate) fn is_sum_kept(&self) -> bool {
         if self.is_checksum_trusted() {
             return true;
         }
         match self.head.family {
             Family::V4 => self.meta.checksum_seen == Some(HOLDS),
-            Family::V6 => self.meta.checksum_seen == Some(self.total()),
+            Family::V6 => self.is_checksum_known(true),
         }
     }
 

@@ -1,5 +1,6 @@
 //! One extension and one packet, outside of any rule set: what tests of matches and targets ask with.
 
+use crate::account::Accounts;
 use crate::event::Event;
 use crate::hook::Hook;
 use crate::look::{Edit, Effects, Ground, Look};
@@ -33,8 +34,12 @@ pub struct Probe {
     pub conns: Conns,
     /// The sets; none at first.
     pub sets: RefCell<Sets>,
+    /// The accounting objects; none at first.
+    pub accounts: RefCell<Accounts>,
     /// What targets reported so far.
     pub events: Vec<Event>,
+    /// What matches told so far.
+    pub told: RefCell<Vec<Event>>,
     rng: Rng,
     memories: Vec<MemoryCell>,
     shared: Vec<(&'static str, String, u32)>,
@@ -70,7 +75,9 @@ impl Probe {
             net: Net::default(),
             conns: Conns::default(),
             sets: RefCell::default(),
+            accounts: RefCell::default(),
             events: Vec::new(),
+            told: RefCell::default(),
             rng: Rng::new(1),
             memories: Vec::new(),
             shared: Vec::new(),
@@ -113,7 +120,9 @@ impl Probe {
             net: &self.net,
             memories: &self.memories,
             sets: &self.sets,
+            accounts: &self.accounts,
             rng: &self.rng,
+            told: &self.told,
         };
         let mut edit = Edit::new(&mut self.packet, &mut self.conns, ground, &mut effects, loaded.slot);
         let verdict = loaded.extension.act(&mut edit);
@@ -129,7 +138,9 @@ impl Probe {
             net: &self.net,
             memories: &self.memories,
             sets: &self.sets,
+            accounts: &self.accounts,
             rng: &self.rng,
+            told: &self.told,
         }
     }
 

@@ -11,8 +11,10 @@ mod tests;
 pub mod text;
 
 use crate::net::{LinkKind, Scope};
+use crate::osf::Fingerprints;
 use crate::route::fib::TableId;
 use crate::route::{PolicyRule, RouteType};
+use crate::socket::Socket;
 use hairpin_wire::{Addr, Family, Mac};
 
 pub use problem::{At, Problem, SetupError};
@@ -31,6 +33,10 @@ pub struct Setup {
     pub neighbors: Vec<NewNeighbor>,
     /// Settings in the order they are made, by Linux name. They are made before addresses are added.
     pub sysctls: Vec<(String, String)>,
+    /// Sockets that are known.
+    pub sockets: Vec<NewSocket>,
+    /// What is known of operating systems by their SYNs.
+    pub fingerprints: Fingerprints,
 }
 
 /// A device to make.
@@ -167,4 +173,13 @@ pub struct NewNeighbor {
     pub mac: Mac,
     /// The device it is reached by.
     pub dev: String,
+}
+
+/// A socket to tell the host of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSocket {
+    /// The socket; its device by name, in `dev`.
+    pub socket: Socket,
+    /// The device it is bound to.
+    pub dev: Option<String>,
 }

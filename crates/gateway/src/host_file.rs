@@ -23,6 +23,17 @@
 //! address = "203.0.113.254"
 //! mac = "02:aa:00:01:71:fe"
 //! dev = "eth0"
+//!
+//! [[socket]]                              # a socket of this host that takes packets, sends them, and that rules find
+//! proto = "udp"                           # or tcp, udplite
+//! local = "0.0.0.0:53"                    # also: remote, dev, transparent, mark; uid, gid, pid, command, cgroup, classid of the
+//!                                         # process that opened it
+//!
+//! [[nfacct]]                              # an accounting object
+//! name = "http"                           # also: quota_packets or quota_bytes
+//!
+//! [osf]
+//! file = "pf.os"                          # fingerprints for `-m osf` in p0f's form; counts from the host file's directory
 //! ```
 //!
 //! What only the gateway looks at, and replay passes over:
@@ -77,20 +88,25 @@
 
 mod live;
 
+use hairpin_engine::account::{Account, AccountError, Accounts, Quota};
 use hairpin_engine::net::{LinkKind, Net};
+use hairpin_engine::osf::Fingerprints;
+use hairpin_engine::packet::Owner;
 use hairpin_engine::route::fib::TableId;
 use hairpin_engine::route::{PolicyRule, RouteType, RuleAction};
 use hairpin_engine::setup::text::{self, BadText, Prefix};
 use hairpin_engine::setup::{
-    At, NewAddress, NewHop, NewInterface, NewNeighbor, NewRoute, NewRule, Problem, Setup, SetupError,
+    At, NewAddress, NewHop, NewInterface, NewNeighbor, NewRoute, NewRule, NewSocket, Problem, Setup, SetupError,
 };
+use hairpin_engine::socket::Socket;
 use hairpin_engine::words::nearest;
-use hairpin_wire::{Addr, Family, Mac};
+use hairpin_wire::{Addr, Family, Mac, proto};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -101,6 +117,8 @@ pub use live::{DatapathKind, Live, LiveInterface, LogTo, NflogFile, PcapFiles, V
 pub struct HostFile {
     /// Devices, addresses, routes, rules, neighbors, settings. `setup.interfaces[n]` belongs to `live.interfaces[n]`.
     pub setup: Setup,
+    /// The accounting objects.
+    pub accounts: Accounts,
     /// The rest.
     pub live: Live,
 }
@@ -136,8 +154,11 @@ impl std::error::Error for HostFileError {}
 
 /// Reads a host file and makes its host.
 pub fn read(path: &Path) -> Result<Net, HostFileError> {
-    let text = text(path)?;
-    parse(&path.display().to_string(), &text)
+    load(path)?.net().map_err(|error| HostFileError {
+        file: path.display().to_string(),
+        place: None,
+        message: error.to_string(),
+    })
 }
 
 /// Makes the host of a host file's text. `file` is the name for messages.
@@ -172,10 +193,11 @@ fn examine(file: &str, text: &str, directory: &Path) -> Result<(HostFile, Net), 
         in_file(Fault { at, message: error.message().to_owned() })
     })?;
     let document = Document::open(root.get_ref()).map_err(in_file)?;
-    let setup = document.setup().map_err(in_file)?;
+    let setup = document.setup(directory).map_err(in_file)?;
+    let accounts = accounts(&document).map_err(in_file)?;
     let live = live::read(&document, directory).map_err(in_file)?;
     let net = setup.clone().build().map_err(|error| in_file(document.locate(&error)))?;
-    Ok((HostFile { setup, live }, net))
+    Ok((HostFile { setup, accounts, live }, net))
 }
 
 /// The sections and what may stand in them. The keys are checked by this list alone.
@@ -241,6 +263,26 @@ const SECTIONS: &[Section] = &[
         ]),
     },
     Section { name: "neighbor", is_list: true, keys: Some(&["address", "mac", "dev"]) },
+    Section {
+        name: "socket",
+        is_list: true,
+        keys: Some(&[
+            "proto",
+            "local",
+            "remote",
+            "dev",
+            "transparent",
+            "mark",
+            "uid",
+            "gid",
+            "pid",
+            "command",
+            "cgroup",
+            "classid",
+        ]),
+    },
+    Section { name: "nfacct", is_list: true, keys: Some(&["name", "quota_packets", "quota_bytes"]) },
+    Section { name: "osf", is_list: false, keys: Some(&["file"]) },
     Section { name: "rules", is_list: false, keys: Some(&["v4", "v6"]) },
     Section { name: "control", is_list: false, keys: Some(&["socket", "group"]) },
     Section { name: "state", is_list: false, keys: Some(&["file", "interval"]) },
@@ -278,6 +320,8 @@ struct Document<'a> {
     routes: Vec<Item<'a>>,
     rules: Vec<Item<'a>>,
     neighbors: Vec<Item<'a>>,
+    sockets: Vec<Item<'a>>,
+    accounts: Vec<Item<'a>>,
     nflog: Vec<Item<'a>>,
     /// Sections that stand once and have known keys.
     singles: Vec<Item<'a>>,
@@ -318,6 +362,8 @@ impl<'a> Document<'a> {
             routes: list("route")?,
             rules: list("rule")?,
             neighbors: list("neighbor")?,
+            sockets: list("socket")?,
+            accounts: list("nfacct")?,
             nflog: list("nflog")?,
         })
     }
@@ -327,13 +373,17 @@ impl<'a> Document<'a> {
         self.singles.iter().find(|item| item.name == name)
     }
 
-    fn setup(&self) -> Result<Setup, Fault> {
+    fn setup(&self, directory: &Path) -> Result<Setup, Fault> {
         Ok(Setup {
             sysctls: self.settings.iter().map(setting).collect::<Result<_, _>>()?,
             interfaces: self.interfaces.iter().map(interface).collect::<Result<_, _>>()?,
             routes: self.routes.iter().map(route).collect::<Result<_, _>>()?,
             rules: self.rules.iter().map(rule).collect::<Result<_, _>>()?,
             neighbors: self.neighbors.iter().map(neighbor).collect::<Result<_, _>>()?,
+            sockets: self.sockets.iter().map(socket).collect::<Result<_, _>>()?,
+            fingerprints: self
+                .single("osf")
+                .map_or(Ok(Fingerprints::default()), |item| fingerprints(item, directory))?,
         })
     }
 
@@ -360,6 +410,7 @@ impl<'a> Document<'a> {
             At::Route(n) => of(&self.routes, n),
             At::Rule(n) => of(&self.rules, n),
             At::Neighbor(n) => of(&self.neighbors, n),
+            At::Socket(n) => of(&self.sockets, n),
             At::Sysctl(n) => self.settings.get(n).map(|(_, _, at)| at.clone()),
         };
         Fault { at: at.unwrap_or_default(), message: error.problem.to_string() }
@@ -596,6 +647,72 @@ fn neighbor(item: &Item<'_>) -> Result<NewNeighbor, Fault> {
     Ok(NewNeighbor { family: family.unwrap_or(Family::V4), addr, mac, dev })
 }
 
+fn socket(item: &Item<'_>) -> Result<NewSocket, Fault> {
+    const PROTOCOLS: [(&str, u8); 3] = [("tcp", proto::TCP), ("udp", proto::UDP), ("udplite", proto::UDPLITE)];
+    let mut family = None;
+    let local = item.need("local")?.end(&mut family)?;
+    let remote = item.get("remote").map(|remote| remote.end(&mut family)).transpose()?;
+    let number = |key: &str| match item.get(key) {
+        Some(value) => value.number(0..=i64::from(u32::MAX)),
+        None => Ok(0),
+    };
+    let known = ["uid", "gid", "pid", "command", "cgroup", "classid"].iter().any(|key| item.get(key).is_some());
+    let owner = Owner {
+        uid: number("uid")?,
+        gid: number("gid")?,
+        pid: item.get("pid").map(|_| number("pid")).transpose()?,
+        command: item.get("command").map(|command| command.word()).transpose()?,
+        cgroup: item.get("cgroup").map_or(Ok(String::new()), |cgroup| cgroup.word())?,
+        class: number("classid")?,
+        ..Owner::default()
+    };
+    let socket = Socket {
+        protocol: item.need("proto")?.one_of(&PROTOCOLS)?,
+        family: family.unwrap_or(Family::V4),
+        local,
+        remote,
+        device: None,
+        transparent: item.get("transparent").map_or(Ok(false), |flag| flag.flag())?,
+        mark: number("mark")?,
+        owner: known.then(|| Arc::new(owner)),
+    };
+    Ok(NewSocket { socket, dev: item.get("dev").map(|dev| dev.word()).transpose()? })
+}
+
+fn accounts(document: &Document<'_>) -> Result<Accounts, Fault> {
+    let mut all = Accounts::default();
+    for item in &document.accounts {
+        let name = item.need("name")?;
+        let limit = |value: Value<'_, '_>| value.number::<u64>(0..=i64::MAX);
+        let quota = match (item.get("quota_packets"), item.get("quota_bytes")) {
+            (None, None) => None,
+            (Some(packets), None) => Some(Quota::Packets(limit(packets)?)),
+            (None, Some(bytes)) => Some(Quota::Bytes(limit(bytes)?)),
+            (Some(_), Some(bytes)) => return bytes.wrong("an object has one quota: of packets or of bytes"),
+        };
+        let word = name.word()?;
+        match all.add(Account::new(&word, quota)) {
+            Ok(()) => {}
+            Err(AccountError::Busy) => return name.wrong(format!("{word} is there already")),
+            Err(_) => return name.wrong(format!("{word:?} cannot be a name: use 1 to 31 bytes")),
+        }
+    }
+    Ok(all)
+}
+
+fn fingerprints(item: &Item<'_>, directory: &Path) -> Result<Fingerprints, Fault> {
+    let file = item.need("file")?;
+    let path = directory.join(file.word()?);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => return file.wrong(format!("{}: {error}", path.display())),
+    };
+    match Fingerprints::parse(&text) {
+        Ok(all) => Ok(all),
+        Err(error) => file.wrong(format!("{}: {error}", path.display())),
+    }
+}
+
 const ROUTE_TYPES: [(&str, RouteType); 9] = [
     ("unicast", RouteType::Unicast),
     ("local", RouteType::Local),
@@ -709,6 +826,18 @@ impl Value<'_, '_> {
         let (own, addr) = Addr::from_ip(ip);
         self.agree(family, own)?;
         Ok(addr)
+    }
+
+    /// Address and port of the family known so far.
+    fn end(&self, family: &mut Option<Family>) -> Result<(Addr, u16), Fault> {
+        let word = self.word()?;
+        let Ok(end) = word.parse::<SocketAddr>() else {
+            return self
+                .wrong(format!("{word:?} is not an address and a port such as 192.0.2.1:53 or [2001:db8::1]:53"));
+        };
+        let (own, addr) = Addr::from_ip(end.ip());
+        self.agree(family, own)?;
+        Ok((addr, end.port()))
     }
 
     /// A network of the family known so far; None for the default route, or for all.

@@ -136,7 +136,11 @@ impl Senders {
     pub(crate) fn learn_rules(&mut self, state: State<'_>) {
         self.with_process = [Family::V4, Family::V6].into_iter().any(|family| {
             let tables = state.rules(family).tables();
-            tables.flat_map(|t| &t.chains).flat_map(|c| &c.rules).flat_map(|r| &r.matches).any(|m| m.name() == "owner")
+            tables
+                .flat_map(|t| &t.chains)
+                .flat_map(|c| &c.rules)
+                .flat_map(|r| &r.matches)
+                .any(|m| matches!(m.name(), "owner" | "cgroup"))
         });
     }
 
@@ -176,6 +180,8 @@ impl Senders {
                     pid: known.then_some(process.pid),
                     sid: known.then_some(process.sid),
                     command: known.then_some(process.command),
+                    cgroup: process.cgroup,
+                    class: owner.class,
                 }))
             }
             None if has_ports => Sender::Kernel,

@@ -167,6 +167,7 @@ fn plan_of(mut written: HostFile, missing: Missing) -> Result<Plan, GatewayError
     let mut file = written.clone();
     devices::complete(&mut file, missing).map_err(GatewayError::Device)?;
     let mut setup = Setup::new(file.net().map_err(GatewayError::Host)?);
+    setup.accounts = file.accounts.clone();
     let mut notices = Vec::new();
     for (path, family) in file.live.rules.iter().zip([Family::V4, Family::V6]) {
         let Some(path) = path else { continue };

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{names_with_set, rules_of, run_with};
-use hairpin_engine::rule::{Compiled, Ruleset, TableId};
+use hairpin_engine::rule::{Ruleset, TableId};
 use hairpin_wire::Family;
 use hairpin_xt::{Case, Families, MATCHES, TARGETS};
 
@@ -169,6 +169,6 @@ fn append(family: Family, table: TableId, chain: &str, rule: &str) -> Result<Str
     run_with(&names_with_set(), &mut ruleset, &format!("-t {table} -A {chain} {rule}"))
         .map_err(|e| e.message().to_owned())?;
     let saved = rules_of(&ruleset, table, chain).concat();
-    Compiled::new(ruleset).map_err(|e| e.to_string())?;
+    ruleset.check().map_err(|e| e.to_string())?;
     Ok(saved)
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::cases::{self, Case, Line};
 use common::{Refused, rules_of, run, saved, shared};
-use hairpin_engine::rule::{Compiled, Ruleset, TableId};
+use hairpin_engine::rule::{Ruleset, TableId};
 use hairpin_wire::Family;
 use hairpin_xt::find_target;
 use std::collections::BTreeMap;
@@ -123,7 +123,7 @@ fn check(case: &Case<'_>, family: Family, table: TableId, chain: &str, prepared:
     let empty = ruleset.clone();
     let words = in_restore_quotes(case.rule);
     let result = run(&mut ruleset, &format!("-t {table} -A {chain} {words}"))
-        .and_then(|()| Compiled::new(ruleset.clone()).map_err(|e| Refused::Table(Box::new((&e).into()))).map(|_| ()));
+        .and_then(|()| ruleset.check().map_err(|e| Refused::Table(Box::new((&e).into()))));
     match (result, case.outcome) {
         (Err(refused), "FAIL") => match unsupported(refused.message()) {
             Some(what) => Err(Wrong::Unsupported(what)),

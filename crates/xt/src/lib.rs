@@ -188,6 +188,7 @@ extensions! { MATCHES: MatchSpec in matches {
     ttl,
     u32,
     udp,
+    udplite,
 } }
 
 extensions! { TARGETS: TargetSpec in targets {

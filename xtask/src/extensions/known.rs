@@ -8,6 +8,10 @@ pub(super) fn reason(rule: &Rule) -> Option<&'static str> {
     if ["--pid-owner", "--sid-owner", "--cmd-owner"].into_iter().any(has) {
         return Some("owner knows the process, session and command of old guides, which Linux dropped");
     }
+    let follow = |a: &str, b: &str| rule.words.windows(2).any(|two| two[0] == a && two[1] == b);
+    if follow("-m", "udplite") || follow("-p", "udplite") && rule.words.iter().any(|w| w.ends_with("port")) {
+        return Some("udplite is a match of the kernel for which iptables has no word");
+    }
     if has("ipcomp") && !has("--ipcompspi") {
         return Some("ipcomp without an index means any, so that what is saved means the same when it is restored");
     }

@@ -3,7 +3,7 @@
 use super::real::{self, Answer, LISTINGS};
 use super::rule::Rule;
 use hairpin_commands::{Call, Failure, Outcome, Program, State, run};
-use hairpin_engine::rule::{Compiled, Ruleset, Table};
+use hairpin_engine::rule::{Ruleset, Table};
 use hairpin_ruleset::names::SystemNames;
 use hairpin_wire::Family;
 use hairpin_xt::option::Names;
@@ -63,7 +63,7 @@ impl State for Memory {
             let id = table.id;
             *next.table_mut(id) = table;
         }
-        Compiled::new(next.clone())?;
+        next.check()?;
         self.0 = next;
         Ok(())
     }

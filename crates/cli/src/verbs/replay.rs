@@ -3,9 +3,10 @@
 use crate::capture::Capture;
 use crate::host_file;
 use crate::program::{Failure, Verb, say};
-use crate::replay::{Directory, Input, Merge, Replay, Sink, Summary};
+use crate::replay::{Directory, Input, Merge, OWN, OWN_INDEX, Replay, Sink, Summary};
 use crate::trace::RuleTexts;
 use crate::{conntrack, names, trace};
+use hairpin_commands::nfacct_listing;
 use hairpin_datapath::huge_pages;
 use hairpin_engine::net::{IfIndex, IfName, Net};
 use hairpin_engine::rule::{Compiled, Ruleset};
@@ -42,8 +43,9 @@ would have made of it. No root, no kernel module. The captures' time stamps are 
   --rules FILE        IPv4 rules; with [packets:bytes] the counters begin there
   --rules6 FILE       IPv6 rules
   --sets FILE         the sets that rules name, as ipset save prints them; DIR/sets has them in the end
-  --input DEV=FILE    what arrived on DEV: pcap or pcapng, one for each device
-  --output DIR        DIR/DEV.pcap for every device, DIR/rules.v4 (and rules.v6) with counters, DIR/conntrack, DIR/log
+  --input DEV=FILE    what arrived on DEV: pcap or pcapng, one for each device; @host=FILE: what this host's own processes send,
+                      whose they are by the [[socket]]s of the host file
+  --output DIR        DIR/DEV.pcap for every device, DIR/rules.v4 (and rules.v6) with counters, DIR/conntrack, DIR/nfacct, DIR/log
                       (LOG's lines), DIR/messages (TRACE's lines and others of the kernel, if any)
                       (without IGMP, MLD and neighbor discovery, which only keep the link in order)
   --trace             print each packet's way through hooks, chains and rules
@@ -68,8 +70,9 @@ struct Options {
 fn run(words: Vec<OsString>) -> Result<(), Failure> {
     let options = parse(words)?;
     huge_pages::prefer();
-    let net = host_file::read(&options.host).map_err(Failure::input)?;
-    let mut setup = Setup::new(net);
+    let host = host_file::load(&options.host).map_err(Failure::input)?;
+    let mut setup = Setup::new(host.net().map_err(Failure::input)?);
+    setup.accounts = host.accounts;
     let net = Arc::clone(&setup.net);
     let mut inputs = Vec::new();
     for (name, path) in &options.inputs {
@@ -189,6 +192,9 @@ fn fill_in(options: &mut Options, directory: &Path) -> Result<(), Failure> {
 }
 
 fn device(net: &Net, name: &str) -> Result<IfIndex, String> {
+    if name == OWN {
+        return Ok(OWN_INDEX);
+    }
     IfName::new(name)
         .and_then(|name| net.interface_by_name(name))
         .map(|device| device.index)
@@ -310,6 +316,9 @@ fn write_state(replay: &Replay, directory: &Directory, options: &Options) -> Res
             let how = SaveOptions { counters: true, names: Some(&names), ..SaveOptions::default() };
             directory.write(name, &save(&ruleset, &how, |table| Some(state.counters(family, table))))?;
         }
+    }
+    if state.accounts().iter().next().is_some() {
+        directory.write("nfacct", &nfacct_listing(state.accounts().iter()))?;
     }
     if options.sets.is_some() {
         let sets = state.sets();

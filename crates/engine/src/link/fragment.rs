@@ -125,7 +125,9 @@ fn fit_v6(packet: &Packet, mtu: u32, rng: &Rng) -> Fit {
     if length <= mtu as usize && (max_fragment == 0 || length <= max_fragment as usize) {
         return Fit::Whole;
     }
-    if max_fragment > mtu || max_fragment == 0 && !matches!(packet.meta.origin, Origin::Local(_)) {
+    // A copy by TEE of what was received is none of the host's own, either.
+    let is_own = matches!(packet.meta.origin, Origin::Local(_)) && packet.meta.iif.is_none();
+    if max_fragment > mtu || max_fragment == 0 && !is_own {
         return Fit::TooBig(mtu);
     }
     let cut_at = usize::from(packet.meta.cut_at);

@@ -8,6 +8,7 @@ use crate::fate::DropReason;
 use crate::net::Net;
 use crate::packet::{LinkType, Packet};
 use crate::route::RouteType;
+use crate::socket::Ends;
 use hairpin_wire::icmp::Icmp;
 use hairpin_wire::icmp6::parameter_problem::{HEADER_FIELD, NEXT_HEADER};
 use hairpin_wire::ipv6::{self, Ipv6};
@@ -84,8 +85,8 @@ pub fn classify(packet: &Packet, ports: &OpenPorts, net: &Net) -> Local {
     match (packet.family(), protocol) {
         (Family::V4, proto::ICMP) => icmp_v4(packet, net),
         (Family::V6, proto::ICMPV6) => icmp_v6(packet, net),
-        (_, proto::TCP) => tcp(packet, ports),
-        (_, proto::UDP | proto::UDPLITE) => udp(packet, protocol, ports),
+        (_, proto::TCP) => tcp(packet, ports, net),
+        (_, proto::UDP | proto::UDPLITE) => udp(packet, protocol, ports, net),
         // The kernel itself takes them.
         (Family::V4, proto::IGMP) | (_, PIM) => Local::Deliver,
         (Family::V4, _) => {
@@ -150,7 +151,7 @@ fn icmp_v6(packet: &Packet, net: &Net) -> Local {
     }
 }
 
-fn tcp(packet: &Packet, ports: &OpenPorts) -> Local {
+fn tcp(packet: &Packet, ports: &OpenPorts, net: &Net) -> Local {
     let segment = packet.l4();
     if packet.meta.link_type != LinkType::Host {
         return NOBODY;
@@ -159,7 +160,7 @@ fn tcp(packet: &Packet, ports: &OpenPorts) -> Local {
     if !checksum_ok(packet, proto::TCP) {
         return BAD;
     }
-    if ports.is_open(proto::TCP, packet.dst(), header.dst_port()) {
+    if ports.is_open(proto::TCP, packet.dst(), header.dst_port()) || has_socket(packet, proto::TCP, net) {
         return Local::Deliver;
     }
     if header.flags() & tcp::RST != 0 || kind(packet) != RouteType::Local {
@@ -168,7 +169,17 @@ fn tcp(packet: &Packet, ports: &OpenPorts) -> Local {
     Local::Answer(Answer::Reset)
 }
 
-fn udp(packet: &Packet, protocol: u8, ports: &OpenPorts) -> Local {
+/// Whether TPROXY found a socket for it, or one is known that takes it.
+fn has_socket(packet: &Packet, protocol: u8, net: &Net) -> bool {
+    let find = || {
+        let (sport, dport) = packet.ports()?;
+        let (remote, local) = ((packet.src(), sport), (packet.dst(), dport));
+        net.sockets.find(&Ends { protocol, family: packet.family(), remote, local, device: packet.meta.iif })
+    };
+    packet.meta.socket.is_some() || !net.sockets.is_empty() && find().is_some()
+}
+
+fn udp(packet: &Packet, protocol: u8, ports: &OpenPorts, net: &Net) -> Local {
     let datagram = packet.l4();
     let Some(header) = udp::Udp::new(datagram) else { return BAD };
     let said = usize::from(header.len());
@@ -196,7 +207,7 @@ fn udp(packet: &Packet, protocol: u8, ports: &OpenPorts) -> Local {
         return BAD;
     }
     let to_many = matches!(kind(packet), RouteType::Broadcast | RouteType::Multicast);
-    if ports.is_open(protocol, dst, header.dst_port()) {
+    if ports.is_open(protocol, dst, header.dst_port()) || has_socket(packet, protocol, net) {
         Local::Deliver
     } else if to_many {
         NOBODY

@@ -42,6 +42,7 @@ pub(super) fn packet(packet: &mut Packet, target: Target, side: Manip) -> bool {
         Manip::Src => packet.src(),
         Manip::Dst => packet.dst(),
     };
+    let open = packet.open_checksum().filter(|_| packet.meta.made_here);
     if !edit(packet.ip_mut(), l4, protocol, Change::new(family, old, target, side)) {
         return false;
     }
@@ -50,8 +51,10 @@ pub(super) fn packet(packet: &mut Packet, target: Target, side: Manip) -> bool {
         packet.pull(l4 + if whole_tcp { 20 } else { 8 });
     }
     packet.set_head_addr(side, target.addr);
-    if packet.meta.made_here {
-        packet.settle_checksum();
+    // The sum of the pseudo header, which does not know of prefixes that a rule translated before.
+    if let Some(sum) = open {
+        let delta = checksum::addr_delta(family, old, target.addr);
+        packet.put_checksum(!checksum::finish(checksum::combine(u32::from(sum), delta)));
     }
     true
 }

@@ -174,7 +174,7 @@ impl Net {
             protocol,
             ports,
             uid: 0,
-            hash: None,
+            hash: multipath::of_rerouted(self, packet, protocol, ports),
         })
     }
 

@@ -61,23 +61,40 @@ pub(super) fn check(family: Family, table: &Table) -> Result<Vec<Hooks>, LoadErr
         for (n, rule) in chain.rules.iter().enumerate() {
             let hooks = if n <= end { *hooks } else { Hooks::NONE };
             let place = Place { family, table: table.id, hooks, rule };
-            check_rule(&place).map_err(|why| LoadError {
-                table: table.id,
-                chain: chain.name.clone(),
-                rule: n + 1,
-                why: LoadRefusal::Extension(why),
-            })?;
+            check_extensions(&place).map_err(|why| refused(table, chain, n, why))?;
         }
     }
     Ok(reach)
 }
 
-/// Checks a whole table as the kernel does when it is loaded.
+fn refused(table: &Table, chain: &Chain, n: usize, why: Refused) -> LoadError {
+    LoadError { table: table.id, chain: chain.name.clone(), rule: n + 1, why: LoadRefusal::Extension(why) }
+}
+
+/// Checks a whole table as the kernel does when it is loaded, where there are no accounting objects.
 ///
 /// # Errors
 /// The first rule that the kernel refuses.
 pub fn check_table(family: Family, table: &Table) -> Result<(), LoadError> {
-    check(family, table).map(|_| ())
+    check(family, table)?;
+    for chain in &table.chains {
+        for (n, rule) in chain.rules.iter().enumerate() {
+            check_accounts(rule).map_err(|why| refused(table, chain, n, why))?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a rule that names an accounting object.
+fn check_accounts(rule: &Rule) -> Result<(), Refused> {
+    match rule.matches.iter().find_map(|m| m.account()) {
+        None => Ok(()),
+        Some(name) => Err(missing_account(name)),
+    }
+}
+
+pub(super) fn missing_account(name: &str) -> Refused {
+    Refused::Missing(format!("xt_nfacct: accounting object `{name}' does not exist"))
 }
 
 /// Whether no packet passes this rule: a verdict without any condition. For the kernel the rules after it are not reached from any
@@ -92,11 +109,16 @@ fn last_reached(chain: &Chain) -> usize {
     chain.rules.iter().position(ends_chain).unwrap_or(usize::MAX)
 }
 
-/// Checks one rule as the kernel does when its table is loaded.
+/// Checks one rule as the kernel does when its table is loaded, where there are no accounting objects.
 ///
 /// # Errors
 /// The first of its extensions that refuses.
 pub fn check_rule(place: &Place<'_>) -> Result<(), Refused> {
+    check_extensions(place)?;
+    check_accounts(place.rule)
+}
+
+fn check_extensions(place: &Place<'_>) -> Result<(), Refused> {
     for m in &place.rule.matches {
         check_scope(place, "match", "valid", m.name(), &m.scope())?;
         m.check(place)?;

@@ -1,12 +1,13 @@
 //! A rule set laid out for walking: one flat list of rules per table, chains one after the other, each ended by a hidden rule.
 //! It never changes; engines on several threads can share it.
 
-use super::check::{LoadError, LoadRefusal, callee, chain_index, check};
+use super::check::{LoadError, LoadRefusal, callee, chain_index, check, missing_account};
 use super::scan::{Scan, is_all_front};
 use super::{
     Action, Chain, Counter, Header, Match, Memory, Needs, Policy, Refused, Rule, Ruleset, SharedNames, Table, TableId,
     Target, shared_uses,
 };
+use crate::account::Accounts;
 use crate::hook::Hook;
 use crate::set::Sets;
 use crate::time::Now;
@@ -81,6 +82,27 @@ impl Compiled {
         Ok(())
     }
 
+    /// Whether all accounting objects that the rules name exist.
+    ///
+    /// # Errors
+    /// The first rule whose object does not.
+    pub fn check_accounts(&self, accounts: &Accounts) -> Result<(), LoadError> {
+        for table in self.tables.iter().flatten() {
+            let missing = table.accounts.iter().find(|(name, ..)| accounts.get(name).is_none());
+            if let Some((name, chain, rule)) = missing {
+                let chain = table.chains.get(*chain as usize).map_or_else(String::new, |c| c.name.to_string());
+                let why = LoadRefusal::Extension(missing_account(name));
+                return Err(LoadError { table: table.source.id, chain, rule: *rule as usize, why });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a rule counts in the accounting object of this name.
+    pub fn uses_account(&self, name: &str) -> bool {
+        self.tables.iter().flatten().any(|table| table.accounts.iter().any(|(used, ..)| used == name))
+    }
+
     /// Whether rules that share something by name agree on it ([`SharedNames`]). The tables of `in_force` give way to these one after
     /// the other.
     ///
@@ -141,6 +163,8 @@ pub(crate) struct FlatTable {
     pub(crate) needs: Needs,
     /// The sets that rules name, each with the chain and the number of the rule.
     sets: Vec<(String, u32, u32)>,
+    /// The accounting objects likewise.
+    accounts: Vec<(String, u32, u32)>,
     /// The rules that share something by name: chain, and number in it from 0.
     sharing: Vec<(u32, u32)>,
 }
@@ -198,6 +222,7 @@ pub(crate) enum FlatAction {
 impl FlatTable {
     fn new(family: Family, source: Table) -> Result<FlatTable, LoadError> {
         check(family, &source)?;
+        check_served(&source)?;
         let index = chain_index(&source);
         let mut starts = Vec::with_capacity(source.chains.len());
         let mut total = 0;
@@ -217,6 +242,7 @@ impl FlatTable {
             first_counters: Vec::new(),
             needs: Needs::NONE,
             sets: Vec::new(),
+            accounts: Vec::new(),
             sharing: Vec::new(),
             source: Table { id: source.id, chains: Vec::new() },
         };
@@ -239,7 +265,7 @@ impl FlatTable {
                         FlatAction::Target { target: Arc::clone(target), memory: flat.next_memory(remembers, place) }
                     }
                 };
-                flat.add_sets(rule, n as u32, k as u32 + 1);
+                flat.add_names(rule, n as u32, k as u32 + 1);
                 if shared_uses(rule).next().is_some() {
                     flat.sharing.push((n as u32, k as u32));
                 }
@@ -280,13 +306,15 @@ impl FlatTable {
         })
     }
 
-    fn add_sets(&mut self, rule: &Rule, chain: u32, number: u32) {
+    fn add_names(&mut self, rule: &Rule, chain: u32, number: u32) {
         let of_target = match &rule.action {
             Action::Target(target) => target.sets(),
             _ => &[],
         };
         let names = rule.matches.iter().flat_map(|m| m.sets()).chain(of_target);
         self.sets.extend(names.map(|name| (name.clone(), chain, number)));
+        let accounts = rule.matches.iter().filter_map(|m| m.account());
+        self.accounts.extend(accounts.map(|name| (name.to_owned(), chain, number)));
     }
 
     fn add_matches(&mut self, matches: &[Arc<dyn Match>]) -> Range<usize> {
@@ -324,6 +352,19 @@ impl FlatTable {
     pub(crate) fn policy(&self, hook: Hook) -> Option<usize> {
         self.policy[hook.number()]
     }
+}
+
+/// Whether the table has nothing that is only read, saved and listed ([`Match::refused_here`]).
+fn check_served(table: &Table) -> Result<(), LoadError> {
+    for chain in &table.chains {
+        for (n, rule) in chain.rules.iter().enumerate() {
+            if let Some(why) = rule.matches.iter().find_map(|m| m.refused_here()) {
+                let why = LoadRefusal::Extension(Refused::Missing(why.to_owned()));
+                return Err(LoadError { table: table.id, chain: chain.name.clone(), rule: n + 1, why });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether an extension with these sets and this memory remembers something.

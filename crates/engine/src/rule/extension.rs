@@ -39,6 +39,11 @@ pub trait Match: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Why no engine takes a rule with this match, for what can only be read, saved and listed: it asks for what is not here.
+    fn refused_here(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What must be switched on while a rule with this match is loaded.
     fn needs(&self) -> Needs {
         Needs::NONE
@@ -52,6 +57,11 @@ pub trait Match: fmt::Debug + Send + Sync {
 
     /// What of a packet it asks its first set about, if it only asks: a batch's look-ups in a large set are prepared together.
     fn asks(&self) -> Option<Directions> {
+        None
+    }
+
+    /// The accounting object that it counts in. It must exist when the rule is loaded and cannot be removed while it is.
+    fn account(&self) -> Option<&str> {
         None
     }
 

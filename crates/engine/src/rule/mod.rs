@@ -28,4 +28,4 @@ pub use live::{Live, MemoryCell, SharedMemory};
 pub use shared::{Shared, SharedKind, SharedNames, SharedUse, shared_uses};
 pub use table::{Action, Chain, Policy, Rule, Ruleset, Table, TableId, Tables};
 pub use verdict::{NatRange, RejectWith, SynProxy, Verdict};
-pub(crate) use walk::{Walk, walk};
+pub(crate) use walk::{Stopped, Walk, walk};

@@ -1,6 +1,6 @@
 //! The rule set as people write it: tables of chains of rules.
 
-use super::{Counter, Header, Match, Target};
+use super::{Counter, Header, LoadError, Match, Target, check_table};
 use crate::hook::{Hook, Hooks};
 use hairpin_wire::Family;
 use std::fmt;
@@ -202,6 +202,14 @@ impl Ruleset {
     /// No table.
     pub fn new(family: Family) -> Ruleset {
         Ruleset { family, tables: Vec::new() }
+    }
+
+    /// Checks all tables as the kernel does when they are loaded ([`check_table`]).
+    ///
+    /// # Errors
+    /// The first rule that the kernel refuses.
+    pub fn check(&self) -> Result<(), LoadError> {
+        self.tables.iter().try_for_each(|table| check_table(self.family, table))
     }
 
     /// The table, if it is in use.

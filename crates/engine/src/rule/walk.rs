@@ -2,6 +2,7 @@
 
 use super::compiled::{FlatAction, FlatRule, FlatTable};
 use super::{Header, HeaderSays, Live, Policy, TableId, Verdict};
+use crate::account::Accounts;
 use crate::event::{Event, Output, RuleSaid, TraceStep, TraceWhat};
 use crate::fate::DropReason;
 use crate::hook::Hook;
@@ -25,26 +26,40 @@ pub(crate) struct Walk<'a> {
     pub(crate) net: &'a Net,
     pub(crate) rng: &'a Rng,
     pub(crate) sets: &'a RefCell<Sets>,
+    pub(crate) accounts: &'a RefCell<Accounts>,
     /// Where steps are noted, and the batch position they belong to; None when nobody wants to know.
     pub(crate) trace: Option<(&'a mut Output, usize)>,
 }
 
-/// Walks the packet through the table. The answer is Accept, Drop, Nat, Reject or Queue, never Continue.
+/// Where a walk stopped for a copy to be sent, which may meet the same tables; and the chains to return to.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    at: usize,
+    stack: Vec<usize>,
+}
+
+/// Walks the packet through the table. The answer is Accept, Drop, Nat, Reject or Queue; Continue only when the walk stopped for a
+/// copy to be sent: it goes on with what it left in `stopped`.
 pub(crate) fn walk(
     live: &mut Live,
     walk: &mut Walk<'_>,
     packet: &mut Packet,
     conns: &mut Conns,
     effects: &mut Effects,
+    stopped: &mut Option<Stopped>,
 ) -> Verdict {
     let Some((flat, counters, cells, stack)) = live.parts(walk.table) else { return Verdict::Accept };
     let (Some(mut at), Some(policy)) = (flat.entry(walk.hook), flat.policy(walk.hook)) else {
         return Verdict::Accept;
     };
-    let Walk { table, hook, now, net, rng, sets, .. } = *walk;
+    let Walk { table, hook, now, net, rng, sets, accounts, .. } = *walk;
+    let told = RefCell::default();
     // Made where a rule asks for it: most have an address that does not fit.
-    let ground = || Ground { hook, table, now, net, memories: cells, sets, rng };
+    let ground = || Ground { hook, table, now, net, memories: cells, sets, accounts, rng, told: &told };
     stack.clear();
+    if let Some(before) = stopped.take() {
+        (at, *stack) = (before.at, before.stack);
+    }
     let mut devices = None;
     let words = flat.scan.words(|| *devices.insert(device_names(packet, hook, net)));
     loop {
@@ -80,9 +95,13 @@ pub(crate) fn walk(
                 look.set_slot(counters.cells.get(m.memory as usize).copied().flatten());
                 !m.test.matches(&look)
             });
-            let (hotdrop, for_host) = (look.is_hotdrop(), look.is_for_host());
+            let (hotdrop, for_host, mark) = (look.is_hotdrop(), look.is_for_host(), look.new_mark());
             if for_host {
                 packet.meta.link_type = LinkType::Host;
+            }
+            packet.meta.mark = mark;
+            if !told.borrow().is_empty() {
+                effects.events.append(&mut told.borrow_mut());
             }
             if let Some(no) = refusal {
                 if hotdrop {
@@ -148,6 +167,10 @@ pub(crate) fn walk(
                     Verdict::Continue => {
                         walk.note(flat, rule, || RuleSaid::Counted(target.name()));
                         at += 1;
+                        if !effects.copies.is_empty() {
+                            *stopped = Some(Stopped { at, stack: std::mem::take(stack) });
+                            return Verdict::Continue;
+                        }
                     }
                     verdict => {
                         walk.note(flat, rule, || RuleSaid::Verdict(verdict.clone()));

@@ -1,11 +1,13 @@
 //! From the description to the host: one thing after another, each checked as Linux checks it.
 
 use super::derived::{derive_routes, insert_address};
-use super::{At, NewHop, NewInterface, NewNeighbor, NewRoute, NewRule, Problem, Setup, SetupError};
+use super::{At, NewHop, NewInterface, NewNeighbor, NewRoute, NewRule, NewSocket, Problem, Setup, SetupError};
 use crate::net::{IfAddr, IfIndex, IfName, Interface, LO, LinkKind, Neighbor, Net, Scope};
+use crate::osf::Fingerprints;
 use crate::route::fib::{FibRoute, Hop, TableId};
 use crate::route::policy::{self, Policy};
 use crate::route::{Flow, PolicyRule, RouteType, RuleAction, select4};
+use crate::socket::{Socket, Sockets};
 use crate::sysctl::Sysctl;
 use crate::words::nearest;
 use hairpin_wire::{Addr, Family, Mac};
@@ -34,6 +36,7 @@ impl Setup {
         let (rules4, custom4) = builder.add_rules(Family::V4, &self.rules)?;
         let (rules6, custom6) = builder.add_rules(Family::V6, &self.rules)?;
         let neighbors = builder.add_neighbors(&self.neighbors)?;
+        let sockets = builder.sockets(&self.sockets)?;
         let has_realms = realms || rules4.iter().any(|r| r.realm != 0);
         let mut net = Net::assemble(builder.interfaces, neighbors, builder.sysctl);
         let (v4, v6) = builder.routes.into_iter().partition(|(family, _)| *family == Family::V4);
@@ -41,6 +44,8 @@ impl Setup {
         net.policy6 = Policy::new(Family::V6, without_family(v6), rules6, custom6);
         net.has_custom_local = custom_local;
         net.has_realms = has_realms;
+        net.sockets = sockets;
+        net.fingerprints = self.fingerprints.clone();
         Ok(net)
     }
 }
@@ -67,6 +72,8 @@ impl Net {
             interfaces,
             neighbors,
             sysctl,
+            sockets: Sockets::default(),
+            fingerprints: Fingerprints::default(),
             owners,
             names,
             policy4: Policy::new(Family::V4, without_family(v4), policy::standard(Family::V4), false),
@@ -91,6 +98,15 @@ struct Builder {
 }
 
 impl Builder {
+    fn sockets(&self, new: &[NewSocket]) -> Result<Sockets, SetupError> {
+        let made = new.iter().enumerate().map(|(n, NewSocket { socket, dev })| {
+            let find = |name: &String| self.device(name).map_err(|problem| SetupError { at: At::Socket(n), problem });
+            let device = dev.as_ref().map(find).transpose()?;
+            Ok(Socket { device, ..socket.clone() })
+        });
+        Ok(Sockets::new(made.collect::<Result<_, _>>()?))
+    }
+
     /// Adds the devices; their places in `interfaces`.
     fn add_interfaces(&mut self, new: &[NewInterface]) -> Result<Vec<usize>, SetupError> {
         let mut places = Vec::new();

@@ -24,6 +24,8 @@ pub enum At {
     Neighbor(usize),
     /// A setting.
     Sysctl(usize),
+    /// A socket.
+    Socket(usize),
 }
 
 /// Something given is wrong.
@@ -189,6 +191,7 @@ impl fmt::Display for SetupError {
             At::Rule(n) => write!(f, "rule {}: ", n + 1)?,
             At::Neighbor(n) => write!(f, "neighbor {}: ", n + 1)?,
             At::Sysctl(n) => write!(f, "setting {}: ", n + 1)?,
+            At::Socket(n) => write!(f, "socket {}: ", n + 1)?,
         }
         write!(f, "{}", self.problem)
     }

@@ -162,12 +162,14 @@ impl Path<'_> {
         // It shares the fragments it was put together from with the packet itself, and may not leave as these.
         packet.meta.pieces.clear();
         packet.meta.origin = Origin::Local(Sender::None);
+        // The kernel's copy stays with the device that has the packet.
+        packet.meta.copied_on = packet.meta.oif.filter(|_| hook == Hook::Postrouting);
         if matches!(hook, Hook::Prerouting | Hook::Input) {
             packet.set_ttl(packet.ttl().wrapping_sub(1));
         }
         forbid_fragments(&mut packet);
         self.engine.sending_copy = true;
-        self.say(packet);
+        self.say_from(packet);
         self.engine.sending_copy = false;
     }
 
@@ -198,6 +200,11 @@ impl Path<'_> {
             packet.meta.origin = Origin::Local(Sender::Kernel);
         }
         packet.meta.iif = None;
+        self.say_from(packet);
+    }
+
+    /// Sends a packet of this host, as coming from the device that it names.
+    fn say_from(&mut self, mut packet: Packet) {
         packet.meta.made_here = true;
         self.trace_packet(&packet);
         let borrowed = packet.meta.tracked != Tracked::No;

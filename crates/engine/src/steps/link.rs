@@ -230,6 +230,7 @@ impl Path<'_> {
     /// A copy of what is sent comes back by the device that it leaves by, without a link header.
     fn hear_copy(&mut self, p: &Packet, dev: IfIndex, as_what: LinkType) {
         let mut copy = p.clone();
+        (copy.meta.iif, copy.meta.copied_on) = (None, None);
         self.trace_packet(&copy);
         let fate = match self.pass_postrouting(&mut copy) {
             Break(fate) => fate,
@@ -246,6 +247,7 @@ impl Path<'_> {
         again.meta.oif = None;
         again.meta.link_type = as_what;
         again.meta.template = None;
+        again.meta.copied_on = None;
         again.meta.pieces.clear();
         again.meta.max_fragment = 0;
         again.meta.cut_at = 0;

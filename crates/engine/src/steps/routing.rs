@@ -129,6 +129,10 @@ impl Path<'_> {
         if p.meta.link_type != LinkType::Host {
             return Break(Fate::Drop(DropReason::LinkBroadcast));
         }
+        // What TPROXY handed to a socket is not forwarded: no routing rule brought it here.
+        if p.meta.socket.is_some() {
+            return Break(Fate::Drop(DropReason::NotForwarding));
+        }
         let family = p.family();
         if p.ttl() <= 1 {
             self.send_error(p, IcmpError::expired(family));

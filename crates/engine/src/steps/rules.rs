@@ -3,9 +3,10 @@
 use crate::event::Event;
 use crate::fate::{DropReason, Fate};
 use crate::hook::Hook;
+use crate::look::Effects;
 use crate::packet::Packet;
 use crate::path::{Onward, Path};
-use crate::rule::{TableId, Verdict, Walk, walk};
+use crate::rule::{Stopped, TableId, Verdict, Walk, walk};
 use hairpin_wire::Family;
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -56,46 +57,42 @@ impl Path<'_> {
         }
     }
 
-    /// Walks a table and carries out what its targets asked for beside their verdict.
+    /// Walks a table and carries out what its targets asked for beside their verdict. A copy is sent at once, before the rules
+    /// behind the one that made it see the packet.
     pub(crate) fn walk_table(&mut self, table: TableId, hook: Hook, p: &mut Packet) -> Verdict {
+        let mut stopped = None;
+        loop {
+            let verdict = self.walk_on(table, hook, p, &mut stopped);
+            if !self.engine.effects.is_empty() {
+                self.carry_out_effects(hook, p);
+            }
+            if stopped.is_none() {
+                return verdict;
+            }
+        }
+    }
+
+    fn walk_on(&mut self, table: TableId, hook: Hook, p: &mut Packet, stopped: &mut Option<Stopped>) -> Verdict {
         let tracing = self.engine.is_tracing();
         let engine = &mut *self.engine;
         let cause = engine.cause;
         let family = p.family();
         let live = &mut engine.live[usize::from(family == Family::V6)];
         let trace = tracing.then_some((&mut *self.out, cause));
-        let (net, rng, sets) = (&engine.net, &engine.rng, &engine.sets);
-        let mut surroundings = Walk { family, table, hook, now: self.now, net, rng, sets, trace };
-        let verdict = walk(live, &mut surroundings, p, &mut engine.tracker.conns, &mut engine.effects);
-        if !engine.effects.is_empty() {
-            self.carry_out_effects(hook, p);
-        }
-        verdict
+        let (net, rng, sets, accounts) = (&engine.net, &engine.rng, &engine.sets, &engine.accounts);
+        let mut surroundings = Walk { family, table, hook, now: self.now, net, rng, sets, accounts, trace };
+        walk(live, &mut surroundings, p, &mut engine.tracker.conns, &mut engine.effects, stopped)
     }
 
     #[cold]
     fn carry_out_effects(&mut self, hook: Hook, p: &mut Packet) {
-        if self.engine.effects.copies.is_empty() {
-            self.out.events.append(&mut self.engine.effects.events);
-        } else {
-            self.send_copies(hook);
-        }
-        for error in std::mem::take(&mut self.engine.effects.errors) {
-            self.send_error(p, error);
-        }
-    }
-
-    /// What a copy's own way reports stands among the table's events where the copy was made.
-    fn send_copies(&mut self, hook: Hook) {
-        let effects = &mut self.engine.effects;
-        let copies = std::mem::take(&mut effects.copies);
-        let mut events = std::mem::take(&mut effects.events).into_iter();
-        let mut told = 0;
+        let Effects { events, copies, errors } = std::mem::take(&mut self.engine.effects);
+        self.out.events.extend(events);
         for copy in copies {
-            self.out.events.extend(events.by_ref().take(copy.after - told));
-            told = copy.after;
             self.send_copy(copy, hook);
         }
-        self.out.events.extend(events);
+        for error in errors {
+            self.send_error(p, error);
+        }
     }
 }

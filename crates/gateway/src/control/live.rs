@@ -9,6 +9,7 @@ use crate::rules;
 use crate::seam::Moment;
 use hairpin_commands::conntrack::table::{Connections, Cursor, EngineConnections, Handle, Piece, Trouble};
 use hairpin_commands::{Access, Done, Failure, SetsAccess, State, Wait};
+use hairpin_engine::account::{Account, AccountError, AccountRequest};
 use hairpin_engine::rule::{Action, Compiled, Counter, Rule, Ruleset, Table, TableId};
 use hairpin_engine::track::{ConnChange, ConnId, ExpectId, ExpectRecord, Record, TrackStats, Tuple, Wanted, Zone};
 use hairpin_engine::{Change as EngineChange, Refused, Wall};
@@ -152,6 +153,10 @@ impl State for LiveState<'_> {
             true => Err(Failure::Unavailable(GONE.to_owned())),
             false => Ok(()),
         }
+    }
+
+    fn account(&mut self, request: AccountRequest) -> Result<Result<Vec<Account>, AccountError>, Failure> {
+        self.ask(move |moment| moment.engine.account(request))
     }
 
     fn connections(&mut self) -> Result<(&dyn Names, &mut dyn Connections), Failure> {

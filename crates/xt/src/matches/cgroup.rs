@@ -1,4 +1,4 @@
-//! `-m cgroup`: the control group of the process whose socket sent or will take the packet.
+//! `-m cgroup`: the control group of the process whose socket sent the packet, as it was given with the packet.
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, MatchSpec, value};
@@ -15,16 +15,17 @@ pub static SPEC: MatchSpec = MatchSpec {
     name: "cgroup",
     aliases: &[],
     families: Families::Both,
-    about: "the control group of the sending process; only the root group is known here",
-    kind: Kind::Partly("every process is in the root group, of class 0"),
+    about: "the control group of the sending process",
+    kind: Kind::Evaluated,
     options: &[
-        Opt::new("cgroup", &["classid"], "its class in the net_cls controller; here always 0").inverts(),
-        Opt::new("path", &["path"], "its path; only the root is known here").inverts(),
+        Opt::new("cgroup", &["classid"], "its class in the net_cls controller").inverts(),
+        Opt::new("path", &["path"], "its path, or that of a group it is in").inverts(),
     ],
     build,
     cases: &[
         Case::Same("--cgroup 5"),
         Case::Same("! --path \"/\""),
+        Case::Same("--path \"/\""),
         Case::Fails("--cgroup foo", "out of range"),
     ],
 };
@@ -53,12 +54,14 @@ impl Match for Cgroup {
     }
 
     fn matches(&self, look: &Look<'_>) -> bool {
-        if *look.sender() == Sender::None {
-            return false;
-        }
-        // Every process is in the root group, of class 0.
-        self.class.is_none_or(|(class, inverted)| (class == 0) != inverted)
-            && self.path.as_ref().is_none_or(|(_, inverted)| !inverted)
+        // The kernel's own sockets are in the root group, of class 0.
+        let (group, own) = match look.sender() {
+            Sender::None => return false,
+            Sender::Kernel => ("", 0),
+            Sender::Process(owner) => (owner.cgroup.as_str(), owner.class),
+        };
+        self.class.is_none_or(|(class, inverted)| (class == own) != inverted)
+            && self.path.as_ref().is_none_or(|(path, inverted)| is_within(group, path) != *inverted)
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,14 +94,28 @@ impl Match for Cgroup {
         match (&self.class, &self.path) {
             (None, None) => refuse("no path or classid specified"),
             (Some(_), Some(_)) => refuse("path and classid specified"),
-            (_, Some((path, _))) if !matches!(path.as_str(), "" | "/") => refuse("invalid path, errno=-2"),
             _ => Ok(()),
         }
+    }
+
+    fn warning(&self) -> Option<String> {
+        let (path, _) = self.path.as_ref().filter(|(path, _)| parts(path).next().is_some())?;
+        Some(format!("cgroup: which groups exist is not known here; Linux refuses this rule while there is no {path}"))
     }
 
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// Whether a group is this one or below it.
+fn is_within(group: &str, path: &str) -> bool {
+    let mut own = parts(group);
+    parts(path).all(|part| own.next() == Some(part))
+}
+
+fn parts(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|part| !part.is_empty())
 }
 
 /// `XT_CGROUP_PATH_MAX` without the final zero byte.
@@ -108,11 +125,33 @@ const MAX_PATH: usize = 511;
 mod tests {
     use crate::testing::{No, Yes, check_in, loads, parse, probe, udp};
     use hairpin_engine::Hook;
-    use hairpin_engine::packet::{Origin, Sender};
+    use hairpin_engine::packet::{Origin, Owner, Sender};
     use hairpin_wire::Family;
+    use std::sync::Arc;
 
     #[test]
-    fn everybody_is_in_the_root_group() {
+    fn the_group_of_the_sender() {
+        let mut probe = probe(udp(1, 2));
+        probe.hook = Hook::Output;
+        let owner = Owner { cgroup: "/system.slice/web.service".to_owned(), class: 0x10_0001, ..Owner::default() };
+        probe.packet.meta.origin = Origin::Local(Sender::Process(Arc::new(owner)));
+        for (options, expected) in [
+            ("--cgroup 1048577", Yes),
+            ("--cgroup 0", No),
+            ("! --cgroup 1048577", No),
+            ("--path /", Yes),
+            ("--path system.slice", Yes),
+            ("--path /system.slice/web.service/", Yes),
+            ("--path /system.slice/web.service/below", No),
+            ("--path /system", No),
+            ("! --path /user.slice", Yes),
+        ] {
+            check_in(&mut probe, &format!("-m cgroup {options}"), expected);
+        }
+    }
+
+    #[test]
+    fn the_kernel_is_in_the_root_group() {
         let mut probe = probe(udp(1, 2));
         probe.hook = Hook::Output;
         check_in(&mut probe, "-m cgroup --cgroup 0", No);
@@ -126,7 +165,7 @@ mod tests {
     #[test]
     fn what_the_kernel_refuses() {
         let refused = |options: &str| loads(parse(Family::V4, &format!("-m cgroup {options}")).unwrap()).is_err();
-        assert!(refused("") && refused("--cgroup 1 --path /") && refused("--path nowhere"));
-        assert!(!refused("--cgroup 1") && !refused("--path /"));
+        assert!(refused("") && refused("--cgroup 1 --path /"));
+        assert!(!refused("--cgroup 1") && !refused("--path /") && !refused("--path /somewhere"));
     }
 }

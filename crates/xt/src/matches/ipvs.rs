@@ -1,4 +1,4 @@
-//! `-m ipvs`: what the IP virtual server knows of the packet. There is none here, so only `! --ipvs` holds.
+//! `-m ipvs`: what the IP virtual server knows of the packet. There is none here, so no engine takes a rule with it.
 
 use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, MatchSpec, value};
@@ -14,8 +14,8 @@ pub static SPEC: MatchSpec = MatchSpec {
     name: "ipvs",
     aliases: &[],
     families: Families::Both,
-    about: "what the IP virtual server knows of the packet; here it knows none",
-    kind: Kind::NoEffect("there is no virtual server, so nothing matches but `! --ipvs`"),
+    about: "what the IP virtual server knows of the packet",
+    kind: Kind::Refused(REASON),
     options: &[
         Opt::switch("ipvs", "the packet belongs to a virtual server").inverts(),
         Opt::new("vproto", &["proto"], "the server's protocol").inverts(),
@@ -37,6 +37,8 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Fails("", "IPVS: At least one option is required"),
     ],
 };
+
+const REASON: &str = "there is no IP virtual server here (a rule file keeps such rules, an engine refuses them)";
 
 #[derive(Debug)]
 struct Ipvs {
@@ -103,7 +105,7 @@ impl Match for Ipvs {
     }
 
     fn matches(&self, _look: &Look<'_>) -> bool {
-        self.alone == Some(true)
+        false
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,8 +116,8 @@ impl Match for Ipvs {
         self.write(f, "", Some(listing))
     }
 
-    fn warning(&self) -> Option<String> {
-        (self.alone != Some(true)).then(|| "ipvs: there is no IP virtual server here; this never matches".to_owned())
+    fn refused_here(&self) -> Option<&'static str> {
+        Some("ipvs: there is no IP virtual server here")
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -161,12 +163,20 @@ const METHODS: [&str; 3] = ["GATE", "IPIP", "MASQ"];
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{No, Yes, check, udp};
+    use crate::testing::{loads, parse};
+    use hairpin_engine::rule::{Action, Compiled, Counter, Header, Rule, Ruleset, Table, TableId};
+    use hairpin_wire::Family;
 
     #[test]
-    fn no_virtual_server() {
-        check("-m ipvs --ipvs", udp(1, 2), No);
-        check("-m ipvs ! --ipvs", udp(1, 2), Yes);
-        check("-m ipvs ! --vport 80", udp(1, 2), No);
+    fn it_is_kept_in_a_file_and_refused_by_an_engine() {
+        let built = parse(Family::V4, "-m ipvs ! --ipvs").unwrap();
+        assert!(loads(built.clone()).is_ok());
+        let mut table = Table::new(TableId::Filter);
+        let (header, counter) = (Header::default(), Counter::default());
+        table.chains[0].rules.push(Rule { header, matches: vec![built], action: Action::Accept, counter });
+        let mut rules = Ruleset::new(Family::V4);
+        rules.tables.push(table);
+        let refused = Compiled::new(rules).unwrap_err().to_string();
+        assert!(refused.starts_with("table filter, chain INPUT, rule 1: ipvs: there is no IP virtual server"), "{refused}");
     }
 }

@@ -1,10 +1,11 @@
-//! `-m nfacct`: count packets in an accounting object. There are no such objects here, so no rule can be loaded with it, as
-//! on Linux before `nfacct add` was run.
+//! `-m nfacct`: count packets in an accounting object, which must have been made before (`nfacct add`).
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
-use hairpin_engine::rule::{Listing, Match, Place, Refused};
+use hairpin_engine::account::Account;
+use hairpin_engine::rule::{Listing, Match, Memory};
+use hairpin_engine::time::Now;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ pub static SPEC: MatchSpec = MatchSpec {
     name: "nfacct",
     aliases: &[],
     families: Families::Both,
-    about: "count packets in an accounting object; there are none here",
-    kind: Kind::Refused("no accounting object can be made, so none is found"),
+    about: "count packets in an accounting object; with a quota, what comes beyond it",
+    kind: Kind::Partly("a rule file has no accounting objects: they are made in a host file or on the running gateway"),
     options: &[Opt::new("nfacct-name", &["name"], "the object's name").required()],
     build,
     cases: &[Case::Fails("", "must be specified")],
@@ -24,9 +25,13 @@ pub static SPEC: MatchSpec = MatchSpec {
 #[derive(Debug)]
 struct NfAcct(String);
 
+/// Where the object was found the last time.
+#[derive(Debug, Default)]
+struct Found(usize);
+
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let given = parsed.required("nfacct-name")?;
-    Ok(Arc::new(NfAcct(value::string(given, 1, MAX_NAME)?.to_owned())))
+    Ok(Arc::new(NfAcct(value::string(given, 1, Account::MAX_NAME)?.to_owned())))
 }
 
 impl Match for NfAcct {
@@ -34,8 +39,9 @@ impl Match for NfAcct {
         "nfacct"
     }
 
-    fn matches(&self, _look: &Look<'_>) -> bool {
-        false
+    fn matches(&self, look: &Look<'_>) -> bool {
+        let (Some(mut accounts), Some(mut found)) = (look.accounts(), look.memory::<Found>()) else { return false };
+        accounts.count(&self.0, &mut found.0, look.length())
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,8 +52,12 @@ impl Match for NfAcct {
         write!(f, " nfacct-name  {}", self.0)
     }
 
-    fn check(&self, _place: &Place<'_>) -> Result<(), Refused> {
-        Err(Refused::Missing(format!("xt_nfacct: accounting object `{}' does not exist", self.0)))
+    fn account(&self) -> Option<&str> {
+        Some(&self.0)
+    }
+
+    fn memory(&self, _now: &Now) -> Memory {
+        Memory::Own(Box::new(Found::default()))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -55,18 +65,23 @@ impl Match for NfAcct {
     }
 }
 
-/// `NFACCT_NAME_MAX` without the final zero byte.
-const MAX_NAME: usize = 31;
-
 #[cfg(test)]
 mod tests {
-    use crate::testing::{loads, parse};
-    use hairpin_engine::rule::Refused;
-    use hairpin_wire::Family;
+    use crate::testing::{No, Yes, check_in, probe, udp};
+    use hairpin_engine::account::{Account, Quota};
 
     #[test]
-    fn no_object_exists() {
-        let built = parse(Family::V4, "-m nfacct --nfacct-name foo").unwrap();
-        assert!(matches!(loads(built), Err(Refused::Missing(_))));
+    fn counts_and_lets_through_what_is_over_the_quota() {
+        let mut probe = probe(udp(1, 2));
+        let accounts = probe.accounts.get_mut();
+        accounts.add(Account::new("other", None)).unwrap();
+        accounts.add(Account::new("all", None)).unwrap();
+        accounts.add(Account::new("one", Some(Quota::Packets(1)))).unwrap();
+        check_in(&mut probe, "-m nfacct --nfacct-name all", Yes);
+        check_in(&mut probe, "-m nfacct --nfacct-name one", No);
+        check_in(&mut probe, "-m nfacct --nfacct-name one", Yes);
+        check_in(&mut probe, "-m nfacct --nfacct-name none", No);
+        let counted: Vec<(u64, u64)> = probe.accounts.get_mut().iter().map(|a| (a.packets, a.bytes)).collect();
+        assert_eq!(counted, [(0, 0), (1, 38), (2, 76)]);
     }
 }

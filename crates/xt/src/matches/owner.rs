@@ -254,6 +254,7 @@ mod tests {
                 pid: Some(7),
                 sid: None,
                 command: Some("sshd".to_owned()),
+                ..Process::default()
             }))
         };
         ask(process(), "-m owner --uid-owner 1000", Yes);

@@ -1,10 +1,13 @@
-//! `-m socket`: a socket of this host would take the packet. No sockets are known here, so it never fits.
+//! `-m socket`: a socket of this host would take the packet, of those that are known.
 
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, MatchSpec};
-use hairpin_engine::Look;
 use hairpin_engine::hook::{Hook, Hooks};
 use hairpin_engine::rule::{Listing, Match, Needs, Scope};
+use hairpin_engine::track::{Class, Direction, Status, Tuple};
+use hairpin_engine::{Look, socket};
+use hairpin_wire::icmp::{HEADER_LEN, Icmp};
+use hairpin_wire::{Family, icmp4, proto, tcp, udp};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -14,8 +17,8 @@ pub static SPEC: MatchSpec = MatchSpec {
     name: "socket",
     aliases: &[],
     families: Families::Both,
-    about: "a socket of this host would take the packet; none is known here",
-    kind: Kind::Partly("no socket of this host is known, so it never matches"),
+    about: "a socket of this host would take the packet",
+    kind: Kind::Partly("of the sockets only those are known that the host file lists"),
     options: &[
         Opt::switch("transparent", "only sockets that are transparent"),
         Opt::switch("nowildcard", "also sockets that are bound to no address"),
@@ -49,8 +52,13 @@ impl Match for Socket {
         "socket"
     }
 
-    fn matches(&self, _look: &Look<'_>) -> bool {
-        false
+    fn matches(&self, look: &Look<'_>) -> bool {
+        let Some(socket) = find(look) else { return false };
+        let fits = (self.no_wildcard || !socket.is_wildcard()) && (!self.transparent || socket.transparent);
+        if fits && self.restore_mark {
+            look.give_mark(socket.mark);
+        }
+        fits
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,22 +83,87 @@ impl Match for Socket {
         Needs::DEFRAGMENT
     }
 
-    fn warning(&self) -> Option<String> {
-        Some("socket: the sockets of this host are not known here; this never matches".to_owned())
-    }
-
     fn as_any(&self) -> &dyn Any {
         self
     }
 }
 
+/// The socket that takes the packet, or the one whose packet an ICMP error quotes (`nf_sk_lookup_slow`).
+fn find<'a>(look: &Look<'a>) -> Option<&'a Arc<socket::Socket>> {
+    if let Some(given) = look.socket() {
+        return Some(given);
+    }
+    let sockets = &look.net().sockets;
+    if sockets.is_empty() {
+        return None;
+    }
+    let family = look.family();
+    let (protocol, remote, mut local) = match look.protocol() {
+        protocol @ (proto::TCP | proto::UDP) => {
+            let room = if protocol == proto::TCP { tcp::HEADER_LEN } else { udp::HEADER_LEN };
+            let (sport, dport) = look.ports_of(room)?;
+            (protocol, (look.src(), sport), (look.dst(), dport))
+        }
+        proto::ICMP | proto::ICMPV6 => {
+            let message = Icmp::new(look.l4())?;
+            let is_error = match family {
+                Family::V4 => icmp4::is_error(message.kind()),
+                Family::V6 => message.kind() & 0x80 == 0,
+            };
+            let (quoted, _) = Tuple::of_bytes(family, look.l4().get(HEADER_LEN..).filter(|_| is_error)?)?;
+            let is_known = matches!(quoted.protocol, proto::TCP | proto::UDP);
+            let ends = (quoted.protocol, (quoted.dst, quoted.dst_id), (quoted.src, quoted.src_id));
+            Some(ends).filter(|_| is_known)?
+        }
+        _ => return None,
+    };
+    // An answer to what was translated on its way out: the socket knows the address from before (IPv4 alone).
+    if family == Family::V4
+        && let Some((conn, Class::Established(Direction::Reply) | Class::Related(Direction::Reply))) = look.conn()
+        && conn.status.has(Status::SRC_NAT_DONE)
+    {
+        let own = conn.tuple(Direction::Original);
+        local = (own.src, own.src_id);
+    }
+    let device = look.iif().map(|device| device.index);
+    sockets.find(&socket::Ends { protocol, family, remote, local, device })
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::testing::{No, check, udp};
+    use super::socket::{Socket, Sockets};
+    use crate::testing::{DST, No, SRC, Yes, check_in, probe, tcp, udp};
+    use hairpin_engine::Hook;
+    use hairpin_engine::probe::Probe;
+    use hairpin_wire::{Addr, Family, build, icmp4, proto, tcp};
+
+    fn received(packet: Vec<u8>, protocol: u8, local: Addr, transparent: bool) -> Probe {
+        let mut probe = probe(packet);
+        probe.hook = Hook::Prerouting;
+        let (family, device, owner) = (Family::V4, None, None);
+        let socket =
+            Socket { protocol, family, local: (local, 80), remote: None, device, transparent, mark: 7, owner };
+        probe.net.sockets = Sockets::new(vec![socket]);
+        probe
+    }
 
     #[test]
-    fn no_socket_is_known() {
-        check("-m socket", udp(1, 2), No);
-        check("-m socket --nowildcard", udp(1, 2), No);
+    fn listeners_at_an_address_and_at_any() {
+        let at = |local| received(tcp(5, 80, tcp::SYN), proto::TCP, local, false);
+        check_in(&mut at(DST), "-m socket", Yes);
+        check_in(&mut at(Addr::UNSPECIFIED), "-m socket", No);
+        check_in(&mut at(Addr::UNSPECIFIED), "-m socket --nowildcard", Yes);
+        check_in(&mut at(SRC), "-m socket --nowildcard", No);
+        check_in(&mut at(DST), "-m socket --transparent", No);
+        check_in(&mut received(udp(5, 80), proto::UDP, DST, true), "-m socket --transparent", Yes);
+        check_in(&mut received(udp(5, 81), proto::UDP, DST, true), "-m socket", No);
+    }
+
+    #[test]
+    fn an_error_is_for_who_sent_what_it_quotes() {
+        let sent = build::Udp { src_port: 80, dst_port: 5, payload: b"x" }.packet(Family::V4, DST, SRC);
+        let error = |kind| build::Icmp { kind, code: 1, rest: 0, payload: &sent }.packet(Family::V4, SRC, DST);
+        check_in(&mut received(error(icmp4::UNREACHABLE), proto::UDP, DST, false), "-m socket", Yes);
+        check_in(&mut received(error(icmp4::ECHO), proto::UDP, DST, false), "-m socket", No);
     }
 }

@@ -28,22 +28,32 @@ pub static SPEC: MatchSpec = MatchSpec {
     ],
 };
 
+/// The match of UDP, and of UDP-Lite, which has the same ports in the same place.
 #[derive(Debug)]
 struct Udp {
+    name: &'static str,
+    protocols: &'static [u8],
     sport: Ports,
     dport: Ports,
 }
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
-    Ok(Arc::new(Udp {
-        sport: Ports::resolved(parsed, "source-port")?,
-        dport: Ports::resolved(parsed, "destination-port")?,
-    }))
+    build_for(parsed, "udp", &[proto::UDP])
+}
+
+/// The match under this name, for this protocol.
+pub(super) fn build_for(
+    parsed: &Parsed<'_>,
+    name: &'static str,
+    protocols: &'static [u8],
+) -> Result<Arc<dyn Match>, SyntaxError> {
+    let (sport, dport) = (Ports::resolved(parsed, "source-port")?, Ports::resolved(parsed, "destination-port")?);
+    Ok(Arc::new(Udp { name, protocols, sport, dport }))
 }
 
 impl Match for Udp {
     fn name(&self) -> &'static str {
-        "udp"
+        self.name
     }
 
     fn matches(&self, look: &Look<'_>) -> bool {
@@ -67,13 +77,18 @@ impl Match for Udp {
     }
 
     fn list(&self, f: &mut fmt::Formatter<'_>, listing: &Listing<'_>) -> fmt::Result {
-        f.write_str(" udp")?;
+        write!(f, " {}", self.name)?;
         self.sport.list(f, "spt", proto::UDP, listing)?;
         self.dport.list(f, "dpt", proto::UDP, listing)
     }
 
     fn scope(&self) -> Scope {
-        Scope { protocols: Protocols::Of(&[proto::UDP]), ..Scope::EVERYWHERE }
+        Scope { protocols: Protocols::Of(self.protocols), ..Scope::EVERYWHERE }
+    }
+
+    fn warning(&self) -> Option<String> {
+        let is_ours = self.protocols == [proto::UDPLITE];
+        is_ours.then(|| "udplite: only the kernel has this match; iptables refuses this rule".to_owned())
     }
 
     fn as_any(&self) -> &dyn Any {

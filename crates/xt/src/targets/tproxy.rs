@@ -3,8 +3,9 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::rule::{Listing, Needs, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
-use hairpin_engine::{DropReason, Edit, Hook, Hooks};
-use hairpin_wire::{Addr, Family, proto};
+use hairpin_engine::socket::{Ends, Socket};
+use hairpin_engine::{DropReason, Edit, Hook, Hooks, Look};
+use hairpin_wire::{Addr, Family, proto, udp};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "TPROXY",
     families: Families::Both,
     about: "hand the packet to a transparent proxy on this host",
-    kind: Kind::Partly("no socket here is transparent, so packets are dropped, as by Linux while the proxy does not run"),
+    kind: Kind::Partly("of the sockets only those are known that the host file lists; without one packets are dropped, as by Linux while the proxy does not run"),
     options: &[
         Opt::new("on-port", &["port"], "the proxy's port; 0 for the packet's own").required(),
         Opt::new("on-ip", &["address"], "the proxy's address; the device's own when not given"),
@@ -29,8 +30,6 @@ pub static SPEC: TargetSpec = TargetSpec {
     ],
 };
 
-/// No socket of this host is transparent, so there is never one to hand the packet to, and such a packet is dropped: what the
-/// kernel does while the proxy is not running.
 #[derive(Debug)]
 struct TProxy {
     family: Family,
@@ -55,8 +54,15 @@ impl Target for TProxy {
         "TPROXY"
     }
 
-    fn act(&self, _edit: &mut Edit<'_>) -> Verdict {
-        Verdict::Drop(DropReason::NoSocket)
+    fn act(&self, edit: &mut Edit<'_>) -> Verdict {
+        let found = self.find(&edit.look());
+        let Some(socket) = found.filter(|socket| socket.transparent) else {
+            return Verdict::Drop(DropReason::NoSocket);
+        };
+        let mark = edit.look().mark() & !self.mark.1 ^ self.mark.0;
+        edit.set_mark(mark);
+        edit.hand_to(socket);
+        Verdict::Accept
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,12 +100,35 @@ impl Target for TProxy {
     }
 }
 
+impl TProxy {
+    /// The socket of a connection that the proxy has already, or the one that listens where the rule says.
+    fn find(&self, look: &Look<'_>) -> Option<Arc<Socket>> {
+        let (sport, dport) = look.ports_of(udp::HEADER_LEN)?;
+        let (protocol, family) = (look.protocol(), look.family());
+        let device = look.iif();
+        let (remote, local) = ((look.src(), sport), (look.dst(), dport));
+        let ends = Ends { protocol, family, remote, local, device: device.map(|device| device.index) };
+        let sockets = &look.net().sockets;
+        let listener = || {
+            let own = || device?.addresses.iter().find(|own| own.family == family && !own.secondary).map(|own| own.addr);
+            let addr = Some(self.addr).filter(|addr| *addr != Addr::UNSPECIFIED).or_else(own).unwrap_or(look.dst());
+            let port = if self.port == 0 { dport } else { self.port };
+            sockets.listening(&Ends { local: (addr, port), ..ends })
+        };
+        sockets.connected(&ends).or_else(listener).cloned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::testing::{probe, udp, udp6};
+    use super::{Socket, proto};
+    use crate::testing::{host, probe, udp, udp6};
     use crate::testing_targets::act_in;
-    use hairpin_engine::DropReason;
+    use hairpin_engine::net::IfIndex;
     use hairpin_engine::rule::Verdict;
+    use hairpin_engine::socket::Sockets;
+    use hairpin_engine::{DropReason, Hook};
+    use hairpin_wire::{Addr, Family};
 
     #[test]
     fn drops_what_no_proxy_takes() {
@@ -108,5 +137,26 @@ mod tests {
         {
             assert_eq!(act_in(&mut probe(packet), rule), Verdict::Drop(DropReason::NoSocket));
         }
+    }
+
+    #[test]
+    fn the_proxy_at_the_devices_address() {
+        let with = |local, transparent| {
+            let mut probe = probe(udp(1, 2));
+            probe.hook = Hook::Prerouting;
+            probe.net = host();
+            probe.packet.meta.iif = Some(IfIndex(2));
+            probe.packet.meta.mark = 0x13;
+            let (protocol, family, device, owner) = (proto::UDP, Family::V4, None, None);
+            let socket = Socket { protocol, family, local, remote: None, device, transparent, mark: 0, owner };
+            probe.net.sockets = Sockets::new(vec![socket]);
+            let verdict = act_in(&mut probe, "-p udp -j TPROXY --on-port 3128 --tproxy-mark 0x1/0x3");
+            (verdict == Verdict::Accept, probe.packet.meta.mark, probe.packet.meta.socket.is_some())
+        };
+        let own = Addr::v4(0x0a00_00fe);
+        assert_eq!(with((own, 3128), true), (true, 0x11, true));
+        assert_eq!(with((Addr::UNSPECIFIED, 3128), true), (true, 0x11, true));
+        assert_eq!(with((own, 3128), false), (false, 0x13, false));
+        assert_eq!(with((own, 3129), true), (false, 0x13, false));
     }
 }
