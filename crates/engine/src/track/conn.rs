@@ -536,13 +536,13 @@ pub struct Extra {
 
 /// A connection that SYNPROXY opened for a client (`struct nf_conn_synproxy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Proxied {
+pub struct Proxied {
     /// The sequence number with which the client was answered.
-    pub(crate) isn: u32,
+    pub isn: u32,
     /// The time stamp with which it was answered.
-    pub(crate) stamp: u32,
+    pub stamp: u32,
     /// How far the server's clock is ahead of that.
-    pub(crate) stamp_offset: u32,
+    pub stamp_offset: u32,
 }
 
 /// Where a direction's sequence numbers were moved (`struct nf_ct_seqadj`).

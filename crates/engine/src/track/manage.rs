@@ -231,6 +231,7 @@ impl Tracker {
             && record.labels.is_none()
             && record.confirmed_at.is_none()
             && record.expected.is_none()
+            && record.proxied.is_none()
             && record.seq_adjust == <[SeqAdjust; 2]>::default()
             && record.line_ends == <[[Option<u32>; 2]; 2]>::default();
         if !is_plain {
@@ -239,6 +240,7 @@ impl Tracker {
             extra.labels = record.labels.map(Cell::new);
             extra.confirmed_at = record.confirmed_at;
             extra.expected = record.expected;
+            extra.proxied = record.proxied;
             extra.seq_adjust = record.seq_adjust;
             extra.line_ends = record.line_ends;
         }

@@ -27,7 +27,7 @@ mod udp;
 mod wheel;
 
 pub use conn::{
-    Class, Conn, ConnId, Direction, Extra, ProtoState, SeqAdjust, Status, TcpSide, TcpState, TcpTrack, Tracked,
+    Class, Conn, ConnId, Direction, Extra, ProtoState, Proxied, SeqAdjust, Status, TcpSide, TcpState, TcpTrack, Tracked,
 };
 pub use expect::{ExpectError, ExpectId, ExpectNat, Expectation, Expectations, SourceMask};
 pub use knobs::Knobs;

@@ -3,7 +3,9 @@
 //! A [`Record`] has all that a connection has, without the table around it and without absolute monotonic time: it can be printed
 //! after the connection is gone, written to a file, and entered again by another engine ([`Tracker::restore`]).
 
-use super::{Conn, ConnId, Conns, Direction, ExpectId, ExpectNat, Expectation, ProtoState, SeqAdjust, SourceMask};
+use super::{
+    Conn, ConnId, Conns, Direction, ExpectId, ExpectNat, Expectation, ProtoState, Proxied, SeqAdjust, SourceMask,
+};
 use super::{Status, Tracker, Tuple, Zone};
 use crate::net::IfIndex;
 use crate::rule::Counter;
@@ -48,6 +50,8 @@ pub struct Record {
     pub line_ends: [[Option<u32>; 2]; 2],
     /// How NAT is still to bind it as the expectation that it met asks.
     pub expected: Option<ExpectNat>,
+    /// SYNPROXY opened it for a client.
+    pub proxied: Option<Proxied>,
 }
 
 /// What a connection is found by.
@@ -153,6 +157,7 @@ impl Conns {
             seq_adjust: extra.map_or(Default::default(), |extra| extra.seq_adjust),
             line_ends: extra.map_or(Default::default(), |extra| extra.line_ends),
             expected: extra.and_then(|extra| extra.expected),
+            proxied: conn.proxied(),
         }
     }
 }

@@ -7,8 +7,8 @@ use hairpin_engine::Wall;
 use hairpin_engine::net::IfIndex;
 use hairpin_engine::rule::Counter;
 use hairpin_engine::track::{
-    Direction, ExpectNat, ExpectRecord, Key, ProtoState, Record, SeqAdjust, SourceMask, Status, TcpSide, TcpState,
-    TcpTrack, TrackStats, Tuple, Zone, helper,
+    Direction, ExpectNat, ExpectRecord, Key, ProtoState, Proxied, Record, SeqAdjust, SourceMask, Status, TcpSide,
+    TcpState, TcpTrack, TrackStats, Tuple, Zone, helper,
 };
 use hairpin_wire::{Addr, Family};
 use std::time::Duration;
@@ -97,6 +97,7 @@ impl Writer {
             record.seq_adjust != <[SeqAdjust; 2]>::default(),
             record.line_ends != <[[Option<u32>; 2]; 2]>::default(),
             record.expected.is_some(),
+            record.proxied.is_some(),
         ]);
         for counter in record.counters.iter().flatten() {
             self.num(counter.packets);
@@ -131,6 +132,9 @@ impl Writer {
         }
         if let Some(nat) = &record.expected {
             self.nat(family, nat);
+        }
+        if let Some(proxied) = &record.proxied {
+            [proxied.isn, proxied.stamp, proxied.stamp_offset].into_iter().for_each(|number| self.num(number));
         }
         self.proto(&record.proto);
     }
@@ -321,6 +325,7 @@ impl<'a> Reader<'a> {
             seq_adjust: Default::default(),
             line_ends: Default::default(),
             expected: None,
+            proxied: None,
         };
         if has(0) {
             let mut counter = || Some(Counter { packets: self.num()?, bytes: self.num()? });
@@ -355,6 +360,9 @@ impl<'a> Reader<'a> {
         }
         if has(8) {
             record.expected = Some(self.nat(family)?);
+        }
+        if has(9) {
+            record.proxied = Some(Proxied { isn: self.num32()?, stamp: self.num32()?, stamp_offset: self.num32()? });
         }
         self.proto(&mut record.proto)?;
         Some(record)
@@ -556,6 +564,7 @@ pub(super) mod tests {
                         saved_addr: tuples[0].dst,
                         direction: Direction::Reply,
                     }),
+                    proxied: has(5).then_some(Proxied { isn: age as u32, stamp: mark, stamp_offset: status }),
                 }
             },
         )

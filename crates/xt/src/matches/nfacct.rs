@@ -45,11 +45,13 @@ impl Match for NfAcct {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, " --nfacct-name {}", self.0)
+        f.write_str(" --nfacct-name ")?;
+        value::save_string(f, &self.0)
     }
 
     fn list(&self, f: &mut fmt::Formatter<'_>, _: &Listing<'_>) -> fmt::Result {
-        write!(f, " nfacct-name  {}", self.0)
+        f.write_str(" nfacct-name ")?;
+        value::save_string(f, &self.0)
     }
 
     fn account(&self) -> Option<&str> {
