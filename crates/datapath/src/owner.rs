@@ -92,7 +92,8 @@ impl Owners {
         let has_ports = [libc::IPPROTO_TCP, libc::IPPROTO_UDP].contains(&key.protocol.into());
         let listed = || listed(&key).map(|(uid, inode)| Asked { uid, inode, class: 0 });
         let found = if has_ports { self.ask(&key) } else { listed() };
-        let owner = found.map(|Asked { uid, inode, class }| SocketOwner { uid, class, process: process_of(uid, inode) });
+        let owner =
+            found.map(|Asked { uid, inode, class }| SocketOwner { uid, class, process: process_of(uid, inode) });
         if self.known.len() >= ROOM {
             self.known.retain(|_, (_, until)| *until > now_nanos);
             if self.known.len() >= ROOM {

@@ -14,7 +14,7 @@ use crate::packet::{Offload, Packet};
 use crate::path::Path;
 use crate::rng::Rng;
 use crate::route::known::KnownRoutes;
-use crate::rule::{Compiled, Counter, Live, LoadError, Needs, Table, TableId};
+use crate::rule::{Compiled, Counter, Live, LoadError, Memories, Needs, Table, TableId};
 use crate::set::Sets;
 use crate::steps::link::{load, take};
 use crate::time::{Instant, Now};
@@ -123,6 +123,7 @@ pub struct Batch<'a> {
 pub struct Engine {
     pub(crate) net: Arc<Net>,
     pub(crate) live: [Live; 2],
+    pub(crate) memories: Memories,
     pub(crate) needs: [Needs; 2],
     /// The steps at each hook that the rules give something to do, by family.
     plans: [Plan; 2],
@@ -186,11 +187,13 @@ impl Engine {
         let needs = [setup.rules4.needs(), setup.rules6.needs()];
         let plans = [plan(&setup.rules4), plan(&setup.rules6)];
         let mut sets = setup.sets;
-        live[0].replace(setup.rules4, &mut sets, now);
-        live[1].replace(setup.rules6, &mut sets, now);
+        let mut memories = Memories::default();
+        live[0].replace(setup.rules4, &mut memories, &mut sets, now);
+        live[1].replace(setup.rules6, &mut memories, &mut sets, now);
         let mut engine = Engine {
             net: setup.net,
             live,
+            memories,
             needs,
             plans,
             tracker: Tracker::new(rng.key()),
@@ -273,7 +276,7 @@ impl Engine {
         (place, nth): (usize, usize),
         kept: &[u64],
     ) {
-        self.live[index(family)].take_up(table, place, nth, kept, now);
+        self.live[index(family)].take_up(&mut self.memories, table, (place, nth), kept, now);
     }
 
     /// Adds to counters of a table, each named by its place in [`State::counters`]: what was counted while rules were being changed,
@@ -287,7 +290,7 @@ impl Engine {
         self.needs[family] = rules.needs();
         self.plans[family] = plan(&rules);
         self.known_routes.forget();
-        self.live[family].replace(rules, self.sets.get_mut(), now);
+        self.live[family].replace(rules, &mut self.memories, self.sets.get_mut(), now);
         self.set_knobs();
     }
 
@@ -674,7 +677,7 @@ impl<'a> State<'a> {
 
     /// What matches of a table want kept over a restart: the place of the rule among the counters, which of its matches, the numbers.
     pub fn kept(&self, now: &Now, family: Family, table: TableId) -> Vec<(usize, usize, Vec<u64>)> {
-        self.engine.live[index(family)].kept(table, now)
+        self.engine.live[index(family)].kept(&self.engine.memories, table, now)
     }
 
     /// The counter of one rule (from 1) or of a policy (0).

@@ -110,7 +110,7 @@ pub struct Meta {
     pub ip_options: crate::link::options::Found,
     /// The engine made it itself, about this host's own business (ICMP error, RST, echo reply).
     pub made_here: bool,
-    /// TEE copied it where it was about to leave by this device; POSTROUTING shows it as where the copy came from.
+    /// A copy by TEE: the device by which it was to leave at first. POSTROUTING shows it as where the copy came from.
     pub copied_on: Option<IfIndex>,
     /// The socket that TPROXY handed it to.
     pub socket: Option<Arc<Socket>>,
@@ -631,7 +631,8 @@ impl Packet {
     pub(crate) fn fill_checksum(&mut self) {
         if self.meta.offload.checksum == Checksum::Partial {
             let sum = checksum::finish(checksum::sum(self.l4()));
-            self.put_checksum(if self.head.protocol == proto::UDP { checksum::udp_nonzero(sum) } else { sum });
+            // Whatever the protocol (`skb_checksum_help`).
+            self.put_checksum(checksum::udp_nonzero(sum));
             self.meta.offload.checksum = Checksum::Good;
         }
     }

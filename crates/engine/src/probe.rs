@@ -155,7 +155,7 @@ impl Probe {
         let first = match memory {
             Memory::None => return None,
             Memory::Own(first) => first,
-            Memory::Shared { kind, name, first, join } => {
+            Memory::Shared { kind, name, first, join, .. } => {
                 if let Some((_, _, slot)) = self.shared.iter().find(|(k, n, _)| (*k, n) == (kind, &name)) {
                     let cell = self.memories.get_mut(*slot as usize)?;
                     join(&mut **cell.get_mut(), &*first);

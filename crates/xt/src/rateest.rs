@@ -46,7 +46,8 @@ pub(crate) struct Estimators(BTreeMap<String, Estimator>);
 impl Estimators {
     /// The memory that all rules share.
     pub(crate) fn memory(self) -> Memory {
-        Memory::Shared { kind: "rateest", name: String::new(), first: Box::new(self), join: Estimators::join }
+        let (kind, name) = ("rateest", String::new());
+        Memory::Shared { kind, by_family: false, name, first: Box::new(self), join: Estimators::join }
     }
 
     /// Takes over an estimator from a rule that was loaded later; one that is there already goes on.

@@ -76,11 +76,10 @@ pub(crate) fn of_flow(net: &Net, flow: &Flow) -> u32 {
     }
 }
 
-/// The hash of an IPv6 packet that a rule of OUTPUT sends another way: by what it is now, with its label, and its first header where no
-/// rule asks for ports (`ip6_route_me_harder`). None for IPv4, where it is that of any local sender.
+/// The hash of an IPv6 packet that a rule of OUTPUT sends another way: by its addresses and label, and by protocol and ports where a rule
+/// asks for them (`ip6_route_me_harder`). None for IPv4, where it is that of any local sender.
 pub(crate) fn of_rerouted(net: &Net, packet: &Packet, protocol: u8, ports: (u16, u16)) -> Option<u32> {
     let ip = Ipv6::new(packet.ip()).filter(|_| packet.family() == Family::V6)?;
-    let protocol = if protocol == 0 { ip.next_header() } else { protocol };
     let label = ip.flow_label();
     let whole = Keys { family: Family::V6, src: ip.src(), dst: ip.dst(), protocol, label, ports };
     Some(match policy(net, Family::V6) {

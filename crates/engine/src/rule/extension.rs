@@ -237,11 +237,12 @@ pub enum Memory {
     None,
     /// Its own, made anew whenever its table is loaded (limit, quota, statistic).
     Own(Box<dyn Any + Send>),
-    /// Shared by all rules of the family that give this kind and name, kept while one of them is loaded at all times
-    /// (recent, hashlimit).
+    /// Shared by all rules that give this kind and name, kept while one of them is loaded at all times (recent, hashlimit).
     Shared {
         /// The extension's name.
         kind: &'static str,
+        /// Each family has its own.
+        by_family: bool,
         /// The name in the rule.
         name: String,
         /// The initial value, used when none exists yet.

@@ -18,14 +18,22 @@ pub type MemoryCell = RefCell<Box<dyn Any + Send>>;
 pub struct Live {
     compiled: Arc<Compiled>,
     tables: [LiveTable; 5],
+    /// The walk's return addresses; kept to be reused.
+    pub(crate) stack: Vec<usize>,
+}
+
+/// What memories are shared by: kind, family where each has its own, and name.
+type SharedKey = (&'static str, Option<Family>, String);
+
+/// The memories of both families' rules.
+#[derive(Debug, Default)]
+pub struct Memories {
     /// All memories; places are reused.
     pub(crate) cells: Vec<MemoryCell>,
     free: Vec<u32>,
-    shared: BTreeMap<(&'static str, String), SharedMemory>,
+    shared: BTreeMap<SharedKey, SharedMemory>,
     /// The name of each cell that has one.
-    names: BTreeMap<u32, (&'static str, String)>,
-    /// The walk's return addresses; kept to be reused.
-    pub(crate) stack: Vec<usize>,
+    names: BTreeMap<u32, SharedKey>,
 }
 
 #[derive(Debug, Default)]
@@ -50,15 +58,7 @@ pub struct SharedMemory {
 impl Live {
     /// No rules.
     pub fn new(family: Family) -> Live {
-        Live {
-            compiled: Arc::new(Compiled::empty(family)),
-            tables: Default::default(),
-            cells: Vec::new(),
-            free: Vec::new(),
-            shared: BTreeMap::new(),
-            names: BTreeMap::new(),
-            stack: Vec::new(),
-        }
+        Live { compiled: Arc::new(Compiled::empty(family)), tables: Default::default(), stack: Vec::new() }
     }
 
     /// The rules in force.
@@ -68,7 +68,7 @@ impl Live {
 
     /// Puts other rules in force. Tables that both have in common (the same value, not an equal one) keep counters and
     /// memories; the others start with the counters they were loaded with and fresh memories, except those shared by name.
-    pub fn replace(&mut self, new: Arc<Compiled>, sets: &mut Sets, now: &Now) {
+    pub fn replace(&mut self, new: Arc<Compiled>, memories: &mut Memories, sets: &mut Sets, now: &Now) {
         let old = std::mem::replace(&mut self.compiled, Arc::clone(&new));
         let mut left: Vec<LiveTable> = Vec::new();
         for id in TableId::ALL {
@@ -79,51 +79,103 @@ impl Live {
                 continue;
             }
             // The new one is taken up before the old one is let go, so that what they share by name lives on.
-            let fresh = after.map(|t| self.load(t, sets, now)).unwrap_or_default();
+            let fresh = after.map(|t| load(new.family, t, memories, sets, now)).unwrap_or_default();
             left.push(std::mem::replace(&mut self.tables[id as usize], fresh));
         }
         for table in left {
-            table.cells.into_iter().flatten().for_each(|cell| self.release(cell, sets));
+            table.cells.into_iter().flatten().for_each(|cell| memories.release(cell, sets));
         }
     }
 
-    fn load(&mut self, table: &FlatTable, sets: &mut Sets, now: &Now) -> LiveTable {
-        let (counters, cells) = (table.first_counters.clone(), vec![None; table.memories]);
-        let mut live = LiveTable { counters, cells, asked: Vec::new() };
-        for place in &table.remembering {
-            let rule = place.rule as usize;
-            let (slot, memory) = match place.nth {
-                Some(nth) => {
-                    let Some(FlatMatch { test, memory: slot }) = table.found(rule, nth as usize) else { continue };
-                    if live.asked.len() < ASKED
-                        && let Some(directions) = test.asks()
-                        && let Some(set) = test.sets().first().and_then(|name| sets.id(name))
-                    {
-                        let asked = Asked { set, directions };
-                        if !live.asked.contains(&asked) {
-                            live.asked.push(asked);
-                        }
-                    }
-                    (*slot, memory(test.sets(), sets, || test.memory(now)))
+    /// The sets that rules ask, table by table; of each table the first few.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = Asked> + '_ {
+        self.tables.iter().flat_map(|table| table.asked.iter().copied())
+    }
+
+    pub(crate) fn table(&self, id: TableId) -> &LiveTable {
+        &self.tables[id as usize]
+    }
+
+    /// Everything a walk needs, borrowed apart.
+    pub(crate) fn parts(&mut self, id: TableId) -> Option<(&FlatTable, &mut LiveTable, &mut Vec<usize>)> {
+        let flat = self.compiled.flat(id)?;
+        Some((flat, &mut self.tables[id as usize], &mut self.stack))
+    }
+
+    /// The counter of a rule (from 1) of a chain, or of the chain's policy (0).
+    pub fn counter(&self, table: TableId, chain: &str, rule: usize) -> Option<Counter> {
+        let flat = self.compiled.flat(table)?;
+        let range = &flat.chains.iter().find(|c| &*c.name == chain)?.rules;
+        let at = if rule == 0 { range.end } else { range.start + rule - 1 };
+        if at > range.end || (rule != 0 && at == range.end) {
+            return None;
+        }
+        self.table(table).counters.get(at).copied()
+    }
+
+    /// All counters of a table, chain by chain: for each rule in order, then for the policy or hidden end.
+    pub fn counters(&self, table: TableId) -> &[Counter] {
+        &self.table(table).counters
+    }
+
+    /// What matches of a table want kept over a restart: the place of the rule among the counters, which of its matches, the numbers.
+    pub fn kept(&self, memories: &Memories, table: TableId, now: &Now) -> Vec<(usize, usize, Vec<u64>)> {
+        let Some(flat) = self.compiled.flat(table) else { return Vec::new() };
+        let mut kept = Vec::new();
+        // A memory that several rules share is kept once.
+        let mut seen = std::collections::BTreeSet::new();
+        for place in &flat.remembering {
+            let (rule, Some(nth)) = (place.rule as usize, place.nth) else { continue };
+            let Some(found) = flat.found(rule, nth as usize) else { continue };
+            let cell = self.cell_of(table, found.memory).filter(|cell| seen.insert(*cell));
+            if let Some(cell) = cell.and_then(|cell| memories.cells.get(cell)) {
+                let numbers = found.test.keep(&**cell.borrow(), now);
+                if !numbers.is_empty() {
+                    kept.push((rule, nth as usize, numbers));
                 }
-                None => {
-                    let action = table.rules.get(rule).map(|rule| &rule.action);
-                    let Some(FlatAction::Target { target, memory: slot }) = action else { continue };
-                    (*slot, memory(target.sets(), sets, || target.memory(now)))
-                }
-            };
-            let cell = match memory {
-                Memory::None => None,
-                Memory::Own(first) => Some(self.keep(first)),
-                Memory::Shared { kind, name, first, join } => Some(self.share(kind, name, first, join)),
-            };
-            if let Some(place) = live.cells.get_mut(slot as usize) {
-                *place = cell;
             }
         }
-        live
+        kept
     }
 
+    /// Takes up what a match kept over a restart.
+    pub fn take_up(
+        &self,
+        memories: &mut Memories,
+        table: TableId,
+        (place, nth): (usize, usize),
+        kept: &[u64],
+        now: &Now,
+    ) {
+        let Some(flat) = self.compiled.flat(table) else { return };
+        let Some(found) = flat.found(place, nth) else { return };
+        if let Some(cell) = self.cell_of(table, found.memory).and_then(|cell| memories.cells.get_mut(cell)) {
+            found.test.take_up(&mut **cell.get_mut(), kept, now);
+        }
+    }
+
+    fn cell_of(&self, table: TableId, memory: u32) -> Option<usize> {
+        let cell = self.table(table).cells.get(memory as usize).copied().flatten()?;
+        Some(cell as usize)
+    }
+
+    /// Adds to counters of a table, each named by its place in [`Live::counters`].
+    pub fn add_counters(&mut self, table: TableId, more: &[(usize, Counter)]) {
+        let counters = &mut self.tables[table as usize].counters;
+        for (place, counter) in more {
+            if let Some(old) = counters.get_mut(*place) {
+                *old = *old + *counter;
+            }
+        }
+    }
+
+    /// Sets all counters of a table to zero.
+    pub fn zero(&mut self, table: TableId) {
+        self.tables[table as usize].counters.fill(Counter::default());
+    }
+}
+
+impl Memories {
     fn keep(&mut self, first: Box<dyn Any + Send>) -> u32 {
         match self.free.pop() {
             Some(cell) => {
@@ -139,12 +191,10 @@ impl Live {
 
     fn share(
         &mut self,
-        kind: &'static str,
-        name: String,
+        key: SharedKey,
         first: Box<dyn Any + Send>,
         join: fn(&mut (dyn Any + Send), &(dyn Any + Send)),
     ) -> u32 {
-        let key = (kind, name);
         if let Some(memory) = self.shared.get_mut(&key) {
             memory.users += 1;
             if let Some(cell) = self.cells.get_mut(memory.cell as usize) {
@@ -175,90 +225,46 @@ impl Live {
         }
         self.free.push(cell);
     }
+}
 
-    /// The sets that rules ask, table by table; of each table the first few.
-    pub(crate) fn asked(&self) -> impl Iterator<Item = Asked> + '_ {
-        self.tables.iter().flat_map(|table| table.asked.iter().copied())
-    }
-
-    pub(crate) fn table(&self, id: TableId) -> &LiveTable {
-        &self.tables[id as usize]
-    }
-
-    /// Everything a walk needs, borrowed apart.
-    pub(crate) fn parts(
-        &mut self,
-        id: TableId,
-    ) -> Option<(&FlatTable, &mut LiveTable, &[MemoryCell], &mut Vec<usize>)> {
-        let flat = self.compiled.flat(id)?;
-        Some((flat, &mut self.tables[id as usize], &self.cells, &mut self.stack))
-    }
-
-    /// The counter of a rule (from 1) of a chain, or of the chain's policy (0).
-    pub fn counter(&self, table: TableId, chain: &str, rule: usize) -> Option<Counter> {
-        let flat = self.compiled.flat(table)?;
-        let range = &flat.chains.iter().find(|c| &*c.name == chain)?.rules;
-        let at = if rule == 0 { range.end } else { range.start + rule - 1 };
-        if at > range.end || (rule != 0 && at == range.end) {
-            return None;
-        }
-        self.table(table).counters.get(at).copied()
-    }
-
-    /// All counters of a table, chain by chain: for each rule in order, then for the policy or hidden end.
-    pub fn counters(&self, table: TableId) -> &[Counter] {
-        &self.table(table).counters
-    }
-
-    /// What matches of a table want kept over a restart: the place of the rule among the counters, which of its matches, the numbers.
-    pub fn kept(&self, table: TableId, now: &Now) -> Vec<(usize, usize, Vec<u64>)> {
-        let Some(flat) = self.compiled.flat(table) else { return Vec::new() };
-        let mut kept = Vec::new();
-        // A memory that several rules share is kept once.
-        let mut seen = std::collections::BTreeSet::new();
-        for place in &flat.remembering {
-            let (rule, Some(nth)) = (place.rule as usize, place.nth) else { continue };
-            let Some(found) = flat.found(rule, nth as usize) else { continue };
-            let cell = self.cell_of(table, found.memory).filter(|cell| seen.insert(*cell));
-            if let Some(cell) = cell.and_then(|cell| self.cells.get(cell)) {
-                let numbers = found.test.keep(&**cell.borrow(), now);
-                if !numbers.is_empty() {
-                    kept.push((rule, nth as usize, numbers));
+/// Makes the counters and memories of a table that is put in force.
+fn load(family: Family, table: &FlatTable, memories: &mut Memories, sets: &mut Sets, now: &Now) -> LiveTable {
+    let (counters, cells) = (table.first_counters.clone(), vec![None; table.memories]);
+    let mut live = LiveTable { counters, cells, asked: Vec::new() };
+    for place in &table.remembering {
+        let rule = place.rule as usize;
+        let (slot, memory) = match place.nth {
+            Some(nth) => {
+                let Some(FlatMatch { test, memory: slot }) = table.found(rule, nth as usize) else { continue };
+                if live.asked.len() < ASKED
+                    && let Some(directions) = test.asks()
+                    && let Some(set) = test.sets().first().and_then(|name| sets.id(name))
+                {
+                    let asked = Asked { set, directions };
+                    if !live.asked.contains(&asked) {
+                        live.asked.push(asked);
+                    }
                 }
+                (*slot, memory(test.sets(), sets, || test.memory(now)))
             }
-        }
-        kept
-    }
-
-    /// Takes up what a match kept over a restart.
-    pub fn take_up(&mut self, table: TableId, place: usize, nth: usize, kept: &[u64], now: &Now) {
-        let compiled = Arc::clone(&self.compiled);
-        let Some(flat) = compiled.flat(table) else { return };
-        let Some(found) = flat.found(place, nth) else { return };
-        if let Some(cell) = self.cell_of(table, found.memory).and_then(|cell| self.cells.get_mut(cell)) {
-            found.test.take_up(&mut **cell.get_mut(), kept, now);
-        }
-    }
-
-    fn cell_of(&self, table: TableId, memory: u32) -> Option<usize> {
-        let cell = self.table(table).cells.get(memory as usize).copied().flatten()?;
-        Some(cell as usize)
-    }
-
-    /// Adds to counters of a table, each named by its place in [`Live::counters`].
-    pub fn add_counters(&mut self, table: TableId, more: &[(usize, Counter)]) {
-        let counters = &mut self.tables[table as usize].counters;
-        for (place, counter) in more {
-            if let Some(old) = counters.get_mut(*place) {
-                *old = *old + *counter;
+            None => {
+                let action = table.rules.get(rule).map(|rule| &rule.action);
+                let Some(FlatAction::Target { target, memory: slot }) = action else { continue };
+                (*slot, memory(target.sets(), sets, || target.memory(now)))
             }
+        };
+        let cell = match memory {
+            Memory::None => None,
+            Memory::Own(first) => Some(memories.keep(first)),
+            Memory::Shared { kind, by_family, name, first, join } => {
+                Some(memories.share((kind, by_family.then_some(family), name), first, join))
+            }
+        };
+        if let Some(place) = live.cells.get_mut(slot as usize) {
+            *place = cell;
         }
     }
-
-    /// Sets all counters of a table to zero.
-    pub fn zero(&mut self, table: TableId) {
-        self.tables[table as usize].counters.fill(Counter::default());
-    }
+    live
 }
 
 /// The memory of an extension: the places of its sets, or its own.

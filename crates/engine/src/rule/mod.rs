@@ -24,7 +24,7 @@ pub use extension::{Match, Memory, Needs, Place, Protocols, Refused, Scope, Targ
 pub(crate) use header::HeaderSays;
 pub use header::{AddrMatch, Header, IfMatch};
 pub use listing::{Listing, NameKind, NumberNames};
-pub use live::{Live, MemoryCell, SharedMemory};
+pub use live::{Live, Memories, MemoryCell, SharedMemory};
 pub use shared::{Shared, SharedKind, SharedNames, SharedUse, shared_uses};
 pub use table::{Action, Chain, Policy, Rule, Ruleset, Table, TableId, Tables};
 pub use verdict::{NatRange, RejectWith, SynProxy, Verdict};

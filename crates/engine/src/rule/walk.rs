@@ -1,7 +1,7 @@
 //! A packet's way through one table at one hook (`ipt_do_table`).
 
 use super::compiled::{FlatAction, FlatRule, FlatTable};
-use super::{Header, HeaderSays, Live, Policy, TableId, Verdict};
+use super::{Header, HeaderSays, Live, MemoryCell, Policy, TableId, Verdict};
 use crate::account::Accounts;
 use crate::event::{Event, Output, RuleSaid, TraceStep, TraceWhat};
 use crate::fate::DropReason;
@@ -25,6 +25,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) now: &'a Now,
     pub(crate) net: &'a Net,
     pub(crate) rng: &'a Rng,
+    pub(crate) memories: &'a [MemoryCell],
     pub(crate) sets: &'a RefCell<Sets>,
     pub(crate) accounts: &'a RefCell<Accounts>,
     /// Where steps are noted, and the batch position they belong to; None when nobody wants to know.
@@ -48,14 +49,14 @@ pub(crate) fn walk(
     effects: &mut Effects,
     stopped: &mut Option<Stopped>,
 ) -> Verdict {
-    let Some((flat, counters, cells, stack)) = live.parts(walk.table) else { return Verdict::Accept };
+    let Some((flat, counters, stack)) = live.parts(walk.table) else { return Verdict::Accept };
     let (Some(mut at), Some(policy)) = (flat.entry(walk.hook), flat.policy(walk.hook)) else {
         return Verdict::Accept;
     };
-    let Walk { table, hook, now, net, rng, sets, accounts, .. } = *walk;
+    let Walk { table, hook, now, net, rng, memories, sets, accounts, .. } = *walk;
     let told = RefCell::default();
     // Made where a rule asks for it: most have an address that does not fit.
-    let ground = || Ground { hook, table, now, net, memories: cells, sets, accounts, rng, told: &told };
+    let ground = || Ground { hook, table, now, net, memories, sets, accounts, rng, told: &told };
     stack.clear();
     if let Some(before) = stopped.take() {
         (at, *stack) = (before.at, before.stack);

@@ -156,14 +156,13 @@ impl Path<'_> {
         let key = OutputKey { tos: packet.tos(), oif, ..OutputKey::to(family, gateway) };
         let Ok(mut route) = self.engine.net.route_output(&key) else { return };
         route.gateway = route.gateway.or(Some(gateway));
+        packet.meta.copied_on = Some(route.oif);
         packet.meta.route = Some(route);
         packet.meta.tracked = Tracked::Untracked;
         packet.meta.template = None;
         // It shares the fragments it was put together from with the packet itself, and may not leave as these.
         packet.meta.pieces.clear();
         packet.meta.origin = Origin::Local(Sender::None);
-        // The kernel's copy stays with the device that has the packet.
-        packet.meta.copied_on = packet.meta.oif.filter(|_| hook == Hook::Postrouting);
         if matches!(hook, Hook::Prerouting | Hook::Input) {
             packet.set_ttl(packet.ttl().wrapping_sub(1));
         }

@@ -79,8 +79,9 @@ impl Path<'_> {
         let family = p.family();
         let live = &mut engine.live[usize::from(family == Family::V6)];
         let trace = tracing.then_some((&mut *self.out, cause));
-        let (net, rng, sets, accounts) = (&engine.net, &engine.rng, &engine.sets, &engine.accounts);
-        let mut surroundings = Walk { family, table, hook, now: self.now, net, rng, sets, accounts, trace };
+        let (net, rng, memories) = (&engine.net, &engine.rng, engine.memories.cells.as_slice());
+        let (sets, accounts) = (&engine.sets, &engine.accounts);
+        let mut surroundings = Walk { family, table, hook, now: self.now, net, rng, memories, sets, accounts, trace };
         walk(live, &mut surroundings, p, &mut engine.tracker.conns, &mut engine.effects, stopped)
     }
 

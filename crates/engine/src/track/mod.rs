@@ -38,7 +38,6 @@ pub use tuple::{Tuple, Zone};
 
 pub(crate) use ahead::Ahead;
 pub(crate) use confirm::confirm;
-pub(crate) use conn::Proxied;
 pub(crate) use enter::enter;
 pub(crate) use seq_adjust::{adjust, move_sequence, note as note_resized};
 

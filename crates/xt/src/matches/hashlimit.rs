@@ -347,7 +347,8 @@ impl Match for HashLimit {
             buckets: BTreeMap::new(),
         };
         // A table keeps what the rule said that made it.
-        Memory::Shared { kind: "hashlimit", name: self.name.clone(), first: Box::new(table), join: |_, _| {} }
+        let (kind, name) = ("hashlimit", self.name.clone());
+        Memory::Shared { kind, by_family: true, name, first: Box::new(table), join: |_, _| {} }
     }
 
     fn keep(&self, memory: &(dyn Any + Send), now: &Now) -> Vec<u64> {

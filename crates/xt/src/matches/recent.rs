@@ -78,6 +78,8 @@ struct Recent {
     ttl: bool,
     name: String,
     mask: Addr,
+    /// The mask as the kernel keeps it for both families ([`wide_mask`]).
+    wide: u128,
     destination: bool,
 }
 
@@ -120,6 +122,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
         ttl: parsed.has("rttl"),
         name: name.to_owned(),
         mask,
+        wide: wide_mask(parsed.family, parsed.has("mask").then_some(mask)),
         destination: side.is_some_and(|given| given.option.name == "rdest"),
     }))
 }
@@ -136,10 +139,14 @@ impl Match for Recent {
         let forwarded = look.oif().is_some() && !look.is_local();
         let ttl = if forwarded { look.ttl().wrapping_add(1) } else { look.ttl() };
         let Some(mut list) = look.memory::<List>() else { return false };
-        let addr = addr.masked(list.mask);
-        let Some(at) = list.find(addr, if self.ttl { ttl } else { 0 }) else {
+        let family = self.family;
+        let addr = match family {
+            Family::V4 => Addr::v4(addr.as_u32() & (list.mask >> 96) as u32),
+            Family::V6 => Addr(addr.0 & list.mask),
+        };
+        let Some(at) = list.find(family, addr, if self.ttl { ttl } else { 0 }) else {
             if self.action == Action::Set {
-                list.insert(addr, ttl, now);
+                list.insert(family, addr, ttl, now);
             }
             return (self.action == Action::Set) != self.inverted;
         };
@@ -233,8 +240,9 @@ impl Match for Recent {
             0 => DEFAULT_STAMPS,
             hits => hits.checked_next_power_of_two().unwrap_or(MAX_STAMPS),
         };
-        let list = List { mask: self.mask, most_stamps: stamps as usize, born: 0, entries: Vec::new() };
-        Memory::Shared { kind: "recent", name: self.name.clone(), first: Box::new(list), join: List::join }
+        let list = List { mask: self.wide, most_stamps: stamps as usize, born: 0, entries: Vec::new() };
+        let (kind, name) = ("recent", self.name.clone());
+        Memory::Shared { kind, by_family: false, name, first: Box::new(list), join: List::join }
     }
 
     fn keep(&self, memory: &(dyn Any + Send), now: &Now) -> Vec<u64> {
@@ -252,11 +260,21 @@ impl Match for Recent {
     }
 }
 
-/// The addresses of one name. There are few, so they are searched one by one.
+/// A mask as the kernel keeps it, where an IPv4 address is the first of four words: one list serves both families, with the mask of the
+/// rule that made it. None: all of the address counts, in either family.
+fn wide_mask(family: Family, given: Option<Addr>) -> u128 {
+    match (family, given) {
+        (_, None) => u128::MAX,
+        (Family::V4, Some(mask)) => u128::from(mask.as_u32()) << 96,
+        (Family::V6, Some(mask)) => mask.0,
+    }
+}
+
+/// The addresses of one name, of both families. There are few, so they are searched one by one.
 #[derive(Debug)]
 struct List {
     /// That of the rule that made the list.
-    mask: Addr,
+    mask: u128,
     most_stamps: usize,
     /// How many addresses were ever put in.
     born: u64,
@@ -266,6 +284,7 @@ struct List {
 
 #[derive(Debug)]
 struct Entry {
+    family: Family,
     addr: Addr,
     ttl: u8,
     born: u64,
@@ -287,18 +306,19 @@ impl List {
     }
 
     /// The oldest entry of the address; a TTL of 0, on either side, stands for any.
-    fn find(&self, addr: Addr, ttl: u8) -> Option<usize> {
-        let fits = |entry: &Entry| entry.addr == addr && (ttl == entry.ttl || ttl == 0 || entry.ttl == 0);
+    fn find(&self, family: Family, addr: Addr, ttl: u8) -> Option<usize> {
+        let is_it = |entry: &Entry| entry.family == family && entry.addr == addr;
+        let fits = |entry: &Entry| is_it(entry) && (ttl == entry.ttl || ttl == 0 || entry.ttl == 0);
         let found = self.entries.iter().enumerate().filter(|(_, entry)| fits(entry));
         found.min_by_key(|(_, entry)| entry.born).map(|(at, _)| at)
     }
 
-    fn insert(&mut self, addr: Addr, ttl: u8, now: u64) {
+    fn insert(&mut self, family: Family, addr: Addr, ttl: u8, now: u64) {
         if self.entries.len() >= MAX_ENTRIES {
             self.entries.remove(0);
         }
         self.born += 1;
-        self.entries.push(Entry { addr, ttl, born: self.born, stamps: vec![now], index: 1 });
+        self.entries.push(Entry { family, addr, ttl, born: self.born, stamps: vec![now], index: 1 });
     }
 
     fn touch(&mut self, at: usize, ttl: u8, now: u64) {
@@ -318,12 +338,13 @@ impl List {
         self.entries.push(entry);
     }
 
-    /// For each address: its two halves, TTL, place in the ring, number of stamps, and the stamps as times of day.
+    /// For each address: its two halves, TTL (with [`OF_V6`]), place in the ring, number of stamps, and the stamps as times of day.
     fn keep(&self, now: &Now) -> Vec<u64> {
         let mut kept = Vec::new();
         for entry in &self.entries {
             let addr = entry.addr.0;
-            kept.extend([(addr >> 64) as u64, addr as u64, u64::from(entry.ttl), entry.index as u64]);
+            let family = if entry.family == Family::V6 { OF_V6 } else { 0 };
+            kept.extend([(addr >> 64) as u64, addr as u64, u64::from(entry.ttl) | family, entry.index as u64]);
             kept.push(entry.stamps.len() as u64);
             kept.extend(entry.stamps.iter().map(|stamp| now.wall_ms_of(*stamp)));
         }
@@ -335,7 +356,8 @@ impl List {
         while let [high, low, ttl, index, count, rest @ ..] = kept {
             let Some((stamps, rest)) = rest.split_at_checked(*count as usize) else { return };
             kept = rest;
-            let (Ok(ttl), index) = (u8::try_from(*ttl), *index as usize) else { return };
+            let family = if ttl & OF_V6 != 0 { Family::V6 } else { Family::V4 };
+            let (Ok(ttl), index) = (u8::try_from(ttl & !OF_V6), *index as usize) else { return };
             if stamps.is_empty() || stamps.len() > self.most_stamps || !(1..=stamps.len()).contains(&index) {
                 continue;
             }
@@ -343,7 +365,7 @@ impl List {
                 self.born += 1;
                 let stamps = stamps.iter().map(|stamp| now.jiffies_of(*stamp)).collect();
                 let addr = Addr(u128::from(*high) << 64 | u128::from(*low));
-                self.entries.push(Entry { addr, ttl, born: self.born, stamps, index });
+                self.entries.push(Entry { family, addr, ttl, born: self.born, stamps, index });
             }
         }
     }
@@ -364,6 +386,8 @@ fn is_after(a: u64, b: u64) -> bool {
     (b.wrapping_sub(a) as i64) < 0
 }
 
+/// Marks an IPv6 address where a list is kept.
+const OF_V6: u64 = 1 << 8;
 /// The module's default for the number of addresses (`ip_list_tot`).
 const MAX_ENTRIES: usize = 100;
 const DEFAULT_STAMPS: u32 = 32;
@@ -392,6 +416,24 @@ mod tests {
 
     fn empty() -> Probe {
         probe(build::Ipv4 { src: SRC, dst: DST, ..Default::default() }.to_vec())
+    }
+
+    #[test]
+    fn one_list_for_both_families_with_the_mask_of_its_maker() {
+        let mut probe = empty();
+        // The mask of an IPv4 rule leaves the first 24 bits of an IPv6 address.
+        let first = load(&mut probe, "-m recent --rcheck --name a --mask 255.255.255.0");
+        let six = |src: u128| {
+            let src = Addr(0x2001_0db8 << 96 | src);
+            Packet::from_ip(&build::ip(Family::V6, src, src, 17, &[0; 8])).unwrap()
+        };
+        probe.packet = six(1);
+        let set = load(&mut probe, "-m recent --set --name a --mask ffff:ffff:ffff:ffff::");
+        assert_eq!(probe.ask(&set), Yes);
+        probe.packet = six(7 << 80);
+        let check = load(&mut probe, "-m recent --rcheck --name a");
+        assert_eq!(probe.ask(&check), Yes);
+        assert_eq!(ask(&mut probe, &first, 1, 1), No);
     }
 
     #[test]
@@ -486,14 +528,14 @@ mod tests {
             mono: hairpin_engine::Instant::from_secs(mono),
             wall: hairpin_engine::Wall(wall * 1_000_000_000),
         };
-        let list = |entries| List { mask: Addr(u128::MAX), most_stamps: 4, born: 0, entries };
+        let list = |entries| List { mask: u128::MAX, most_stamps: 4, born: 0, entries };
         let jiffies = |secs: u64| hairpin_engine::Instant::from_secs(secs).jiffies();
         let mut old = list(Vec::new());
-        old.insert(Addr::v4(7), 64, jiffies(100));
+        old.insert(Family::V4, Addr::v4(7), 64, jiffies(100));
         for secs in [110, 120, 130, 140] {
             old.touch(0, 63, jiffies(secs));
         }
-        old.insert(Addr::v4(8), 1, jiffies(150));
+        old.insert(Family::V4, Addr::v4(8), 1, jiffies(150));
         let kept = old.keep(&at(160, 1_000_160));
         // The machine was started anew 1000 seconds later: its clock is at 20.
         let mut new = list(Vec::new());
