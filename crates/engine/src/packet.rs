@@ -95,6 +95,8 @@ pub struct Meta {
     /// (`CHECKSUM_COMPLETE`). Who asks later goes by this sum and not by the bytes, so what a rule spoils meanwhile may pass, and
     /// what it changes rightfully may be held for spoilt. IPv4 packets have 0 for it.
     pub checksum_seen: Option<u16>,
+    /// Tracking found the transport checksum wrong on arrival.
+    pub sum_was_wrong: bool,
     /// Largest L3 size of the fragments it was put together from; 0 when it came whole.
     pub max_fragment: u16,
     /// It was put together for tracking and not for this host alone, so that DF does not keep it from being cut again.

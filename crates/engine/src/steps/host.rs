@@ -165,6 +165,10 @@ impl Path<'_> {
         packet.meta.origin = Origin::Local(Sender::None);
         if matches!(hook, Hook::Prerouting | Hook::Input) {
             packet.set_ttl(packet.ttl().wrapping_sub(1));
+            // A sum that was reckoned is not looked at again where packets do not come in, be it wrong.
+            if packet.meta.sum_was_wrong {
+                packet.meta.checksum_seen.get_or_insert(1);
+            }
         }
         forbid_fragments(&mut packet);
         self.engine.sending_copy = true;

@@ -24,13 +24,12 @@ impl Path<'_> {
             return Continue(());
         }
         let looked_at = matches!(p.protocol(), proto::TCP | proto::UDP | proto::ICMP | proto::ICMPV6);
-        if hook == Hook::Prerouting
-            && looked_at
-            && !p.is_checksum_trusted()
-            && knobs.checksum
-            && tracker.has_seen_checksum(p.meta.tracked)
-        {
-            p.meta.checksum_seen = Some(p.sum_to_keep_of_right());
+        if hook == Hook::Prerouting && looked_at && !p.is_checksum_trusted() && knobs.checksum {
+            if tracker.has_seen_checksum(p.meta.tracked) {
+                p.meta.checksum_seen = Some(p.sum_to_keep_of_right());
+            } else {
+                p.meta.sum_was_wrong = tracker.has_seen_wrong_checksum();
+            }
         }
         if let Tracked::Conn(id, Class::New | Class::Related(Direction::Original)) = p.meta.tracked {
             self.meet_new(id)?;

@@ -133,6 +133,9 @@ pub struct TrackStats {
     pub expect_full: u64,
 }
 
+/// The reasons for INVALID that come from the checksum.
+const WRONG_CHECKSUM: [&str; 3] = ["bad checksum", "bad hw icmp checksum", "ICMPv6 checksum failed"];
+
 /// The reasons for INVALID that come before the checksum is looked at, or from it.
 const BEFORE_CHECKSUM: [&str; 8] = [
     "no transport header",
@@ -152,6 +155,11 @@ impl Tracker {
             Tracked::Conn(..) | Tracked::Untracked => true,
             Tracked::No => !BEFORE_CHECKSUM.contains(&self.why_invalid),
         }
+    }
+
+    /// Whether an INVALID packet that has just come in is so by its checksum.
+    pub(crate) fn has_seen_wrong_checksum(&self) -> bool {
+        WRONG_CHECKSUM.contains(&self.why_invalid)
     }
 }
 

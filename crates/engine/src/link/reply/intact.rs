@@ -35,7 +35,10 @@ pub(super) fn adds_up(packet: &Packet, protocol: u8) -> bool {
         (Family::V4, proto::TCP | proto::UDP) => {
             let len = packet.l4().len() as u32;
             let pseudo = checksum::pseudo_header(Family::V4, packet.src(), packet.dst(), protocol, len);
-            checksum::finish(checksum::combine(pseudo, checksum::sum(packet.ip()))) == 0
+            // What tracking reckoned on arrival counts for this host, when the header's own sum was right.
+            let is_here = packet.meta.route.is_none_or(|route| route.kind == RouteType::Local);
+            let bytes = if packet.meta.sum_was_wrong && is_here { packet.l4() } else { packet.ip() };
+            checksum::finish(checksum::combine(pseudo, checksum::sum(bytes))) == 0
         }
         (Family::V4, _) => checksum::checksum(packet.ip()) == 0,
     }
