@@ -231,6 +231,8 @@ impl Path<'_> {
     fn hear_copy(&mut self, p: &Packet, dev: IfIndex, as_what: LinkType) {
         let mut copy = p.clone();
         (copy.meta.iif, copy.meta.copied_on) = (None, None);
+        // A clone belongs to no socket.
+        copy.meta.origin = Origin::Local(Sender::None);
         self.trace_packet(&copy);
         let fate = match self.pass_postrouting(&mut copy) {
             Break(fate) => fate,
