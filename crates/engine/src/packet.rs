@@ -128,8 +128,8 @@ impl Meta {
         let Meta { template, route, trace, checksum_seen, max_fragment, may_be_cut, fragments_had_df, .. } = self;
         (*template, *route, *trace, *checksum_seen) = (None, None, false, None);
         (*max_fragment, *may_be_cut, *fragments_had_df) = (0, false, false);
-        let Meta { cut_at, pieces, ip_options, made_here, .. } = self;
-        (*cut_at, *made_here) = (0, false);
+        let Meta { cut_at, pieces, ip_options, made_here, sum_was_wrong, copied_on, socket, .. } = self;
+        (*cut_at, *made_here, *sum_was_wrong, *copied_on, *socket) = (0, false, false, None, None);
         pieces.clear();
         ip_options.reset();
     }
@@ -933,6 +933,18 @@ mod tests {
             pieces: vec![1],
             ip_options: found,
             made_here: true,
+            sum_was_wrong: true,
+            copied_on: Some(IfIndex(2)),
+            socket: Some(Arc::new(Socket {
+                protocol: proto::UDP,
+                family: Family::V4,
+                local: (Addr::UNSPECIFIED, 1),
+                remote: None,
+                device: None,
+                transparent: true,
+                mark: 1,
+                owner: None,
+            })),
         };
         let mut packet = Packet { meta, ..Packet::default() };
         packet.load_ip(ip).unwrap();

@@ -42,7 +42,7 @@ pub(super) fn packet(packet: &mut Packet, target: Target, side: Manip) -> bool {
         Manip::Src => packet.src(),
         Manip::Dst => packet.dst(),
     };
-    let open = packet.open_checksum().filter(|_| packet.meta.made_here);
+    let open = if packet.meta.made_here { packet.open_checksum() } else { None };
     if !edit(packet.ip_mut(), l4, protocol, Change::new(family, old, target, side)) {
         return false;
     }
