@@ -11,7 +11,7 @@ use crate::time::Now;
 use hairpin_wire::icmp::Icmp;
 use hairpin_wire::{Family, icmp4, icmp6, proto};
 
-/// The answer to an echo request that [`super::local::classify`] found good.
+/// The answer to an echo request that [`classify`](crate::link::local::classify) found good.
 pub fn echo_reply(request: &Packet, host: &mut Host<'_>) -> Option<Packet> {
     match request.family() {
         Family::V4 => {
