@@ -14,7 +14,7 @@ use crate::rule::{MemoryCell, TableId};
 use crate::set::Sets;
 use crate::socket::Socket;
 use crate::time::Now;
-use crate::track::{Class, Conn, ConnId, Conns, Status, Tracked, Tuple};
+use crate::track::{Class, Conn, ConnId, Conns, Status, Tracked, Tuple, Zone};
 use hairpin_wire::tcp::Tcp;
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
@@ -385,10 +385,10 @@ impl<'a> Look<'a> {
         self.conns.get(id)
     }
 
-    /// The connection that a tuple belongs to, and its direction (connlimit).
-    pub fn find_conn(&self, tuple: &Tuple, zone: u16) -> Option<(ConnId, crate::track::Direction)> {
+    /// The connection that a tuple belongs to in the zone of the direction it is found in, and that direction (connlimit).
+    pub fn find_conn(&self, tuple: &Tuple, zone: Zone) -> Option<(ConnId, crate::track::Direction)> {
         self.note(Facts::OTHER_CONNS);
-        self.conns.find(tuple, zone, self.ground.now.mono)
+        self.conns.find_in(tuple, zone, self.ground.now.mono)
     }
 
     /// The tuple of this packet, as tracking would make it.

@@ -5,7 +5,7 @@ use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
 use hairpin_engine::rule::{Listing, Match, Memory, Needs};
 use hairpin_engine::time::Now;
-use hairpin_engine::track::{Conn, ProtoState, Status, TcpState, Tuple, Direction};
+use hairpin_engine::track::{Conn, Direction, ProtoState, Status, TcpState, Tuple, Zone};
 use hairpin_wire::{Addr, Family};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -77,9 +77,9 @@ impl Match for ConnLimit {
 
     fn matches(&self, look: &Look<'_>) -> bool {
         let addr = if self.destination { look.dst() } else { look.src() };
-        let zone = zone(look);
+        let number = zone(look).map_or(0, |zone| zone.original.max(zone.reply));
         let Some(mut counted) = look.memory::<Counted>() else { return false };
-        match counted.count((addr.masked(self.mask), zone), look) {
+        match counted.count((addr.masked(self.mask), number), look) {
             // Nothing that could be counted, not even the packet itself.
             0 => look.hotdrop(),
             count => (count > self.limit as usize) == self.above,
@@ -112,7 +112,7 @@ impl Match for ConnLimit {
     }
 }
 
-/// What a rule counts together: the address under the mask, and the zone.
+/// What a rule counts together: the address under the mask, and the zone's number, whichever directions it is for.
 type Key = (Addr, u16);
 
 /// The connections a rule has met, by key.
@@ -125,7 +125,7 @@ struct Counted {
 
 #[derive(Debug)]
 struct List {
-    conns: Vec<(Tuple, u16)>,
+    conns: Vec<(Tuple, Zone)>,
     /// The jiffy of the last sweep, and how many were left then.
     swept_at: u64,
     left: usize,
@@ -134,7 +134,7 @@ struct List {
 /// The connection that a packet stands for.
 struct Subject<'a> {
     tuple: Tuple,
-    zone: u16,
+    zone: Zone,
     conn: Option<&'a Conn>,
 }
 
@@ -220,7 +220,7 @@ impl List {
 
 impl<'a> Subject<'a> {
     fn of(look: &Look<'a>) -> Option<Subject<'a>> {
-        let zone = zone(look);
+        let zone = zone(look).unwrap_or_default();
         if let Some((conn, _)) = look.conn().filter(|_| look.template().is_none()) {
             return Some(Subject { tuple: conn.tuple(Direction::Original), zone, conn: Some(conn) });
         }
@@ -230,16 +230,15 @@ impl<'a> Subject<'a> {
     }
 }
 
-fn find<'a>(look: &Look<'a>, tuple: &Tuple, zone: u16) -> Option<&'a Conn> {
+fn find<'a>(look: &Look<'a>, tuple: &Tuple, zone: Zone) -> Option<&'a Conn> {
     look.other_conn(look.find_conn(tuple, zone)?.0)
 }
 
 /// The zone of the packet's connection, or that `-j CT` wants for it.
-fn zone(look: &Look<'_>) -> u16 {
-    match (look.template(), look.conn()) {
-        (Some(template), _) => template.zone_original.max(template.zone_reply),
-        (None, Some((conn, _))) => conn.zone().original.max(conn.zone().reply),
-        (None, None) => 0,
+fn zone(look: &Look<'_>) -> Option<Zone> {
+    match look.template() {
+        Some(template) => Some(Zone { original: template.zone_original, reply: template.zone_reply }),
+        None => look.conn().map(|(conn, _)| conn.zone()),
     }
 }
 
@@ -324,5 +323,28 @@ mod tests {
         belongs(&mut probe, old, Class::Established(Direction::Original));
         tick(&mut probe);
         assert_eq!(probe.ask(&limit), Yes);
+    }
+
+    #[test]
+    fn a_zone_of_one_direction_is_found_in_that_direction() {
+        let mut probe = probe(udp(5, 80));
+        let limit = load(&mut probe, "-m connlimit --connlimit-above 1");
+        for zone in [Zone { original: 0, reply: 6 }, Zone { original: 6, reply: 0 }] {
+            for (port, answer) in [(1, No), (2, Yes)] {
+                let id = connection(&mut probe, proto::TCP, port, |_| {});
+                let mut conn = probe.conns.remove(id).unwrap();
+                let tuples = conn.tuples();
+                conn = Conn::new(tuples[0], tuples[1], zone, probe.now.mono);
+                conn.expires = Instant::from_secs(60);
+                let id = probe.conns.insert_unconfirmed(conn).unwrap();
+                belongs(&mut probe, id, Class::New);
+                tick(&mut probe);
+                assert_eq!(probe.ask(&limit), answer, "{zone:?} {port}");
+                assert!(probe.conns.confirm(id, probe.now.mono));
+            }
+            for conn in probe.conns.iter().map(|(id, _)| id).collect::<Vec<_>>() {
+                probe.conns.remove(conn);
+            }
+        }
     }
 }
