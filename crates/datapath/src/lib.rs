@@ -24,6 +24,7 @@
 //! | `source.rs` | a flood of datagrams, for benches |
 //! | `sys.rs` | the system calls that the others share |
 //! | `huge_pages.rs` | large tables on huge pages |
+//! | `processor.rs` | which processor a loop runs on |
 //! | `prefetch.rs` | asking for memory ahead of its use |
 //!
 //! A datapath is one file and one type that implements [`Datapath`]; so is a wrapper, which has another one inside.
@@ -43,6 +44,7 @@ pub mod owner;
 pub mod packet;
 pub mod pcap;
 pub mod prefetch;
+pub mod processor;
 pub mod queues;
 pub mod quiet;
 pub mod record;

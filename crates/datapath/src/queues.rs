@@ -257,7 +257,10 @@ impl Queue {
             failure: Arc::clone(&failure),
             end: Arc::clone(&end),
         };
-        let thread = std::thread::Builder::new().name("hairpin-queue".to_owned()).spawn(move || worker.work())?;
+        let thread = std::thread::Builder::new().name("hairpin-queue".to_owned()).spawn(move || {
+            crate::processor::go_free();
+            worker.work();
+        })?;
         let thread = Some(thread);
         Ok(Queue { arrived, open: None, emptied, leaving, sent, filling: None, bell: own_bell, failure, end, thread })
     }

@@ -65,6 +65,7 @@
 //!
 //! [run]
 //! user = "hairpin"                        # who the process becomes once the devices are open; this is who it tries if nothing is said
+//! cpu = "auto"                            # or a number: the processor that the loop stays on; "any": the scheduler moves it about
 //!
 //! [control]
 //! socket = "/run/hairpin/control.sock"
@@ -290,7 +291,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "log", is_list: false, keys: Some(&["to", "rate"]) },
     Section { name: "nflog", is_list: true, keys: Some(&["group", "file", "max_bytes"]) },
     Section { name: "host", is_list: false, keys: Some(&["device"]) },
-    Section { name: "run", is_list: false, keys: Some(&["user"]) },
+    Section { name: "run", is_list: false, keys: Some(&["user", "cpu"]) },
 ];
 
 const NEXTHOP_KEYS: &[&str] = &["via", "dev", "weight", "onlink", "realm"];
@@ -1128,6 +1129,8 @@ dev = "eth0"
         ("[[route]]\nto = \"default\"\nvia = \"10.0.0.2\"\nscope = \"link\"", (4, 9), "leave it out"),
         ("[[route]]\nto = \"default\"\nvia = \"10.0.0.2\"\nscope = \"lnik\"", (4, 9), "is not a scope"),
         ("[[route]]\nto = \"default\"\nvia = \"10.0.0.2\"\ntos = 1", (4, 7), "two lowest bits must be 0"),
+        ("[run]\ncpu = \"first\"", (2, 7), "\"first\" is neither the number of a processor nor"),
+        ("[run]\ncpu = -1", (2, 7), "\"-1\" is neither the number of a processor nor"),
         ("[[route]]\nto = \"default\"\nvia = \"10.0.0.2\"\nmetric = -1", (4, 10), "expected a number from 0"),
         ("[[route]]\nto = \"default\"\ntype = \"blackhole\"\nvia = \"10.0.0.2\"", (3, 8), "neither via nor dev"),
         ("[[route]]\nto = \"default\"\ntype = \"blackhol\"", (3, 8), "did you mean blackhole?"),

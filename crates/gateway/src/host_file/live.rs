@@ -4,6 +4,7 @@ use super::{Document, Fault, Item, fault};
 use crate::names::{self, User};
 use hairpin_datapath::fault::Faults;
 use hairpin_datapath::pcap::Pace;
+use hairpin_datapath::processor::Processor;
 use hairpin_wire::Mac;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -152,6 +153,8 @@ pub struct Live {
     pub host_device: Option<String>,
     /// Who the process becomes once the devices are open.
     pub user: Option<User>,
+    /// Which processor the loop runs on.
+    pub processor: Processor,
 }
 
 const DATAPATHS: [(&str, DatapathKind); 7] = [
@@ -242,7 +245,21 @@ pub(super) fn read(document: &Document<'_>, directory: &Path) -> Result<Live, Fa
         let known = |name: &str| names::user(name).ok_or_else(|| format!("there is no user {name:?} on this system"));
         live.user = Some(user.parse_as(known)?);
     }
+    if let Some(cpu) = document.single("run").and_then(|run| run.get("cpu")) {
+        live.processor = cpu.parse_as(processor)?;
+    }
     Ok(live)
+}
+
+fn processor(word: &str) -> Result<Processor, String> {
+    match word {
+        "auto" => Ok(Processor::Auto),
+        "any" => Ok(Processor::Any),
+        number => number
+            .parse()
+            .map(Processor::Number)
+            .map_err(|_| format!("{word:?} is neither the number of a processor nor \"auto\" nor \"any\"")),
+    }
 }
 
 fn interface(item: &Item<'_>, directory: &Path) -> Result<LiveInterface, Fault> {

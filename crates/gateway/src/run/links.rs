@@ -218,7 +218,7 @@ fn refuse_sections(old: &Live, new: &Live) -> io::Result<()> {
         ("[state]", (&old.state, old.state_interval) == (&new.state, new.state_interval)),
         ("[metrics]", old.metrics == new.metrics),
         ("[host]", old.host_device == new.host_device),
-        ("[run]", old.user == new.user),
+        ("[run]", (&old.user, old.processor) == (&new.user, new.processor)),
     ];
     match same.iter().find(|(_, same)| !same) {
         Some((section, _)) => {
