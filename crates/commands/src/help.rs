@@ -13,9 +13,8 @@ use std::fmt::Write;
 /// Where the help of an option begins on its line.
 const COLUMN: usize = 34;
 
-/// `iptables -h`, with the options of these extensions.
-pub(crate) fn of_iptables(family: Family, matches: &[&str], target: Option<&str>) -> String {
-    let name = program(family);
+/// `iptables -h`, with the options of these extensions; `name` is what the program calls itself.
+pub(crate) fn of_iptables(family: Family, name: &str, matches: &[&str], target: Option<&str>) -> String {
     let mut out = format!("{name} v{} (hairpin {})\n\n", crate::IPTABLES_VERSION, env!("CARGO_PKG_VERSION"));
     for (n, line) in USAGE.iter().enumerate() {
         let head = if n == 0 { "Usage:" } else { "      " };

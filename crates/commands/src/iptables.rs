@@ -24,8 +24,10 @@ pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Out
         }
     };
     match &command.verb {
-        Verb::Version => outcome.stdout = version(family).into_bytes(),
-        Verb::Help { matches, target } => outcome.stdout = help::of_iptables(family, matches, *target).into_bytes(),
+        Verb::Version { inverted } => outcome.stdout = version(program(family), *inverted).into_bytes(),
+        Verb::Help { matches, target } => {
+            outcome.stdout = help::of_iptables(family, program(family), matches, *target).into_bytes()
+        }
         _ => {
             if let Err(failure) = carry_out(family, &command, state, &mut outcome) {
                 fail(call, family, &failure, &mut outcome);
@@ -37,8 +39,10 @@ pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Out
     outcome
 }
 
-fn version(family: Family) -> String {
-    format!("{} v{} (hairpin {})\n", program(family), crate::IPTABLES_VERSION, env!("CARGO_PKG_VERSION"))
+/// What `-V` says.
+pub(crate) fn version(name: &str, inverted: bool) -> String {
+    let version = format!("{} (hairpin {})", crate::IPTABLES_VERSION, env!("CARGO_PKG_VERSION"));
+    if inverted { format!("Not {version} ;-)\n") } else { format!("{name} v{version}\n") }
 }
 
 fn carry_out(family: Family, command: &Command, state: &mut dyn State, outcome: &mut Outcome) -> Result<(), Failure> {

@@ -1,10 +1,12 @@
 //! `iptables-restore` and `ip6tables-restore`.
 
-use crate::getopt::{self, Flag};
-use crate::iptables::say_error;
-use crate::{Access, Call, Failure, Input, Outcome, RestoreRequest, State, Wait};
+use crate::getopt::{Flag, Reader};
+use crate::iptables::{say_error, version};
+use crate::{Access, Call, Failure, Input, Outcome, RestoreRequest, State, Wait, help};
 use hairpin_engine::rule::TableId;
+use hairpin_ruleset::command::Verb;
 use hairpin_ruleset::error::RuleFileError;
+use hairpin_ruleset::wait;
 use hairpin_wire::Family;
 
 /// Its options.
@@ -17,73 +19,53 @@ pub(crate) const FLAGS: &[Flag] = &[
     Flag { long: "noflush", short: 'n', value: "", help: "change what is there instead of replacing it" },
     Flag { long: "modprobe", short: 'M', value: "command", help: "has no effect" },
     Flag { long: "table", short: 'T', value: "table", help: "only this table" },
-    Flag {
-        long: "wait",
-        short: 'w',
-        value: "",
-        help: "wait for the lock, for ever or as many seconds as the next word says",
-    },
-    Flag { long: "wait-interval", short: 'W', value: "", help: "has no effect" },
+    Flag { long: "wait", short: 'w', value: "[seconds]", help: "wait for the lock, for ever when no number is given" },
+    Flag { long: "wait-interval", short: 'W', value: "[microseconds]", help: "has no effect" },
     Flag { long: "", short: 'b', value: "", help: "has no effect" },
 ];
 
 /// Standard input, or the one word that is no option.
 pub(crate) fn input(words: &[String]) -> Input {
     match read("", words) {
-        Ok(asked) if asked.wants_text() => match asked.file {
-            Some(file) => Input::File(file),
-            None => Input::Stdin,
-        },
-        _ => Input::Nothing,
+        Asked { end: Some(_), .. } => Input::Nothing,
+        Asked { file: Some(file), .. } => Input::File(file),
+        Asked { file: None, .. } => Input::Stdin,
     }
 }
 
 pub(crate) fn run(call: &Call<'_>, family: Family, state: &mut dyn State) -> Outcome {
     let mut outcome = Outcome::default();
     let name = call.program.name();
-    if let Some(word) = wait_without_number(call.words) {
-        let version = crate::IPTABLES_VERSION;
-        outcome.code = 2;
-        outcome.complain(format_args!("{name} v{version} (legacy): wait seconds not numeric"));
-        outcome.complain("Error occurred at line: 0");
-        outcome.complain(format_args!("Try `{name} -h' or '{name} --help' for more information."));
-        outcome.hint(call, Some(&format!("`{word}' is taken for the seconds of -w: name the file before it")));
-        return outcome;
-    }
-    let asked = match read(call.name, call.words) {
-        Ok(asked) => asked,
-        Err(why) => {
+    let asked = read(call.name, call.words);
+    asked.notices.iter().for_each(|notice| outcome.complain(notice));
+    match &asked.end {
+        Some(End::Version) => outcome.stdout = version(name, false).into_bytes(),
+        Some(End::Help) => {
+            outcome.stderr.extend(help::of_flags(&format!("{name} [options] [file]"), FLAGS).into_bytes());
+        }
+        Some(End::Unknown(why)) => {
             outcome.code = 1;
             outcome.complain(why);
             outcome.complain(format_args!("Try `{name} -h' for more information."));
-            return outcome;
         }
-    };
-    if asked.binary {
-        outcome.complain("-b/--binary option is not implemented");
-    }
-    if asked.interval {
-        outcome.complain("Ignoring deprecated --wait-interval option.");
-    }
-    if asked.version {
-        let version = crate::IPTABLES_VERSION;
-        outcome.stdout = format!("{name} v{version} (hairpin {})\n", env!("CARGO_PKG_VERSION")).into_bytes();
-    } else if asked.help {
-        outcome.stderr = crate::help::of_flags(&format!("{name} [options] [file]"), FLAGS).into_bytes();
-    } else if asked.too_many {
-        outcome.code = 1;
-        outcome.complain("Unknown arguments found on commandline");
-    } else if asked.interval && asked.wait.is_none() {
-        outcome.code = 1;
-        outcome.complain("Option --wait-interval requires option --wait");
-    } else if let Err(failure) = carry_out(call, family, &asked, state, &mut outcome) {
-        match failure {
-            Failure::RuleFile(error) => complain(call, &error, &mut outcome),
-            other => {
+        Some(End::Refused { message, hint }) => {
+            outcome.code = 2;
+            say_error(&mut outcome, name, false, message);
+            say_where(&mut outcome, name, 0);
+            outcome.hint(call, hint.as_deref());
+        }
+        Some(End::Plain(why)) => {
+            outcome.code = 1;
+            outcome.complain(why);
+        }
+        None => match carry_out(call, family, &asked, state, &mut outcome) {
+            Ok(()) => {}
+            Err(Failure::RuleFile(error)) => complain(call, &error, &mut outcome),
+            Err(other) => {
                 outcome.code = other.code();
                 outcome.complain(other);
             }
-        }
+        },
     }
     outcome
 }
@@ -94,69 +76,73 @@ struct Asked {
     verbose: bool,
     noflush: bool,
     test: bool,
-    binary: bool,
-    version: bool,
-    help: bool,
-    interval: bool,
-    too_many: bool,
     table: Option<String>,
     wait: Option<Option<u32>>,
     file: Option<String>,
+    /// Lines for stderr that are no errors.
+    notices: Vec<String>,
+    /// What is done instead of reading rules.
+    end: Option<End>,
 }
 
-impl Asked {
-    fn wants_text(&self) -> bool {
-        !(self.version || self.help || self.too_many || self.interval && self.wait.is_none())
-    }
+/// How the words end a call before any rule is read.
+enum End {
+    Version,
+    Help,
+    /// An option that is none, in getopt's words.
+    Unknown(String),
+    /// A value that is none.
+    Refused {
+        message: String,
+        hint: Option<String>,
+    },
+    /// Words that do not go together.
+    Plain(&'static str),
 }
 
-fn read(name: &str, words: &[String]) -> Result<Asked, String> {
-    let (mut words, mut asked) = (words.to_vec(), Asked::default());
-    // The numbers of -w and -W are words of their own: getopt does not know of them.
-    for flag in [["-w", "--wait"], ["-W", "--wait-interval"]] {
-        let is = |w: &String| flag.contains(&w.as_str()) || (flag[0] == "-w" && is_cluster_with_w(w));
-        if let Some(at) = words.iter().position(is) {
-            let number = words.get(at + 1).and_then(|w| w.parse::<u32>().ok());
-            if number.is_some() {
-                words.remove(at + 1);
-            }
-            if flag[0] == "-w" {
-                asked.wait = Some(number);
-            }
-        }
-    }
-    let (given, rest) = getopt::read(name, FLAGS, &words)?;
-    for (short, value) in given {
+fn read(name: &str, words: &[String]) -> Asked {
+    let (mut asked, mut has_interval) = (Asked::default(), false);
+    let mut reader = Reader::new(name, FLAGS, words);
+    while let Some(option) = reader.next() {
+        let (short, value) = match option {
+            Ok(option) => option,
+            Err(why) => return Asked { end: Some(End::Unknown(why)), ..asked },
+        };
         match short {
             'c' => asked.counters = true,
             'v' => asked.verbose = true,
-            'V' => asked.version = true,
+            'V' => return Asked { end: Some(End::Version), ..asked },
             't' => asked.test = true,
-            'h' => asked.help = true,
+            'h' => return Asked { end: Some(End::Help), ..asked },
             'n' => asked.noflush = true,
-            'T' => asked.table = Some(value.to_owned()),
-            'W' => asked.interval = true,
-            'b' => asked.binary = true,
-            'w' => asked.wait = Some(asked.wait.flatten()),
+            'T' => asked.table = value.map(str::to_owned),
+            'b' => asked.notices.push("-b/--binary option is not implemented".to_owned()),
+            'w' => match value.or_else(|| reader.argument()).map(|text| (text, wait::seconds(text))) {
+                None => asked.wait = Some(None),
+                Some((_, Some(seconds))) => asked.wait = Some(seconds),
+                Some((text, None)) => {
+                    let message = "wait seconds not numeric".to_owned();
+                    let hint = Some(format!("`{text}' is taken for the seconds of -w: name the file before it"));
+                    return Asked { end: Some(End::Refused { message, hint }), ..asked };
+                }
+            },
+            'W' => match wait::check_interval(value.or_else(|| reader.argument())) {
+                Ok(()) => {
+                    has_interval = true;
+                    asked.notices.push(wait::INTERVAL_NOTICE.to_owned());
+                }
+                Err(message) => return Asked { end: Some(End::Refused { message, hint: None }), ..asked },
+            },
             _ => {}
         }
     }
-    asked.too_many = rest.len() > 1;
-    asked.file = rest.first().map(|file| (*file).to_owned());
-    Ok(asked)
-}
-
-/// The word after `-w` that is taken for its number and is none.
-fn wait_without_number(words: &[String]) -> Option<&String> {
-    let is = |word: &String| word == "-w" || word == "--wait" || is_cluster_with_w(word);
-    let next = words.get(words.iter().position(is)? + 1)?;
-    let is_number = next.trim_start().trim_start_matches('+').parse::<u32>().is_ok();
-    (!next.starts_with('-') && !is_number).then_some(next)
-}
-
-/// `-nw`, where the number may follow.
-fn is_cluster_with_w(word: &str) -> bool {
-    !word.starts_with("--") && word.starts_with('-') && word.ends_with('w')
+    asked.file = reader.rest.first().map(|file| (*file).to_owned());
+    if reader.rest.len() > 1 {
+        asked.end = Some(End::Plain("Unknown arguments found on commandline"));
+    } else if has_interval && !wait::waits(asked.wait) {
+        asked.end = Some(End::Plain("Option --wait-interval requires option --wait"));
+    }
+    asked
 }
 
 fn carry_out(
@@ -196,6 +182,12 @@ fn carry_out(
     let restored = restored?;
     restored.notices.iter().for_each(|notice| outcome.complain(notice));
     outcome.stdout = restored.report.into_bytes();
+    let said = match restored.ended.map(|ended| ended.verb) {
+        Some(Verb::Help { matches, target }) => help::of_iptables(family, call.program.name(), &matches, target),
+        Some(Verb::Version { inverted }) => version(call.program.name(), inverted),
+        _ => String::new(),
+    };
+    outcome.stdout.extend(said.into_bytes());
     Ok(())
 }
 
@@ -215,6 +207,12 @@ fn opened_tables(text: &[u8], lines: usize) -> Vec<TableId> {
     opened
 }
 
+/// What iptables-restore says after a mistake in words.
+fn say_where(outcome: &mut Outcome, name: &str, line: usize) {
+    outcome.complain(format_args!("Error occurred at line: {line}"));
+    outcome.complain(format_args!("Try `{name} -h' or '{name} --help' for more information."));
+}
+
 fn complain(call: &Call<'_>, error: &RuleFileError, outcome: &mut Outcome) {
     let name = call.program.name();
     outcome.code = error.code;
@@ -223,8 +221,7 @@ fn complain(call: &Call<'_>, error: &RuleFileError, outcome: &mut Outcome) {
     let line = error.line;
     if error.code == 2 {
         say_error(outcome, name, error.bare, &error.message);
-        outcome.complain(format_args!("Error occurred at line: {line}"));
-        outcome.complain(format_args!("Try `{name} -h' or '{name} --help' for more information."));
+        say_where(outcome, name, line);
         outcome.hint(call, error.hint.as_deref());
     } else if let Some((line, reason)) = error.message.split_once(" failed: ") {
         // 1.8.11 keeps the reason to itself.

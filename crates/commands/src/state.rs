@@ -10,7 +10,7 @@ use hairpin_ruleset::chains::ValueChains;
 use hairpin_ruleset::command::Command;
 use hairpin_ruleset::error::{Refusal, RuleFileError};
 use hairpin_ruleset::list::{ListOptions, list_rules};
-use hairpin_ruleset::restore::{RestoreOptions, restore_reporting};
+use hairpin_ruleset::restore::{Ended, RestoreOptions, restore_reporting};
 use hairpin_ruleset::save::{SaveOptions, save};
 use hairpin_ruleset::show::{ShowOptions, show};
 use hairpin_wire::Family;
@@ -124,12 +124,12 @@ pub trait State {
         let changed: Vec<Table> = used.cloned().collect();
         if request.test {
             // The kernel, which would look at the rules together, is not asked.
-            return Ok(Told { notices: restored.notices, report: restored.report });
+            return Ok(Told { notices: restored.notices, report: restored.report, ended: restored.ended });
         }
         match self.replace(family, changed) {
             Err(Failure::Refused(why)) => Err(Failure::RuleFile(Box::new(restored.refused(&why)))),
             Err(other) => Err(other),
-            Ok(()) => Ok(Told { notices: restored.notices, report: restored.report }),
+            Ok(()) => Ok(Told { notices: restored.notices, report: restored.report, ended: restored.ended }),
         }
     }
 
@@ -224,6 +224,8 @@ pub struct Told {
     pub notices: Vec<String>,
     /// What `-v` says.
     pub report: String,
+    /// The line that ended the reading.
+    pub ended: Option<Ended>,
 }
 
 /// What a command will do with a state.

@@ -59,6 +59,23 @@ fn estimators() {
     );
 }
 
+/// The kernel looks at a rule's matches one after the other, then at its target, and says what it found first.
+#[test]
+fn of_two_reasons_the_first_is_told() {
+    let path = temporary("reasons");
+    let tells = |rule: &str, reason: &str| {
+        let (code, said) = ask(&path, &format!("iptables -A FORWARD {rule}"), "");
+        assert!(code == 1 && said.contains(reason), "{rule}: {said}");
+        let (code, said) = ask(&path, "iptables-restore", &format!("*filter\n-A FORWARD {rule}\nCOMMIT\n"));
+        assert!(code == 1 && said.contains("line 3 failed"), "{rule}: {said}");
+    };
+    // The target is for mangle only; rpfilter for raw and mangle.
+    tells(&format!("{READ} -j ECN --ecn-ip-ect 0"), MISSING);
+    tells("-j ECN --ecn-ip-ect 0", INVALID);
+    tells(&format!("{READ} -m rpfilter"), MISSING);
+    tells(&format!("-m rpfilter {READ}"), INVALID);
+}
+
 #[test]
 fn tables_of_hashlimit() {
     let rule = "-A FORWARD -m hashlimit --hashlimit-upto 5/min --hashlimit-name d";

@@ -151,7 +151,7 @@ impl<C: Chains> Editor<'_, C> {
             }
             Verb::Rename(from, to) => self.rename(from, to),
             Verb::Policy(name, policy) => self.set_policy(name, policy, command.counters.unwrap_or_default()),
-            Verb::Help { .. } | Verb::Version | Verb::OtherFamily => Ok(()),
+            Verb::Help { .. } | Verb::Version { .. } | Verb::OtherFamily => Ok(()),
         }
     }
 

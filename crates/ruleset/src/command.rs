@@ -5,7 +5,7 @@
 //! ([`crate::apply`]).
 
 use crate::getopt::{Extension, Found, Item, JSON, Reader};
-use crate::suggest;
+use crate::{suggest, wait};
 use hairpin_engine::rule::{Action, AddrMatch, Counter, Header, IfMatch, Match, Rule, TableId};
 use hairpin_wire::{Addr, Family, proto};
 use hairpin_xt::option::{Given, Names, Opt, Parsed, SyntaxError};
@@ -112,8 +112,11 @@ pub enum Verb {
         /// After `-j`.
         target: Option<&'static str>,
     },
-    /// `-V`.
-    Version,
+    /// `-V`, perhaps after `!`.
+    Version {
+        /// After `!`.
+        inverted: bool,
+    },
     /// A line of a rule file for the other family (`-4`, `-6`): nothing to do.
     OtherFamily,
 }
@@ -135,7 +138,7 @@ impl Verb {
     pub fn changes(&self) -> bool {
         match self {
             Verb::List { zero, .. } | Verb::ListRules { zero, .. } => *zero != Reset::Nothing,
-            Verb::Check(_) | Verb::Help { .. } | Verb::Version | Verb::OtherFamily => false,
+            Verb::Check(_) | Verb::Help { .. } | Verb::Version { .. } | Verb::OtherFamily => false,
             _ => true,
         }
     }
@@ -405,7 +408,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         match short {
             'A' | 'C' | 'D' | 'R' | 'I' | 'L' | 'S' | 'F' | 'Z' | 'N' | 'X' | 'E' | 'P' => self.verb(short, text)?,
             'h' => return Ok(Some(self.help())),
-            'V' => return Ok(Some(Verb::Version)),
+            'V' => return Ok(Some(Verb::Version { inverted: self.inverted })),
             'p' => self.set_protocol(text)?,
             's' => {
                 self.set(Flag::Source)?;
@@ -443,7 +446,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
                 self.verbose = self.verbose.saturating_add(1);
             }
             't' => self.set_table(text)?,
-            'w' | 'W' => self.set_wait(short, text)?,
+            'w' | 'W' => self.set_wait(short, value)?,
             'M' => {}
             '4' | '6' => {
                 let meant = if short == '4' { Family::V4 } else { Family::V6 };
@@ -718,29 +721,21 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         Ok(())
     }
 
-    fn set_wait(&mut self, letter: char, text: &'w str) -> Outcome {
+    fn set_wait(&mut self, letter: char, attached: Option<&'w str>) -> Outcome {
         if self.context.restore {
             return Err(self.refuse(format!("You cannot use `-{letter}' from iptables-restore")));
         }
-        let text = if text.is_empty() { self.reader.argument() } else { Some(text) };
-        let seconds = match text {
-            None if letter == 'W' => return Err(self.refuse("wait interval value required")),
-            None => None,
-            Some(text) => match value::split_number(text) {
-                Some((seconds, _)) => Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
-                None if letter == 'W' => return Err(self.refuse("wait interval not numeric")),
-                None => return Err(self.refuse("wait seconds not numeric")),
-            },
-        };
+        let text = attached.or_else(|| self.reader.argument());
         if letter == 'W' {
-            if let Some(interval) = seconds.filter(|interval| *interval > 999_999) {
-                return Err(self.refuse(format!("too long usec wait {interval} > 999999 usec")));
-            }
+            wait::check_interval(text).map_err(|why| self.refuse(why))?;
             self.has_interval = true;
-            self.notices.push("Ignoring deprecated --wait-interval option.".to_owned());
-        } else {
-            self.wait = Some(seconds);
+            self.notices.push(wait::INTERVAL_NOTICE.to_owned());
+            return Ok(());
         }
+        self.wait = Some(match text {
+            None => None,
+            Some(text) => wait::seconds(text).ok_or_else(|| self.refuse("wait seconds not numeric"))?,
+        });
         Ok(())
     }
 
@@ -947,7 +942,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         if self.json && !matches!(verb, Verb::List { .. } | Verb::ListRules { .. }) {
             return Err(self.refuse("--json belongs to --list and --list-rules"));
         }
-        if self.has_interval && self.wait.is_none() {
+        if self.has_interval && !wait::waits(self.wait) {
             return Err(self.refuse("--wait-interval only makes sense with --wait\n"));
         }
         let table = self.find_table()?;
@@ -1226,16 +1221,14 @@ fn check_options(used: &Use) -> Result<(), SyntaxError> {
             }
             continue;
         }
-        for other in options.iter().filter(|other| other.name != name) {
-            if option.needs.contains(&other.name) && !has(other.name) {
-                let message = format!("{extension}: option \"--{name}\" also requires \"--{}\".\n", other.name);
-                return Err(SyntaxError::parameter(message).at(format!("--{name}")));
-            }
-            if option.excludes.contains(&other.name) && has(other.name) {
-                let message =
-                    format!("{extension}: option \"--{name}\" cannot be used together with \"--{}\".\n", other.name);
-                return Err(SyntaxError::parameter(message).at(format!("--{}", other.name)));
-            }
+        if let Some(other) = option.needs.iter().find(|other| !has(other)) {
+            let message = format!("{extension}: option \"--{name}\" also requires \"--{other}\".\n");
+            return Err(SyntaxError::parameter(message).at(format!("--{name}")));
+        }
+        // In the order in which they are declared to go not together: that is how iptables numbers them.
+        if let Some(other) = option.excludes.iter().find(|other| **other != name && has(other)) {
+            let message = format!("{extension}: option \"--{name}\" cannot be used together with \"--{other}\".\n");
+            return Err(SyntaxError::parameter(message).at(format!("--{other}")));
         }
     }
     Ok(())
@@ -1269,7 +1262,7 @@ fn verb_chain(verb: &Verb) -> &str {
         | Verb::Flush(chain)
         | Verb::Zero(chain, _)
         | Verb::DeleteChain(chain) => chain.as_deref().unwrap_or_default(),
-        Verb::Help { .. } | Verb::Version | Verb::OtherFamily => "",
+        Verb::Help { .. } | Verb::Version { .. } | Verb::OtherFamily => "",
     }
 }
 

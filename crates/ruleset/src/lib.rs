@@ -22,4 +22,5 @@ mod rope;
 pub mod save;
 pub mod show;
 mod suggest;
+pub mod wait;
 pub mod words;

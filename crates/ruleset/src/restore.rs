@@ -39,6 +39,8 @@ pub struct Restored {
     pub notices: Vec<String>,
     /// What `-v` says.
     pub report: String,
+    /// The line that ended the reading.
+    pub ended: Option<Ended>,
     file: String,
     lines: Vec<TableLines>,
 }
@@ -65,7 +67,8 @@ impl Restored {
     pub fn refused(&self, why: &LoadError) -> RuleFileError {
         let commit = self.lines.iter().rev().find(|t| t.table == why.table).map_or(0, |t| t.commit);
         let line = self.line(why.table, &why.chain, why.rule);
-        refused(self.ruleset.family, &self.file, commit, line, why)
+        let (notices, report) = (self.notices.clone(), self.report.clone());
+        RuleFileError { notices, report, ..refused(self.ruleset.family, &self.file, commit, line, why) }
     }
 }
 
@@ -109,9 +112,13 @@ pub fn restore_reporting(
 ) -> Result<Restored, Box<RuleFileError>> {
     let mut values = Values { ruleset: base.clone(), lines: Vec::new() };
     let applied = restore_to(&mut values, base.family, text, options, verbose)?;
-    let Values { ruleset, lines } = values;
-    let Applied { tables, notices, report } = applied;
-    Ok(Restored { ruleset, tables, notices, report, file: options.file.to_owned(), lines })
+    let Values { mut ruleset, lines } = values;
+    let Applied { mut tables, notices, report, ended } = applied;
+    if let Some(opened) = ended.as_ref().map(|ended| ended.table) {
+        ruleset.table_mut(opened);
+        tables.push(opened);
+    }
+    Ok(Restored { ruleset, tables, notices, report, ended, file: options.file.to_owned(), lines })
 }
 
 /// Tables as a rule file changes them, however they are kept.
@@ -138,6 +145,27 @@ pub struct Applied {
     pub notices: Vec<String>,
     /// What `-v` says.
     pub report: String,
+    /// The line that ended the reading.
+    pub ended: Option<Ended>,
+}
+
+/// A line with `-h` or `-V`: what was committed above it counts, and nothing below it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// [`Verb::Help`] or [`Verb::Version`].
+    pub verb: Verb,
+    /// The table it stands in, which was opened and is not committed.
+    pub table: TableId,
+    /// The last line before it that no table was open on.
+    pub committed: usize,
+}
+
+impl Ended {
+    /// The lines that count.
+    pub fn committed<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        let lines = text.split_inclusive(|byte| *byte == b'\n').take(self.committed);
+        &text[..lines.map(<[u8]>::len).sum()]
+    }
 }
 
 /// Reads a rule file onto tables. `verbose` is `-v`.
@@ -166,19 +194,26 @@ pub fn restore_to<T: Tables>(
     };
     // Bytes that are no UTF-8 can only stand in free texts such as comments; they become replacement characters.
     let text = String::from_utf8_lossy(text);
-    let mut number = 0;
+    let (mut number, mut committed) = (0, 0);
     for line in text.split_inclusive('\n') {
         number += 1;
         // For iptables-restore, a zero byte is where the line ends.
         let line = line.find('\0').and_then(|end| line.get(..end)).unwrap_or(line);
-        reader.line(number, line).map_err(|fault| Box::new(reader.error(number, line, fault)))?;
+        let ending = reader.line(number, line).map_err(|fault| Box::new(reader.error(number, line, fault)))?;
+        if let Some((verb, table)) = ending.and_then(|verb| Some((verb, reader.current.as_ref()?.0))) {
+            let Reader { tables, notices, report, .. } = reader;
+            return Ok(Applied { tables, notices, report, ended: Some(Ended { verb, table, committed }) });
+        }
+        if reader.current.is_none() {
+            committed = number;
+        }
     }
     if reader.current.is_some() {
         let mut fault = Fault::bare(1, format!("COMMIT expected at line {}", number + 1));
         fault.hint = Some("each table ends with a line COMMIT".to_owned());
         return Err(Box::new(reader.error(number + 1, "", fault)));
     }
-    Ok(Applied { tables: reader.tables, notices: reader.notices, report: reader.report })
+    Ok(Applied { tables: reader.tables, notices: reader.notices, report: reader.report, ended: None })
 }
 
 /// Tables as values.
@@ -243,20 +278,21 @@ struct Reader<'a, T: Tables> {
 }
 
 impl<T: Tables> Reader<'_, T> {
-    fn line(&mut self, number: usize, line: &str) -> Result<(), Fault> {
+    /// The verb of the line, when it ends the reading.
+    fn line(&mut self, number: usize, line: &str) -> Result<Option<Verb>, Fault> {
         if line == "\n" || line.starts_with('#') {
             if self.comments && line != "\n" {
                 self.report.push_str(line);
             }
-            return Ok(());
+            return Ok(None);
         }
-        let Some((table, chains)) = &mut self.current else { return self.outside(number, line) };
+        let Some((table, chains)) = &mut self.current else { return self.outside(number, line).map(|()| None) };
         if line == "COMMIT\n" {
             self.commit(number);
-            return Ok(());
+            return Ok(None);
         }
         if let Some(rest) = line.strip_prefix(':') {
-            return chain_line(chains, self.options, number, rest);
+            return chain_line(chains, self.options, number, rest).map(|()| None);
         }
         let table = *table;
         let context = Context { family: self.family, names: self.options.names, table, restore: true };
@@ -415,7 +451,7 @@ fn rule_line(
     number: usize,
     line: &str,
     said: Said<'_>,
-) -> Result<(), Fault> {
+) -> Result<Option<Verb>, Fault> {
     let (counters, rest) = split_counters(number, line)?;
     let offset = (rest.as_ptr() as usize).saturating_sub(line.as_ptr() as usize);
     let mut words = words::split(rest).map_err(|error| Fault { error, start: Some(offset), hint: None })?;
@@ -442,11 +478,15 @@ fn rule_line(
         let listing = listing(chains, context, &command).map_err(|why| Fault::bare(4, why))?;
         said.report.push_str(&listing);
     }
+    if matches!(command.verb, Verb::Help { .. } | Verb::Version { .. }) {
+        return Ok(Some(command.verb));
+    }
     apply_to(chains, command, number, said.report).map_err(|refusal| {
         let target = || words.iter().position(|w| matches!(w.as_ref(), "-j" | "-g" | "--jump" | "--goto"));
         let at = if refusal.from_table { Some(added + 1) } else { target().map(|at| at + 1) };
         from_refusal(refusal, number, start(at))
-    })
+    })?;
+    Ok(None)
 }
 
 /// What `-L` or `-S` says of the table as it is on this line.

@@ -97,6 +97,27 @@ const WORDS: &[(&str, &str)] = &[
         "-A INPUT -j MARK --set-mark 1 --and-mark 3",
         "MARK: option \"--set-mark\" cannot be used together with \"--and-mark\".",
     ),
+    (
+        "-A INPUT -m ttl --ttl-eq 1 --ttl-lt 2 --ttl-gt 3",
+        "ttl: option \"--ttl-lt\" cannot be used together with \"--ttl-eq\".",
+    ),
+    (
+        "-A INPUT -j TTL --ttl-set 1 --ttl-dec 2 --ttl-inc 3",
+        "TTL: option \"--ttl-set\" cannot be used together with \"--ttl-inc\".",
+    ),
+    (
+        "-A INPUT -p tcp -j ECN --ecn-tcp-remove --ecn-tcp-ece 1 --ecn-tcp-cwr 1",
+        "ECN: option \"--ecn-tcp-remove\" cannot be used together with \"--ecn-tcp-cwr\".",
+    ),
+    (
+        "-A INPUT -m statistic --mode nth --probability 0.5 --packet 3",
+        "statistic: option \"--probability\" cannot be used together with \"--packet\".",
+    ),
+    (
+        "-A INPUT -m cluster --cluster-total-nodes 2 --cluster-hash-seed 1 --cluster-local-node 3 --cluster-local-nodemask 1",
+        "cluster: option \"--cluster-local-node\" cannot be used together with \"--cluster-local-nodemask\".",
+    ),
+    ("-A INPUT -m cluster --cluster-local-node 3", "cluster: option \"--cluster-total-nodes\" must be specified"),
     ("-A INPUT -m statistic --mode nth --packet 0", "statistic: option \"--packet\" also requires \"--every\"."),
     ("-A INPUT -p tcp --dport foo", "invalid port/service `foo' specified"),
     ("-A INPUT -p tcp --dport 5:4", "invalid portrange (min > max)"),

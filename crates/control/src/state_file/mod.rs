@@ -24,6 +24,7 @@ use hairpin_engine::time::Now;
 use hairpin_ruleset::apply::apply_to;
 use hairpin_ruleset::chains::{Chains, Origin};
 use hairpin_ruleset::command::Command;
+use hairpin_ruleset::error::RuleFileError;
 use hairpin_ruleset::ipset::dump;
 use hairpin_ruleset::list::ListOptions;
 use hairpin_ruleset::restore::{RestoreOptions, Tables, refused, restore_to};
@@ -116,16 +117,33 @@ impl<'n> StateFile<'n> {
         Ok(())
     }
 
-    /// What was there before is read again, and only when a new rule shares something by name.
-    fn check_shared(&self, rules: &StoredRules, changed: &[TableId]) -> Result<(), (TableId, Unloadable)> {
-        let shares = |id: &&TableId| rules.table(**id).is_some_and(|table| table.shares);
-        let Some(first) = changed.iter().find(shares) else { return Ok(()) };
-        let old = match &self.container {
+    /// Checks changed tables as the kernel does, which take the place of the old ones one after the other.
+    fn check(&self, rules: &StoredRules, changed: &[TableId]) -> Result<(), (TableId, Unloadable)> {
+        for (n, id) in changed.iter().enumerate() {
+            let Some(table) = rules.table(*id) else { continue };
+            let refused = table.check(&self.names).err();
+            // What was there before is read again, and only when a new rule shares something by name.
+            let until = match &refused {
+                None if table.shares => Some(None),
+                Some(Unloadable::Refused(load, _)) if table.shares => Some(Some(load)),
+                _ => None,
+            };
+            if let Some(until) = until {
+                let old = self.old_rules().map_err(|why| (*id, why.into()))?;
+                let came = changed.get(..n).unwrap_or_default();
+                shared::check(&old, rules, came, table, until, &self.names).map_err(|why| (*id, why))?;
+            }
+            refused.map_or(Ok(()), |why| Err((*id, why)))?;
+        }
+        Ok(())
+    }
+
+    /// The rules of both families as they are in the file.
+    fn old_rules(&self) -> io::Result<Vec<StoredRules>> {
+        match &self.container {
             None => Ok(Vec::new()),
             Some(container) => [Family::V4, Family::V6].iter().map(|f| StoredRules::read(*f, container)).collect(),
-        };
-        let old: Vec<StoredRules> = old.map_err(|why: io::Error| (*first, why.into()))?;
-        shared::check(&old, rules, changed, &self.names)
+        }
     }
 
     fn unloadable(&self, why: Unloadable) -> Failure {
@@ -183,10 +201,9 @@ impl State for StateFile<'_> {
             let mut stored = rules.open(table.id).map_err(Failure::Unavailable)?;
             stored.reset();
             fill(&mut stored, table).map_err(Failure::Unavailable)?;
-            stored.check(&self.names).map_err(|why| self.unloadable(why))?;
             rules.commit(stored, 0);
         }
-        self.check_shared(&rules, &changed).map_err(|(_, why)| self.unloadable(why))?;
+        self.check(&rules, &changed).map_err(|(_, why)| self.unloadable(why))?;
         self.keep(rules)
     }
 
@@ -244,8 +261,7 @@ impl State for StateFile<'_> {
         let mut rules = self.rules(family)?;
         let table = rules.table_mut(command.table);
         apply_to(table, command.clone(), 0, report).map_err(|refusal| Failure::Refusal(Box::new(refusal)))?;
-        table.check(&self.names).map_err(|why| self.unloadable(why))?;
-        self.check_shared(&rules, &[command.table]).map_err(|(_, why)| self.unloadable(why))?;
+        self.check(&rules, &[command.table]).map_err(|(_, why)| self.unloadable(why))?;
         self.keep(rules)
     }
 
@@ -259,23 +275,29 @@ impl State for StateFile<'_> {
             names: &self.names,
         };
         let applied = restore_to(&mut rules, family, text, &options, request.verbose).map_err(Failure::RuleFile)?;
+        if let Some(ended) = &applied.ended {
+            // The table that was open is not to change, but to be in use.
+            rules = self.rules(family)?;
+            let text = ended.committed(text);
+            restore_to(&mut rules, family, text, &options, request.verbose).map_err(Failure::RuleFile)?;
+            rules.table_mut(ended.table);
+        }
         let refuse = |(id, why)| match why {
             Unloadable::Refused(load, line) => {
                 let commit = rules.table(id).map_or(0, |table| table.commit_line);
                 let line = Some(line).filter(|line| *line != 0);
-                Failure::RuleFile(Box::new(refused(family, request.file, commit, line, &load)))
+                let (notices, report) = (applied.notices.clone(), applied.report.clone());
+                let refused = refused(family, request.file, commit, line, &load);
+                Failure::RuleFile(Box::new(RuleFileError { notices, report, ..refused }))
             }
             Unloadable::Unreadable(why) => self.failure(&why),
         };
         // With -t the kernel, which would look at the rules together, is not asked.
         if !request.test {
-            for table in applied.tables.iter().filter_map(|id| rules.table(*id)) {
-                table.check(&self.names).map_err(|why| refuse((table.id(), why)))?;
-            }
-            self.check_shared(&rules, &applied.tables).map_err(refuse)?;
+            self.check(&rules, &applied.tables).map_err(refuse)?;
             self.keep(rules)?;
         }
-        Ok(Told { notices: applied.notices, report: applied.report })
+        Ok(Told { notices: applied.notices, report: applied.report, ended: applied.ended })
     }
 
     fn save(&mut self, family: Family, options: &SaveOptions<'_>) -> Result<String, Failure> {

@@ -2,40 +2,55 @@
 
 use super::rules::StoredRules;
 use super::table::{StoredTable, Unloadable};
-use hairpin_engine::rule::{LoadError, LoadRefusal, SharedNames, TableId};
+use hairpin_engine::rule::{Action, LoadError, LoadRefusal, Rule, SharedNames, TableId};
 use hairpin_wire::Family;
 use hairpin_xt::option::Names;
 use std::io;
 
-/// Checks the new rules of changed tables, which give way one after the other, given what was there before.
+/// Checks the new rules of a table, given what was there before and the tables that took their place already. With `until`, the rule
+/// that the kernel refuses for another reason, only what comes before that.
 pub(super) fn check(
     old: &[StoredRules],
     new: &StoredRules,
-    changed: &[TableId],
+    came: &[TableId],
+    table: &StoredTable,
+    until: Option<&LoadError>,
     names: &dyn Names,
-) -> Result<(), (TableId, Unloadable)> {
-    for (n, id) in changed.iter().enumerate() {
-        let Some(table) = new.table(*id).filter(|table| table.shares) else { continue };
-        let mut there = SharedNames::default();
-        let came = changed.get(..n).unwrap_or_default();
-        let stays = |rules: &StoredRules, id| rules.family != new.family || !came.contains(&id);
-        for rules in old {
-            for table in rules.tables.iter().filter(|t| stays(rules, t.id())) {
-                note(table, rules.family, &mut there, names).map_err(|why| (*id, why.into()))?;
-            }
-        }
-        for table in came.iter().filter_map(|id| new.table(*id)) {
-            note(table, new.family, &mut there, names).map_err(|why| (*id, why.into()))?;
-        }
-        table.each_fresh(|chain, number, rule, line| {
-            there.load(new.family, rule).map_err(|why| {
-                let why = LoadRefusal::Extension(why);
-                let refused = LoadError { table: *id, chain: chain.to_owned(), rule: number, why };
-                (*id, Unloadable::Refused(refused, line))
-            })
-        })?;
+) -> Result<(), Unloadable> {
+    if until.is_some_and(|load| !matches!(load.why, LoadRefusal::Extension(_))) {
+        // The kernel follows all jumps before it looks at any rule.
+        return Ok(());
     }
-    Ok(())
+    let mut there = SharedNames::default();
+    let stays = |rules: &StoredRules, id| rules.family != new.family || !came.contains(&id);
+    for rules in old {
+        for table in rules.tables.iter().filter(|t| stays(rules, t.id())) {
+            note(table, rules.family, &mut there, names)?;
+        }
+    }
+    for table in came.iter().filter_map(|id| new.table(*id)) {
+        note(table, new.family, &mut there, names)?;
+    }
+    let mut is_over = false;
+    table.each_fresh(|chain, number, rule, line| {
+        let last = until.filter(|load| (load.chain.as_str(), load.rule) == (chain, number));
+        let loaded = match last {
+            _ if is_over => Ok(()),
+            None => there.load(new.family, rule),
+            Some(load) => there.load(new.family, &begin_of(rule, load.passed)),
+        };
+        is_over |= last.is_some();
+        loaded.map_err(|why| {
+            let (chain, why) = (chain.to_owned(), LoadRefusal::Extension(why));
+            Unloadable::Refused(LoadError { table: table.id(), chain, rule: number, passed: 0, why }, line)
+        })
+    })
+}
+
+/// A rule with its first matches only.
+fn begin_of(rule: &Rule, matches: usize) -> Rule {
+    let matches = rule.matches.iter().take(matches).cloned().collect();
+    Rule { matches, action: Action::None, ..rule.clone() }
 }
 
 /// What a table's rules share. Rules are told by their text, so that others need not be read.

@@ -428,9 +428,9 @@ impl StoredTable {
         line: usize,
     ) -> Result<(), Unloadable> {
         let place = Place { family: self.family, table: self.id, hooks, rule };
-        check_rule(&place).map_err(|why| {
-            let why = LoadRefusal::Extension(why);
-            Unloadable::Refused(LoadError { table: self.id, chain: chain.name.clone(), rule: number, why }, line)
+        check_rule(&place).map_err(|(passed, why)| {
+            let (chain, why) = (chain.name.clone(), LoadRefusal::Extension(why));
+            Unloadable::Refused(LoadError { table: self.id, chain, rule: number, passed, why }, line)
         })
     }
 
@@ -444,7 +444,7 @@ impl StoredTable {
         let calls: Vec<_> = self.chains.iter().map(calls).collect();
         reach(&starts, &calls).map_err(|(chain, rule)| {
             let chain = self.chains.get(chain).map_or_else(String::new, |c| c.name.clone());
-            LoadError { table: self.id, chain, rule, why: LoadRefusal::Loop }
+            LoadError { table: self.id, chain, rule, passed: 0, why: LoadRefusal::Loop }
         })
     }
 

@@ -15,6 +15,8 @@ pub struct LoadError {
     pub chain: String,
     /// Its number in the chain, from 1; 0 when the chain itself is at fault.
     pub rule: usize,
+    /// How many of the rule's matches were found right before.
+    pub passed: usize,
     /// The reason.
     pub why: LoadRefusal,
 }
@@ -61,14 +63,15 @@ pub(super) fn check(family: Family, table: &Table) -> Result<Vec<Hooks>, LoadErr
         for (n, rule) in chain.rules.iter().enumerate() {
             let hooks = if n <= end { *hooks } else { Hooks::NONE };
             let place = Place { family, table: table.id, hooks, rule };
-            check_extensions(&place).map_err(|why| refused(table, chain, n, why))?;
+            check_extensions(&place).map_err(|(passed, why)| LoadError { passed, ..refused(table, chain, n, why) })?;
         }
     }
     Ok(reach)
 }
 
 fn refused(table: &Table, chain: &Chain, n: usize, why: Refused) -> LoadError {
-    LoadError { table: table.id, chain: chain.name.clone(), rule: n + 1, why: LoadRefusal::Extension(why) }
+    let why = LoadRefusal::Extension(why);
+    LoadError { table: table.id, chain: chain.name.clone(), rule: n + 1, passed: 0, why }
 }
 
 /// Checks a whole table as the kernel does when it is loaded, where there are no accounting objects.
@@ -112,20 +115,21 @@ fn last_reached(chain: &Chain) -> usize {
 /// Checks one rule as the kernel does when its table is loaded, where there are no accounting objects.
 ///
 /// # Errors
-/// The first of its extensions that refuses.
-pub fn check_rule(place: &Place<'_>) -> Result<(), Refused> {
+/// The first of its extensions that refuses, and how many of its matches did not.
+pub fn check_rule(place: &Place<'_>) -> Result<(), (usize, Refused)> {
     check_extensions(place)?;
-    check_accounts(place.rule)
+    check_accounts(place.rule).map_err(|why| (0, why))
 }
 
-fn check_extensions(place: &Place<'_>) -> Result<(), Refused> {
-    for m in &place.rule.matches {
-        check_scope(place, "match", "valid", m.name(), &m.scope())?;
-        m.check(place)?;
+/// The matches in their order, then the target. Who refuses comes with the number of matches that did not.
+fn check_extensions(place: &Place<'_>) -> Result<(), (usize, Refused)> {
+    for (nth, m) in place.rule.matches.iter().enumerate() {
+        let scope = check_scope(place, "match", "valid", m.name(), &m.scope());
+        scope.and_then(|()| m.check(place)).map_err(|why| (nth, why))?;
     }
     if let Action::Target(t) = &place.rule.action {
-        check_scope(place, "target", "usable", t.name(), &t.scope())?;
-        t.check(place)?;
+        let scope = check_scope(place, "target", "usable", t.name(), &t.scope());
+        scope.and_then(|()| t.check(place)).map_err(|why| (place.rule.matches.len(), why))?;
     }
     Ok(())
 }
@@ -172,6 +176,7 @@ fn reachable(table: &Table) -> Result<Vec<Hooks>, LoadError> {
                             table: table.id,
                             chain: chain.name.clone(),
                             rule: n + 1,
+                            passed: 0,
                             why: LoadRefusal::NoChain(name.to_owned()),
                         });
                     }
@@ -185,6 +190,7 @@ fn reachable(table: &Table) -> Result<Vec<Hooks>, LoadError> {
         table: table.id,
         chain: table.chains[chain].name.clone(),
         rule,
+        passed: 0,
         why: LoadRefusal::Loop,
     })
 }

@@ -76,7 +76,7 @@ impl Compiled {
             if sets.id(name).is_none() {
                 let chain = table.chains.get(*chain as usize).map_or_else(String::new, |c| c.name.to_string());
                 let why = LoadRefusal::Extension(Refused::Missing(format!("Set {name} doesn't exist.")));
-                return Err(LoadError { table: table.source.id, chain, rule: *rule as usize, why });
+                return Err(LoadError { table: table.source.id, chain, rule: *rule as usize, passed: 0, why });
             }
         }
         Ok(())
@@ -92,7 +92,7 @@ impl Compiled {
             if let Some((name, chain, rule)) = missing {
                 let chain = table.chains.get(*chain as usize).map_or_else(String::new, |c| c.name.to_string());
                 let why = LoadRefusal::Extension(missing_account(name));
-                return Err(LoadError { table: table.source.id, chain, rule: *rule as usize, why });
+                return Err(LoadError { table: table.source.id, chain, rule: *rule as usize, passed: 0, why });
             }
         }
         Ok(())
@@ -127,7 +127,7 @@ impl Compiled {
                 for (chain, number, rule) in new.sharing_rules() {
                     there.load(self.family, rule).map_err(|why| {
                         let why = LoadRefusal::Extension(why);
-                        LoadError { table: id, chain: chain.to_owned(), rule: number, why }
+                        LoadError { table: id, chain: chain.to_owned(), rule: number, passed: 0, why }
                     })?;
                 }
             }
@@ -360,7 +360,7 @@ fn check_served(table: &Table) -> Result<(), LoadError> {
         for (n, rule) in chain.rules.iter().enumerate() {
             if let Some(why) = rule.matches.iter().find_map(|m| m.refused_here()) {
                 let why = LoadRefusal::Extension(Refused::Missing(why.to_owned()));
-                return Err(LoadError { table: table.id, chain: chain.name.clone(), rule: n + 1, why });
+                return Err(LoadError { table: table.id, chain: chain.name.clone(), rule: n + 1, passed: 0, why });
             }
         }
     }

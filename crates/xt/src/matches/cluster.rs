@@ -43,6 +43,8 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Fails("--cluster-total-nodes 33 --cluster-local-node 3 --cluster-hash-seed 1", "out of range (1-32)"),
         Case::Fails("--cluster-total-nodes 2 --cluster-hash-seed 1", "is missing"),
         Case::Fails("--cluster-total-nodes 2 --cluster-local-node 2", "must be specified"),
+        Case::Fails("--cluster-local-node 2", "\"--cluster-total-nodes\" must be specified"),
+        Case::Fails("--cluster-total-nodes 2 --cluster-local-node 3 --cluster-local-nodemask 1", "cannot be used together"),
     ],
 };
 
@@ -64,9 +66,12 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let node = number("cluster-local-node", 1, MOST_NODES)?;
     // The front end takes no larger mask.
     let mask = number("cluster-local-nodemask", 1, MOST_NODES)?;
+    // Of the two the last counts, until they are refused as a pair.
+    let of_node = parsed.given.iter().rfind(|given| given.option.name.starts_with("cluster-local"));
+    let of_node = of_node.is_some_and(|given| given.option.name == "cluster-local-node");
     let (mask, inverted) = match (parsed.get("cluster-local-node"), parsed.get("cluster-local-nodemask")) {
         (Some(given), _) => {
-            if node > nodes {
+            if node > nodes && parsed.has("cluster-total-nodes") && of_node {
                 let message = "cluster match: `--cluster-local-node' must be <= `--cluster-total-nodes'";
                 return Err(SyntaxError::parameter(message).at(given.value()).late());
             }

@@ -24,6 +24,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     ],
     build,
     cases: &[
+        Case::Fails("--mode nth --probability 0.5 --packet 3", "cannot be used together"),
         Case::Same("--mode random --probability 1.00000000000"),
         Case::Same("--mode random ! --probability 0.50000000000"),
         Case::Saves("--mode random --probability 0.33", "--mode random --probability 0.33000000007"),
@@ -88,7 +89,8 @@ fn parse_nth(parsed: &Parsed<'_>) -> Result<Mode, SyntaxError> {
         None => Ok(default),
     };
     let (every, packet) = (number("every", 1, 1)?, number("packet", 0, 0)?);
-    if packet >= every {
+    // What goes with the other mode is refused as such.
+    if packet >= every && !parsed.has("probability") {
         return Err(SyntaxError::parameter("the --packet p must be 0 <= p <= n-1"));
     }
     Ok(Mode::Nth { every, packet })

@@ -17,7 +17,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     about: "change the ECN bits of TCP or IPv4",
     kind: Kind::Evaluated,
     options: &[
-        Opt::switch("ecn-tcp-remove", "clear ECE and CWR in the TCP header").excludes(&["ecn-tcp-ece", "ecn-tcp-cwr"]),
+        Opt::switch("ecn-tcp-remove", "clear ECE and CWR in the TCP header").excludes(&["ecn-tcp-cwr", "ecn-tcp-ece"]),
         Opt::new("ecn-tcp-cwr", &["0|1"], "set CWR in the TCP header").excludes(&["ecn-tcp-remove"]),
         Opt::new("ecn-tcp-ece", &["0|1"], "set ECE in the TCP header").excludes(&["ecn-tcp-remove"]),
         Opt::new("ecn-ip-ect", &["0..3"], "set the ECT bits in the IPv4 header"),

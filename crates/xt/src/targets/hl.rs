@@ -18,6 +18,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     ],
     build,
     cases: &[
+        Case::Fails("--hl-set 1 --hl-dec 2 --hl-inc 3", "cannot be used together"),
         Case::Same("@mangle FORWARD|--hl-set 0"),
         Case::Same("@mangle FORWARD|--hl-dec 255"),
         Case::Same("@mangle FORWARD|--hl-inc 1"),
@@ -28,7 +29,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     ],
 };
 
-const OPERATIONS: &[&str] = &["hl-set", "hl-dec", "hl-inc"];
+const OPERATIONS: &[&str] = &["hl-set", "hl-inc", "hl-dec"];
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     hops::change(parsed, "HL")

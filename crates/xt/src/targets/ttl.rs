@@ -18,6 +18,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     ],
     build,
     cases: &[
+        Case::Fails("--ttl-set 1 --ttl-dec 2 --ttl-inc 3", "cannot be used together"),
         Case::Same("@mangle FORWARD|--ttl-set 0"),
         Case::Same("@mangle FORWARD|--ttl-dec 255"),
         Case::Same("@mangle FORWARD|--ttl-inc 1"),
@@ -28,7 +29,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     ],
 };
 
-const OPERATIONS: &[&str] = &["ttl-set", "ttl-dec", "ttl-inc"];
+const OPERATIONS: &[&str] = &["ttl-set", "ttl-inc", "ttl-dec"];
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     hops::change(parsed, "TTL")
