@@ -356,9 +356,10 @@ pub(crate) fn soak(stage: &mut Stage, time: Duration) -> Outcome {
         curl -sf -m 20 ftp://203.0.113.9/file >/dev/null; curl -sf -m 5 http://203.0.113.1:8080/who; done";
     stage.write("load.sh", load)?;
     let script = stage.dir.join("load.sh").display().to_string();
-    let round = |stage: &Stage| stage.at("lan", &format!("sh -c '. {script}; timeout 20 iperf3 -c 203.0.113.9 -t 1'"));
+    let round = |stage: &Stage| stage.at("lan", &format!("sh -c '. {script}; timeout 60 iperf3 -c 203.0.113.9 -t 1'"));
     let settling = if time > 2 * SETTLED { SETTLED } else { time / 10 };
     let (begun, mut rounds, mut first, mut most) = (Instant::now(), 0u32, 0, 0);
+    let mut minutes = Vec::new();
     while rounds < 2 || begun.elapsed() < time {
         round(stage)?;
         rounds += 1;
@@ -367,11 +368,15 @@ pub(crate) fn soak(stage: &mut Stage, time: Duration) -> Outcome {
             first = first.max(now);
         }
         most = most.max(now);
+        if begun.elapsed().as_secs() / 60 > minutes.len() as u64 {
+            minutes.push(now.to_string());
+        }
     }
     let text = format!(
-        "{rounds} rounds in {} s, {first} kB in the first {} s, {most} kB at most",
+        "{rounds} rounds in {} s, {first} kB in the first {} s, {most} kB at most; by minutes: {}",
         begun.elapsed().as_secs(),
-        settling.as_secs()
+        settling.as_secs(),
+        minutes.join(" ")
     );
     if most > first + first / 10 + 2048 { Err(text) } else { Ok(text) }
 }

@@ -10,6 +10,7 @@ mod load;
 mod plays;
 mod queues;
 mod stage;
+mod systems;
 mod ufw;
 mod units;
 
@@ -21,7 +22,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 const USAGE: &str = "\
-Usage: cargo xtask live [--only NAME] [--no-faults] [--no-plays] [--soak SECONDS]
+Usage: cargo xtask live [--only NAMES] [--play NAMES] [--no-faults] [--no-plays] [--soak SECONDS]
 
 Needs root, network namespaces, and nginx, dnsmasq, vsftpd, iperf3, curl, dig, ssh, sshd, ping, traceroute, iptables-legacy, ipset,
 conntrack, python3, and for ufw and systemd a tree of Debian 13 (made by debootstrap on first use). Runs the same checks against the kernel's NAT and
@@ -31,6 +32,7 @@ and what is not as it should be again at the end. Namespaces bear this process's
 build of hairpin must be there (`cargo build --release`), or HAIRPIN_BIN name one.
 
   --only NAMES      of kernel, packet, xdp, tap, tun and unit, with commas between
+  --play NAMES      of the rule sets these and nothing else
   --no-plays        without the rule sets
   --no-faults       without the faults
   --soak SECONDS    mixed load for so long on each, watching memory, and nothing else
@@ -38,8 +40,10 @@ build of hairpin must be there (`cargo build --release`), or HAIRPIN_BIN name on
 
 /// What is to be done on each stage.
 #[derive(Clone, Copy)]
-struct Wanted {
+struct Wanted<'a> {
     plays: bool,
+    /// These rule sets alone, with commas between.
+    only: Option<&'a str>,
     faults: bool,
     soak: Option<Duration>,
 }
@@ -49,11 +53,12 @@ const AT_A_TIME: usize = 3;
 
 /// Runs the command.
 pub(crate) fn main(args: &mut lexopt::Parser) -> Result<ExitCode, lexopt::Error> {
-    let mut only = None;
-    let mut wanted = Wanted { plays: true, faults: true, soak: None };
+    let (mut only, mut play) = (None, None);
+    let mut wanted = Wanted { plays: true, only: None, faults: true, soak: None };
     while let Some(arg) = args.next()? {
         match arg {
             lexopt::Arg::Long("only") => only = Some(args.value()?.to_string_lossy().into_owned()),
+            lexopt::Arg::Long("play") => play = Some(args.value()?.to_string_lossy().into_owned()),
             lexopt::Arg::Long("no-faults") => wanted.faults = false,
             lexopt::Arg::Long("no-plays") => wanted.plays = false,
             lexopt::Arg::Long("soak") => {
@@ -78,6 +83,7 @@ pub(crate) fn main(args: &mut lexopt::Parser) -> Result<ExitCode, lexopt::Error>
     if routers.is_empty() {
         return Err("--only: kernel, packet, xdp, tap, tun or unit".into());
     }
+    wanted.only = play.as_deref();
     if let Err(lacking) = stage::prepare() {
         println!("skipped: {lacking}");
         let in_ci = std::env::var_os("CI").is_some();
@@ -95,7 +101,7 @@ pub(crate) fn main(args: &mut lexopt::Parser) -> Result<ExitCode, lexopt::Error>
 }
 
 /// What is not as it should be.
-fn on_stages(routers: &[Router], wanted: Wanted) -> Vec<String> {
+fn on_stages(routers: &[Router], wanted: Wanted<'_>) -> Vec<String> {
     let (todo, board) = (Mutex::new(routers.iter()), Board::default());
     std::thread::scope(|scope| {
         for _ in 0..AT_A_TIME.min(routers.len()) {
@@ -111,7 +117,7 @@ fn on_stages(routers: &[Router], wanted: Wanted) -> Vec<String> {
     board.bad()
 }
 
-fn on_stage(router: Router, wanted: Wanted, tell: Teller<'_>) {
+fn on_stage(router: Router, wanted: Wanted<'_>, tell: Teller<'_>) {
     let begun = std::time::Instant::now();
     match Stage::build(router) {
         Err(why) => tell.none(&why),
@@ -119,13 +125,16 @@ fn on_stage(router: Router, wanted: Wanted, tell: Teller<'_>) {
             if let Some(time) = wanted.soak {
                 return tell.fault("memory under mixed load", faults::soak(&mut stage, time));
             }
+            if wanted.only.is_some() {
+                return plays::run(&mut stage, wanted.only, tell);
+            }
             checks::run(&stage, tell);
             if router == Router::Unit {
                 units::run(&mut stage, tell);
                 return tell.note(&format!("took {} s", begun.elapsed().as_secs()));
             }
             if wanted.plays {
-                plays::run(&mut stage, tell);
+                plays::run(&mut stage, None, tell);
             }
             if wanted.faults && !stage.is_kernel() {
                 faults::run(&mut stage, tell);

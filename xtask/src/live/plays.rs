@@ -3,16 +3,22 @@
 use super::board::Teller;
 use super::checks::outcome;
 use super::stage::{Router, Stage};
-use super::{queues, ufw};
+use super::{queues, systems, ufw};
 
 /// A rule set, and what follows from it.
-struct Play {
-    name: &'static str,
-    rules: &'static str,
+pub(crate) struct Play {
+    pub(crate) name: &'static str,
+    pub(crate) rules: &'static str,
+    /// Empty: without any.
+    pub(crate) rules6: &'static str,
     /// Where, and what to set up there before.
-    setup: &'static [(&'static str, &'static str)],
-    /// Name, where, command; where is `rules` for a command of the router's.
-    checks: &'static [(&'static str, &'static str, &'static str)],
+    pub(crate) setup: &'static [(&'static str, &'static str)],
+    /// Name, where, command; where is `rules` for a command of the router's, `says` for one whose words count too.
+    pub(crate) checks: &'static [(&'static str, &'static str, &'static str)],
+}
+
+impl Play {
+    pub(crate) const NONE: Play = Play { name: "", rules: "", rules6: "", setup: &[], checks: &[] };
 }
 
 const PLAYS: &[Play] = &[
@@ -44,6 +50,7 @@ const PLAYS: &[Play] = &[
             ),
             ("its port is closed", "wan", "sh -c 'curl -s -m 2 http://203.0.113.1:8080/who; echo $?'"),
         ],
+        ..Play::NONE
     },
     Play {
         name: "kube-proxy",
@@ -85,6 +92,7 @@ const PLAYS: &[Play] = &[
                 "sh -c 'for i in $(seq 10); do curl -sf -m 5 http://10.96.0.10/name; done | sort | uniq -c | tr -s \" \"'",
             ),
         ],
+        ..Play::NONE
     },
     Play {
         name: "proxy and DNS",
@@ -102,6 +110,7 @@ const PLAYS: &[Play] = &[
             ),
             ("another TTL", "lan", "sh -c 'ping -c 1 -W 2 203.0.113.9 | grep -o ttl=.. '"),
         ],
+        ..Play::NONE
     },
     Play {
         name: "two uplinks",
@@ -114,6 +123,7 @@ const PLAYS: &[Play] = &[
             ("in by the second, out by it", "dmz", "curl -sf -m 5 --interface 198.51.100.1 http://172.18.0.1:8080/who"),
             ("an exempt destination", "lan", "sh -c 'ping -c 1 -W 1 203.0.113.9 | grep -o \"[0-9]* received\"'"),
         ],
+        ..Play::NONE
     },
     Play {
         name: "guarded",
@@ -157,31 +167,47 @@ const PLAYS: &[Play] = &[
             ("out of the set", "rules", "ipset del blocked 192.168.1.11"),
             ("open again", "lan", "curl -sf -m 5 --interface 192.168.1.11 http://203.0.113.9/name"),
         ],
+        ..Play::NONE
     },
 ];
 
-/// Puts each in place and runs its checks.
-pub(crate) fn run(stage: &mut Stage, tell: Teller<'_>) {
-    for play in PLAYS {
+/// Puts each in place and runs its checks; `only` names those that are wanted.
+pub(crate) fn run(stage: &mut Stage, only: Option<&str>, tell: Teller<'_>) {
+    let is_wanted = |name: &str| only.is_none_or(|only| only.split(',').any(|wanted| wanted == name));
+    if let Err(why) = stage.write("talk.py", include_str!("talk.py")) {
+        return tell.none(&why);
+    }
+    for play in PLAYS.iter().chain(systems::SYSTEMS).filter(|play| is_wanted(play.name)) {
         // Pods are on a bridge, which takes Ethernet.
         let needs_bridge = play.setup.iter().any(|(side, _)| side.starts_with('p'));
-        if needs_bridge && stage.router == Router::Tun {
-            continue;
-        }
-        let ready = play.setup.iter().try_for_each(|(side, command)| stage.at(side, command).map(drop));
-        if let Err(why) = ready.and_then(|()| stage.load(play.rules)) {
-            tell.check(format!("{}: in place", play.name), format!("failed: {why}"));
-            continue;
-        }
-        for (name, side, command) in play.checks {
-            let outcome = match *side {
-                "rules" => stage.command(command).map_or_else(|why| format!("failed: {why}"), |_| "done".to_owned()),
-                side => outcome(stage, side, command),
-            };
-            tell.check(format!("{}: {name}", play.name), outcome);
+        if !needs_bridge || stage.router != Router::Tun {
+            perform(play, stage, tell);
         }
     }
-    queues::run(stage, tell);
-    ufw::run(stage, tell);
+    if is_wanted("NFQUEUE") {
+        queues::run(stage, tell);
+    }
+    if is_wanted("ufw") {
+        ufw::run(stage, tell);
+    }
     let _ = stage.load(super::stage::RULES4);
+}
+
+fn perform(play: &Play, stage: &Stage, tell: Teller<'_>) {
+    let ready = play.setup.iter().try_for_each(|(side, command)| stage.at(side, command).map(drop));
+    let loaded = ready.and_then(|()| stage.load(play.rules)).and_then(|()| stage.load6(play.rules6));
+    if let Err(why) = loaded {
+        return tell.check(format!("{}: in place", play.name), format!("failed: {why}"));
+    }
+    for (name, side, command) in play.checks {
+        let command = command.replace("{dir}", &stage.dir.display().to_string());
+        let outcome = match *side {
+            "rules" => stage.command(&command).map_or_else(|why| format!("failed: {why}"), |_| "done".to_owned()),
+            "says" => {
+                stage.command(&command).map_or_else(|why| format!("failed: {why}"), |text| stage.as_everywhere(&text))
+            }
+            side => outcome(stage, side, &command),
+        };
+        tell.check(format!("{}: {name}", play.name), outcome);
+    }
 }

@@ -449,8 +449,30 @@ impl Stage {
         sh(&format!("HAIRPIN_SOCKET={} {} {words}", self.socket().display(), hairpin()?.display()))
     }
 
+    /// What a command says, on one line, with the names that devices have elsewhere.
+    pub(crate) fn as_everywhere(&self, text: &str) -> String {
+        let mut text = text.trim().replace('\n', " / ");
+        if self.router.makes_devices() {
+            for side in ["lan", "wan", "dmz"] {
+                text = text.replace(&format!("{side}1"), &format!("{side}0"));
+            }
+        }
+        text
+    }
+
     /// These IPv4 rules and no others; nothing is remembered of connections.
     pub(crate) fn load(&self, rules: &str) -> Result<(), String> {
+        self.replace("iptables-restore", rules)?;
+        // Says how many on standard error.
+        self.command("conntrack -F").map(drop)
+    }
+
+    /// These IPv6 rules and no others.
+    pub(crate) fn load6(&self, rules: &str) -> Result<(), String> {
+        self.replace("ip6tables-restore", rules)
+    }
+
+    fn replace(&self, by: &str, rules: &str) -> Result<(), String> {
         let tables = [
             ("raw", &["PREROUTING", "OUTPUT"][..]),
             ("mangle", &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"]),
@@ -462,10 +484,8 @@ impl Stage {
             let policies: String = chains.iter().map(|chain| format!(":{chain} ACCEPT [0:0]\n")).collect();
             empty.push_str(&format!("*{table}\n{policies}COMMIT\n"));
         }
-        self.write("loaded.v4", &format!("{empty}{}", self.localize(rules)))?;
-        self.command(&format!("iptables-restore {}/loaded.v4", self.dir.display()))?;
-        // Says how many on standard error.
-        self.command("conntrack -F").map(drop)
+        self.write("loaded.rules", &format!("{empty}{}", self.localize(rules)))?;
+        self.command(&format!("{by} {}/loaded.rules", self.dir.display())).map(drop)
     }
 
     fn bridge(&self) -> Result<(), String> {
@@ -507,7 +527,7 @@ impl Stage {
         let _ = fs::create_dir_all("/run/sshd");
         let _ = fs::create_dir_all("/var/run/vsftpd/empty");
         sh(&format!(
-            "chmod 755 {dir} {dir}/www; head -c 5000000 /dev/urandom > {dir}/www/file; chmod 644 {dir}/www/file"
+            "chmod 755 {dir} {dir}/www; head -c 5000000 /dev/urandom > {dir}/www/file; echo a small file > {dir}/www/small; chmod 644 {dir}/www/*"
         ))?;
         for side in SIDES {
             // The router's own services have ports that are not forwarded.
@@ -520,6 +540,7 @@ impl Stage {
                      events {{ worker_connections 256; }}\n\
                      http {{ access_log off; server {{ {listen} root {dir}/www;\n\
                      location /who {{ return 200 \"$server_addr sees $remote_addr\\n\"; }}\n\
+                     location /port {{ return 200 \"$remote_port\\n\"; }}\n\
                      location /name {{ return 200 \"{side}\\n\"; }} }} }}\n"
                 ),
             )?;
@@ -534,9 +555,11 @@ impl Stage {
         )?;
         self.daemon("wan", &format!("vsftpd {dir}/vsftpd.conf"))?;
         for side in ["wan", "p2"] {
-            let name =
-                "dnsmasq --no-daemon --no-resolv --no-hosts --conf-file=/dev/null --address=/name.test/198.51.100.7";
-            self.daemon(side, name)?;
+            let name = format!(
+                "dnsmasq --no-daemon --no-resolv --no-hosts --conf-file=/dev/null --address=/name.test/198.51.100.7 --user=root \
+                 --enable-tftp --tftp-root={dir}/www"
+            );
+            self.daemon(side, &name)?;
         }
         self.daemon("wan", "iperf3 -s -i 0")?;
         sh(&format!(

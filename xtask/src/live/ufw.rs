@@ -52,18 +52,16 @@ pub(crate) fn run(stage: &mut Stage, tell: Teller<'_>) {
         let outcome = match *side {
             "ufw" => machine
                 .run(&stage.localize(&format!("ufw {command}")))
-                .map_or_else(|why| format!("failed: {why}"), |text| as_everywhere(&text)),
+                .map_or_else(|why| format!("failed: {why}"), |text| as_everywhere(stage, &text)),
             side => outcome(stage, side, command),
         };
         tell.check(format!("ufw: {name}"), outcome);
     }
 }
 
-/// Devices have other names where hairpin makes them; and whether anything is forwarded ufw reads in the kernel's settings, where it
-/// is not.
-fn as_everywhere(text: &str) -> String {
-    let text = text.trim().replace('\n', " / ").replace("disabled (routed)", "deny (routed)");
-    text.replace("lan1", "lan0").replace("wan1", "wan0")
+/// Whether anything is forwarded ufw reads in the kernel's settings, where it is not.
+fn as_everywhere(stage: &Stage, text: &str) -> String {
+    stage.as_everywhere(text).replace("disabled (routed)", "deny (routed)")
 }
 
 /// A process that keeps the machine's file systems.
