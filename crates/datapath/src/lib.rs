@@ -13,6 +13,8 @@
 //! | `spread.rs` | which queue a flow goes by |
 //! | `absent.rs` | in place of a device that is not there just now |
 //! | `owner.rs` | who owns a local socket |
+//! | `sock_diag.rs` | asking the kernel for one socket |
+//! | `handover.rs` | gives a packet to a socket of this host that its addresses do not lead to |
 //! | `quiet.rs` | keeps the kernel from answering on a device that is ours |
 //! | `netlink.rs` | asking the kernel about its devices; their addresses |
 //! | `kernel_routes.rs` | the kernel's routes |
@@ -35,6 +37,7 @@ pub mod capture;
 mod cells;
 pub mod fault;
 pub mod features;
+pub mod handover;
 pub mod huge_pages;
 pub mod kernel_routes;
 mod map;
@@ -49,6 +52,7 @@ pub mod queues;
 pub mod quiet;
 pub mod record;
 mod ring;
+pub mod sock_diag;
 pub mod source;
 mod spread;
 pub mod sys;

@@ -1,11 +1,10 @@
 //! Who owns the socket that a packet of this machine came from: asked from the kernel for one socket (sock_diag), never by a list of all;
 //! but for sockets without ports (ping's, and raw ones), which are few, and of which the kernel has nothing but lists.
 
-use crate::sys::own;
+use crate::sock_diag::SockDiag;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -55,7 +54,7 @@ pub struct SocketKey {
 /// Asks for owners, and remembers the answers for a while.
 #[derive(Debug)]
 pub struct Owners {
-    netlink: OwnedFd,
+    diag: SockDiag,
     known: HashMap<SocketKey, (Option<SocketOwner>, u64)>,
 }
 
@@ -64,16 +63,10 @@ const KEPT: u64 = 2_000_000_000;
 /// Answers that are kept at most.
 const ROOM: usize = 4096;
 
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NETLINK_SOCK_DIAG: libc::c_int = 4;
-
 impl Owners {
     /// Opens the way to ask.
     pub fn open() -> io::Result<Owners> {
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-        // SAFETY: no pointers.
-        let netlink = own(unsafe { libc::socket(libc::AF_NETLINK, kind, NETLINK_SOCK_DIAG) })?;
-        Ok(Owners { netlink, known: HashMap::new() })
+        Ok(Owners { diag: SockDiag::open()?, known: HashMap::new() })
     }
 
     /// The owner of a socket. `process_of` finds the process by user and inode ([`process_of`], on a thread that may look at others'
@@ -105,58 +98,8 @@ impl Owners {
     }
 
     fn ask(&self, key: &SocketKey) -> Option<Asked> {
-        let family = if key.src.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-        // `struct nlmsghdr`, then `struct inet_diag_req_v2`.
-        let mut request = Vec::with_capacity(72);
-        request.extend_from_slice(&72u32.to_ne_bytes());
-        request.extend_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-        request.extend_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
-        request.extend_from_slice(&[0; 8]);
-        // The traffic class is asked for, with which the control group's class comes.
-        request.extend_from_slice(&[family as u8, key.protocol, 1 << (INET_DIAG_TCLASS - 1), 0]);
-        request.extend_from_slice(&u32::MAX.to_ne_bytes());
-        // The kernel looks a UDP socket up as for a packet that comes in: there the other's end is the source.
-        let is_udp = key.protocol == libc::IPPROTO_UDP as u8;
-        let ends = if is_udp {
-            [(key.dst, key.dport), (key.src, key.sport)]
-        } else {
-            [(key.src, key.sport), (key.dst, key.dport)]
-        };
-        for (_, port) in ends {
-            request.extend_from_slice(&port.to_be_bytes());
-        }
-        for (addr, _) in ends {
-            let mut bytes = [0; 16];
-            match addr {
-                IpAddr::V4(addr) => bytes[..4].copy_from_slice(&addr.octets()),
-                IpAddr::V6(addr) => bytes = addr.octets(),
-            }
-            request.extend_from_slice(&bytes);
-        }
-        request.extend_from_slice(&[0; 4]);
-        request.extend_from_slice(&[0xff; 8]);
-        let mut answer = [0u8; 4096];
-        // SAFETY: so many bytes are there, and so much room.
-        let got = unsafe {
-            if libc::send(self.netlink.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) < 0 {
-                return None;
-            }
-            libc::recv(self.netlink.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), 0)
-        };
-        let answer = answer.get(..usize::try_from(got).ok()?)?;
-        let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
-        if kind != SOCK_DIAG_BY_FAMILY {
-            return None;
-        }
-        // `struct inet_diag_msg`: four bytes, the 48 of the socket's id, expires, rqueue, wqueue, uid, inode.
-        let number = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
-        let (uid, inode) = (number(16 + 4 + 48 + 12)?, number(16 + 4 + 48 + 16)?);
-        let class = attribute(answer.get(16 + 72..).unwrap_or_default(), INET_DIAG_CLASS_ID);
-        Some(Asked {
-            uid,
-            inode,
-            class: class.and_then(|word| Some(u32::from_ne_bytes(word.try_into().ok()?))).unwrap_or(0),
-        })
+        let found = self.diag.find(key.protocol, (key.src, key.sport), (key.dst, key.dport), 0)?;
+        Some(Asked { uid: found.uid, inode: found.inode, class: found.class })
     }
 }
 
@@ -165,22 +108,6 @@ struct Asked {
     uid: u32,
     inode: u32,
     class: u32,
-}
-
-const INET_DIAG_TCLASS: u8 = 6;
-const INET_DIAG_CLASS_ID: u16 = 17;
-
-/// The value of the attribute of this kind (`struct nlattr`).
-fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    loop {
-        let [a, b, c, d, ..] = *attributes else { return None };
-        let length = usize::from(u16::from_ne_bytes([a, b]));
-        let value = attributes.get(4..length)?;
-        if u16::from_ne_bytes([c, d]) == wanted {
-            return Some(value);
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
-    }
 }
 
 /// User id and inode of a socket without ports: one of ping's, by the identifier, or a raw one, by its protocol.

@@ -16,6 +16,7 @@ use crate::rng::Rng;
 use crate::route::known::KnownRoutes;
 use crate::rule::{Compiled, Counter, Live, LoadError, Memories, Needs, Table, TableId};
 use crate::set::Sets;
+use crate::socket::Ask;
 use crate::steps::link::{load, take};
 use crate::time::{Instant, Now};
 use crate::track::{Conn, ConnId, Direction, Knobs, Tracked, Tracker};
@@ -141,6 +142,8 @@ pub struct Engine {
     /// Asked and changed by rules while they are walked.
     pub(crate) sets: RefCell<Sets>,
     pub(crate) accounts: RefCell<Accounts>,
+    /// Who knows the sockets that are open.
+    pub(crate) asked: Option<Arc<dyn Ask>>,
     /// Packets of this host to itself, on their way over `lo`.
     pub(crate) backlog: VecDeque<Packet>,
     /// Connections that go when nothing is under way any more.
@@ -206,6 +209,7 @@ impl Engine {
             rng,
             sets: RefCell::new(sets),
             accounts: RefCell::new(setup.accounts),
+            asked: None,
             backlog: VecDeque::new(),
             held: Vec::new(),
             queues: Vec::new(),
@@ -478,6 +482,12 @@ impl Engine {
     /// Whether the caller finds out the link addresses of next hops that the host does not know ([`Fate::Resolve`]).
     pub fn set_resolving(&mut self, on: bool) {
         self.resolving = on;
+    }
+
+    /// Who is asked for the sockets of this host that are not listed. What its processes send was allowed its source address by the real
+    /// host then.
+    pub fn set_sockets(&mut self, asked: Option<Arc<dyn Ask>>) {
+        self.asked = asked;
     }
 
     /// How memory is asked for ahead of its use. Without, packets of a batch wait for it together: nothing else changes.

@@ -464,6 +464,7 @@ mod tests {
             sets: &sets,
             accounts: &accounts,
             rng: &rng,
+            asked: None,
             told: &told,
         };
         log_line(&Look::new(packet, &conns, ground), prefix, flags)

@@ -12,7 +12,7 @@ use crate::rng::Rng;
 use crate::route::{AddressType, ReversePath, Route};
 use crate::rule::{MemoryCell, TableId};
 use crate::set::Sets;
-use crate::socket::Socket;
+use crate::socket::{Ask, Known, Socket};
 use crate::time::Now;
 use crate::track::{Class, Conn, ConnId, Conns, Status, Tracked, Tuple, Zone};
 use hairpin_wire::tcp::Tcp;
@@ -101,6 +101,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) sets: &'a RefCell<Sets>,
     pub(crate) accounts: &'a RefCell<Accounts>,
     pub(crate) rng: &'a Rng,
+    /// Who can be asked for sockets.
+    pub(crate) asked: Option<&'a dyn Ask>,
     /// What matches want told.
     pub(crate) told: &'a RefCell<Vec<Event>>,
 }
@@ -456,6 +458,12 @@ impl<'a> Look<'a> {
     pub fn socket(&self) -> Option<&'a Arc<Socket>> {
         self.note(Facts::OWNER);
         self.packet.meta.socket.as_ref()
+    }
+
+    /// The sockets that are known.
+    pub fn sockets(&self) -> Known<'a> {
+        self.note(Facts::OWNER);
+        Known { listed: &self.ground.net.sockets, asked: self.ground.asked }
     }
 
     /// Gives the packet another mark, whether the rule fits or not: what only `socket --restore-skmark` does.

@@ -444,6 +444,11 @@ impl Packet {
         }
     }
 
+    /// Writes something behind the packet's end, for whoever takes it next: from now on it is only to be sent.
+    pub fn append(&mut self, tail: &[u8]) {
+        self.buf.extend_from_slice(tail);
+    }
+
     /// The neighbor it is sent to: its route's gateway, or its destination itself.
     pub fn next_hop(&self) -> Addr {
         self.meta.route.and_then(|route| route.gateway).unwrap_or(self.head.dst)

@@ -122,6 +122,7 @@ impl Probe {
             sets: &self.sets,
             accounts: &self.accounts,
             rng: &self.rng,
+            asked: None,
             told: &self.told,
         };
         let mut edit = Edit::new(&mut self.packet, &mut self.conns, ground, &mut effects, loaded.slot);
@@ -140,6 +141,7 @@ impl Probe {
             sets: &self.sets,
             accounts: &self.accounts,
             rng: &self.rng,
+            asked: None,
             told: &self.told,
         }
     }

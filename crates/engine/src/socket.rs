@@ -1,11 +1,13 @@
 //! The sockets of this host that are known: which of them takes a packet (`__inet_lookup`, `udp4_lib_lookup`), and whose it is.
 //!
-//! The engine has no sockets; whoever drives it may tell it of some ([`Net::sockets`](crate::net::Net)). They take what is sent to
-//! them, `-m socket` and `-j TPROXY` find them, and a packet that one of them sends has its owner.
+//! The engine has no sockets; whoever drives it may tell it of some ([`Net::sockets`](crate::net::Net)), or bring somebody who can be
+//! asked ([`Ask`]). They take what is sent to them, `-m socket` and `-j TPROXY` find them, and a packet that one of them sends has its
+//! owner.
 
 use crate::net::IfIndex;
 use crate::packet::Owner;
 use hairpin_wire::{Addr, Family, proto};
+use std::fmt;
 use std::sync::Arc;
 
 /// A socket.
@@ -51,6 +53,45 @@ pub struct Ends {
     pub device: Option<IfIndex>,
 }
 
+/// Somebody who knows the sockets that are open at this moment, where the host is a real one. It is asked only for a rule that wants to
+/// know, and must not wait for anything.
+pub trait Ask: fmt::Debug + Send + Sync {
+    /// The socket that takes a packet.
+    fn find(&self, ends: &Ends) -> Option<Arc<Socket>>;
+
+    /// The one that takes what comes from anyone.
+    fn listening(&self, ends: &Ends) -> Option<Arc<Socket>>;
+}
+
+/// Sockets as rules ask for them: the listed ones, then those of whoever is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    pub(crate) listed: &'a Sockets,
+    pub(crate) asked: Option<&'a dyn Ask>,
+}
+
+impl Known<'_> {
+    /// Whether there can be none.
+    pub fn is_empty(&self) -> bool {
+        self.listed.is_empty() && self.asked.is_none()
+    }
+
+    /// The one that takes a packet.
+    pub fn find(&self, ends: &Ends) -> Option<Arc<Socket>> {
+        self.listed.find(ends).cloned().or_else(|| self.asked?.find(ends))
+    }
+
+    /// The one that is connected to just these ends.
+    pub fn connected(&self, ends: &Ends) -> Option<Arc<Socket>> {
+        self.find(ends).filter(|socket| socket.remote.is_some() && !socket.is_wildcard())
+    }
+
+    /// The one that takes what comes from anyone.
+    pub fn listening(&self, ends: &Ends) -> Option<Arc<Socket>> {
+        self.listed.listening(ends).cloned().or_else(|| self.asked?.listening(ends))
+    }
+}
+
 /// All that are known, in the order of their protocols and ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sockets(Vec<Arc<Socket>>);
@@ -74,13 +115,8 @@ impl Sockets {
             .max_by_key(|socket| (!socket.is_wildcard(), socket.remote.is_some(), socket.device.is_some()))
     }
 
-    /// The one that is connected to just these ends.
-    pub fn connected(&self, ends: &Ends) -> Option<&Arc<Socket>> {
-        self.find(ends).filter(|socket| socket.remote.is_some() && !socket.is_wildcard())
-    }
-
     /// The one that takes what comes from anyone.
-    pub fn listening(&self, ends: &Ends) -> Option<&Arc<Socket>> {
+    fn listening(&self, ends: &Ends) -> Option<&Arc<Socket>> {
         let found = match ends.protocol {
             // A connected TCP socket is not among the listeners; a connected UDP socket hides them.
             proto::TCP => self
@@ -139,6 +175,29 @@ mod tests {
         assert_eq!((mark(&[&any], proto::UDP, 54), mark(&[&any], proto::TCP, 53)), (None, None));
     }
 
+    #[derive(Debug)]
+    struct Everything;
+
+    impl Ask for Everything {
+        fn find(&self, ends: &Ends) -> Option<Arc<Socket>> {
+            Some(Arc::new(socket(ends.protocol, ends.local, Some(ends.remote), 8)))
+        }
+
+        fn listening(&self, ends: &Ends) -> Option<Arc<Socket>> {
+            Some(Arc::new(socket(ends.protocol, ends.local, None, 9)))
+        }
+    }
+
+    #[test]
+    fn whoever_knows_is_asked_for_what_is_not_listed() {
+        let listed = Sockets::new(vec![socket(proto::UDP, (HERE, 53), None, 1)]);
+        let known = Known { listed: &listed, asked: Some(&Everything) };
+        let marks = |port| [known.find(&ends(proto::UDP, port)), known.listening(&ends(proto::UDP, port))];
+        assert_eq!(marks(53).map(|found| found.map(|socket| socket.mark)), [Some(1), Some(1)]);
+        assert_eq!(marks(54).map(|found| found.map(|socket| socket.mark)), [Some(8), Some(9)]);
+        assert!(known.connected(&ends(proto::UDP, 53)).is_none());
+    }
+
     #[test]
     fn listeners_and_connections() {
         let all = |protocol| {
@@ -146,6 +205,7 @@ mod tests {
             Sockets::new(vec![socket(protocol, (Addr::UNSPECIFIED, 80), None, 1), connected])
         };
         let (tcp, udp) = (all(proto::TCP), all(proto::UDP));
+        let (tcp, udp) = (Known { listed: &tcp, asked: None }, Known { listed: &udp, asked: None });
         assert_eq!(tcp.connected(&ends(proto::TCP, 80)).map(|s| s.mark), Some(2));
         assert_eq!(tcp.listening(&ends(proto::TCP, 80)).map(|s| s.mark), Some(1));
         assert_eq!(udp.listening(&ends(proto::UDP, 80)).map(|s| s.mark), None);

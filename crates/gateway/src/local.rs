@@ -3,17 +3,22 @@
 use crate::devices::{Device, DeviceError};
 use crate::harden;
 use crate::names::User;
+use hairpin_datapath::handover::{self, Handover};
 use hairpin_datapath::owner::{Owners, Process, SocketKey, process_of};
+use hairpin_datapath::sock_diag::SockDiag;
 use hairpin_datapath::tap::{Kind, Tap};
 use hairpin_datapath::{netlink, sys};
 use hairpin_engine::net::{IfIndex, LO, LinkKind, Net};
 use hairpin_engine::packet::{Origin, Owner, Sender};
 use hairpin_engine::route::OutputKey;
+use hairpin_engine::socket::{self, Ends, Socket};
 use hairpin_engine::{Packet, State};
 use hairpin_wire::{Addr, Family, icmp4, icmp6, proto};
+use std::fmt::Display;
 use std::io;
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, Sender as Questions, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// No device of the engine: what comes by it is this host's.
@@ -71,6 +76,78 @@ pub(crate) fn settle(name: &str, net: &Net) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The sockets of this host, as rules ask for them: the kernel is asked, each time.
+#[derive(Debug)]
+struct OpenSockets {
+    /// Only the loop asks; nobody waits.
+    diag: Mutex<SockDiag>,
+    /// The kernel's number of the device by which their packets come.
+    index: u32,
+}
+
+impl OpenSockets {
+    fn ask(&self, ends: &Ends, remote: (Addr, u16)) -> Option<Arc<Socket>> {
+        let family = ends.family;
+        let end = |(addr, port): (Addr, u16)| (addr.to_ip(family), port);
+        let diag = self.diag.try_lock().ok()?;
+        let found = diag.find(ends.protocol, end(ends.local), end(remote), self.index)?;
+        let own = |(ip, port): (IpAddr, u16)| {
+            (if ip.is_unspecified() { Addr::UNSPECIFIED } else { Addr::from_ip(ip).1 }, port)
+        };
+        Some(Arc::new(Socket {
+            protocol: ends.protocol,
+            family,
+            local: own(found.local),
+            remote: (found.remote.1 != 0).then(|| own(found.remote)),
+            device: None,
+            transparent: found.transparent,
+            mark: found.mark,
+            owner: None,
+        }))
+    }
+}
+
+impl socket::Ask for OpenSockets {
+    fn find(&self, ends: &Ends) -> Option<Arc<Socket>> {
+        self.ask(ends, ends.remote)
+    }
+
+    fn listening(&self, ends: &Ends) -> Option<Arc<Socket>> {
+        // Of TCP nobody is connected to nobody; a connected UDP socket hides those that listen.
+        let remote = if ends.protocol == proto::TCP { (Addr::UNSPECIFIED, 0) } else { ends.remote };
+        self.ask(ends, remote).filter(|socket| socket.remote.is_none())
+    }
+}
+
+/// Whom rules ask for this host's sockets; None where the kernel does not answer.
+pub(crate) fn sockets(name: &str) -> Option<Arc<dyn socket::Ask>> {
+    let (diag, index) = (Mutex::new(SockDiag::open().ok()?), sys::index_of(name).ok()?);
+    Some(Arc::new(OpenSockets { diag, index }))
+}
+
+/// Has packets find sockets of this host that their addresses do not lead to.
+pub(crate) fn hand_over(name: &str) -> Option<Handover> {
+    let lacking =
+        |why: &dyn Display| eprintln!("hairpin: {name}: TPROXY has no way to sockets that are bound elsewhere: {why}");
+    let handover = Handover::arrange(name).map_err(|why| lacking(&why)).ok()?;
+    if let Some(why) = handover.lacks() {
+        lacking(why);
+    }
+    Some(handover)
+}
+
+/// Each of its datagrams must say which socket it is for.
+pub(crate) fn needs_cut(packet: &Packet) -> bool {
+    packet.meta.offload.gso.is_some() && packet.meta.socket.as_ref().is_some_and(|socket| socket.remote.is_none())
+}
+
+/// Writes behind a packet for this host which socket it is for, where its addresses do not say so.
+pub(crate) fn address_socket(packet: &mut Packet) {
+    let Some(socket) = packet.meta.socket.as_deref().filter(|socket| socket.remote.is_none()) else { return };
+    let listener = (socket.local.0.to_ip(socket.family), socket.local.1);
+    packet.append(&handover::tail(socket.protocol, listener));
 }
 
 /// Finds out whose packets come by the device.

@@ -10,6 +10,7 @@ use crate::queues::Queues;
 use crate::rules::{self, RulesError};
 use crate::seam::{Attendant, DeviceStats, Handle, Inbox, Moment, Stats};
 use crate::watch::Watchers;
+use hairpin_datapath::handover::Handover;
 use hairpin_datapath::netlink::Netlink;
 use hairpin_datapath::packet::Kit;
 use hairpin_datapath::processor::Stay;
@@ -98,6 +99,8 @@ pub struct Gateway {
     /// The port of this machine's own traffic.
     host_port: Option<usize>,
     senders: Senders,
+    /// For sockets of this machine that packets' addresses do not lead to.
+    handover: Option<Handover>,
     /// The rules that `senders` knows.
     seen_rules: [Arc<Compiled>; 2],
     neighbors: Neighbors,
@@ -262,6 +265,7 @@ impl Gateway {
             devices.push(local::open(name, &setup.net).map_err(GatewayError::Device)?);
             setup.open_ports = OpenPorts::all();
         }
+        let handover = file.live.host_device.as_deref().and_then(local::hand_over);
         let senders = match file.live.host_device {
             Some(_) => Senders::open(file.live.user.clone())?,
             None => Senders::none(),
@@ -269,6 +273,7 @@ impl Gateway {
         let seen_rules = [Arc::clone(&setup.rules4), Arc::clone(&setup.rules6)];
         let (handle, inbox) = Handle::new()?;
         let mut engine = Engine::new(setup, &now(), sys::random()?);
+        engine.set_sockets(file.live.host_device.as_deref().and_then(local::sockets));
         engine.set_prefetch(hairpin_datapath::prefetch::line());
         engine.set_resolving(true);
         let mut stats = Stats::default();
@@ -287,6 +292,7 @@ impl Gateway {
             tag_of: Vec::new(),
             host_port: None,
             senders,
+            handover,
             seen_rules,
             neighbors: Neighbors::default(),
             attendants,
@@ -691,7 +697,7 @@ impl Gateway {
                         *fate = Fate::Held;
                     } else if let Some(port) = *host_port
                         && packet.meta.offload != Offload::default()
-                        && !finish(packet, ports[port].device.datapath.caps())
+                        && (!finish(packet, ports[port].device.datapath.caps()) || local::needs_cut(packet))
                     {
                         cuts.extend(segment(packet).into_iter().map(|packet| Made { packet, fate: *fate, cause }));
                         *fate = Fate::Held;
@@ -715,8 +721,22 @@ impl Gateway {
         }
     }
 
+    /// Packets that are for a socket of this machine in particular say so.
+    fn address_sockets(&mut self, count: usize) {
+        let Work { packets, fates, out, cuts, .. } = &mut self.work;
+        let batch = packets.iter_mut().zip(&*fates).take(count);
+        let made = out.made.iter_mut().chain(cuts).map(|made| (&mut made.packet, &made.fate));
+        batch
+            .chain(made)
+            .filter(|(_, fate)| **fate == Fate::Deliver)
+            .for_each(|(packet, _)| local::address_socket(packet));
+    }
+
     /// Hands the devices their frames.
     fn transmit(&mut self, count: usize) {
+        if self.handover.as_ref().is_some_and(|handover| handover.lacks().is_none()) {
+            self.address_sockets(count);
+        }
         let Gateway { work, ports, port_of, stats, host_port, .. } = &mut *self;
         let Work { packets, fates, out, cuts, lists, .. } = &mut *work;
         lists.resize_with(ports.len(), Vec::new);

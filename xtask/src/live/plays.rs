@@ -13,12 +13,14 @@ pub(crate) struct Play {
     pub(crate) rules6: &'static str,
     /// Where, and what to set up there before.
     pub(crate) setup: &'static [(&'static str, &'static str)],
+    /// Where, and a program that serves while the checks run; it says `ready'.
+    pub(crate) server: Option<(&'static str, &'static str)>,
     /// Name, where, command; where is `rules` for a command of the router's, `says` for one whose words count too.
     pub(crate) checks: &'static [(&'static str, &'static str, &'static str)],
 }
 
 impl Play {
-    pub(crate) const NONE: Play = Play { name: "", rules: "", rules6: "", setup: &[], checks: &[] };
+    pub(crate) const NONE: Play = Play { name: "", rules: "", rules6: "", setup: &[], server: None, checks: &[] };
 }
 
 const PLAYS: &[Play] = &[
@@ -174,7 +176,8 @@ const PLAYS: &[Play] = &[
 /// Puts each in place and runs its checks; `only` names those that are wanted.
 pub(crate) fn run(stage: &mut Stage, only: Option<&str>, tell: Teller<'_>) {
     let is_wanted = |name: &str| only.is_none_or(|only| only.split(',').any(|wanted| wanted == name));
-    if let Err(why) = stage.write("talk.py", include_str!("talk.py")) {
+    let written = stage.write("talk.py", include_str!("talk.py"));
+    if let Err(why) = written.and_then(|()| stage.write("proxy.py", include_str!("proxy.py"))) {
         return tell.none(&why);
     }
     for play in PLAYS.iter().chain(systems::SYSTEMS).filter(|play| is_wanted(play.name)) {
@@ -199,8 +202,17 @@ fn perform(play: &Play, stage: &Stage, tell: Teller<'_>) {
     if let Err(why) = loaded {
         return tell.check(format!("{}: in place", play.name), format!("failed: {why}"));
     }
+    let fill = |command: &str| command.replace("{dir}", &stage.dir.display().to_string());
+    let served = play.server.map(|(side, command)| {
+        let mut server = stage.child(side, &fill(command))?;
+        let said = server.line()?;
+        if said == "ready" { Ok(server) } else { Err(format!("the server did not start: {said}")) }
+    });
+    if let Some(Err(why)) = &served {
+        return tell.check(format!("{}: its server", play.name), format!("failed: {why}"));
+    }
     for (name, side, command) in play.checks {
-        let command = command.replace("{dir}", &stage.dir.display().to_string());
+        let command = fill(command);
         let outcome = match *side {
             "rules" => stage.command(&command).map_or_else(|why| format!("failed: {why}"), |_| "done".to_owned()),
             "says" => {

@@ -352,7 +352,8 @@ impl Stage {
             iptables-legacy-restore {0}/rules.v4; ip6tables-legacy-restore {0}/rules.v6'",
             self.dir.display(),
             if self.host.bench.is_some() { "" } else { "ip route add default via 203.0.113.9
-                ip route add default via 172.18.0.2 table 100; ip rule add fwmark 7 table 100" }
+                ip route add default via 172.18.0.2 table 100; ip rule add fwmark 7 table 100
+                for f in -4 -6; do ip $f route add local default dev lo table 101; ip $f rule add fwmark 1 table 101; done" }
         ))
         .map(drop)
     }
@@ -371,7 +372,11 @@ impl Stage {
             Some(text) => text.clone(),
             None => "[host]\n[metrics]\nlisten = \"127.0.0.1:9464\"\n[state]\nfile = \"state\"\ninterval = 1\n\
                  [[route]]\nto = \"default\"\nvia = \"203.0.113.9\"\n\
-                 [[route]]\nto = \"default\"\nvia = \"172.18.0.2\"\ntable = 100\n[[rule]]\nfwmark = 7\ntable = 100\n"
+                 [[route]]\nto = \"default\"\nvia = \"172.18.0.2\"\ntable = 100\n[[rule]]\nfwmark = 7\ntable = 100\n\
+                 [[route]]\nto = \"0.0.0.0/0\"\ntype = \"local\"\ndev = \"lo\"\ntable = 101\n\
+                 [[rule]]\nfwmark = 1\ntable = 101\n\
+                 [[route]]\nto = \"::/0\"\ntype = \"local\"\ndev = \"lo\"\ntable = 101\n\
+                 [[rule]]\nfamily = \"ipv6\"\nfwmark = 1\ntable = 101\n"
                 .to_owned(),
         };
         let (lan, wan, dmz) = (

@@ -78,6 +78,32 @@ pub(crate) const SYSTEMS: &[Play] = &[
                 "sh -c 'traceroute -n -q 1 -w 2 2001:db8:9::9 | tail -n +2 | cut -d\" \" -f4'",
             ),
         ],
+        ..Play::NONE
+    },
+    Play {
+        name: "transparent proxy",
+        rules: include_str!("plays/tproxy.rules"),
+        rules6: include_str!("plays/tproxy.rules6"),
+        setup: &[
+            ("wan", "ip route replace 192.168.1.0/24 via 203.0.113.1"),
+            ("wan", "ip -6 route replace fd00:1::/64 via 2001:db8:9::1"),
+        ],
+        server: Some(("rt", "python3 {dir}/proxy.py")),
+        checks: &[
+            ("the server sees the client", "lan", "curl -sf -m 5 http://203.0.113.9/who"),
+            ("a second client", "lan", "curl -sf -m 5 --interface 192.168.1.11 http://203.0.113.9/who"),
+            ("by IPv6", "lan", "curl -sf -m 5 http://[2001:db8:9::9]/who"),
+            ("a large file", "lan", "sh -c 'curl -sf -m 20 http://203.0.113.9/file | wc -c'"),
+            (
+                "many at once",
+                "lan",
+                "sh -c 'for i in $(seq 20); do curl -sf -m 10 http://203.0.113.9/name & done | sort | uniq -c | tr -s \" \"; wait'",
+            ),
+            ("what is not for it", "lan", "curl -sf -m 5 http://203.0.113.9:8080/who"),
+            ("datagrams", "lan", "python3 {dir}/talk.py ask 198.51.100.1 5353"),
+            ("no proxy there", "lan", "python3 {dir}/talk.py ask 198.51.100.1 5354"),
+            ("the router's own services", "lan", "curl -sf -m 5 http://192.168.1.1:8088/name"),
+        ],
     },
     Play {
         name: "a whole firewall",

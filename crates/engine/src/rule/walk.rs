@@ -12,6 +12,7 @@ use crate::net::{IfName, Net};
 use crate::packet::{LinkType, Packet};
 use crate::rng::Rng;
 use crate::set::Sets;
+use crate::socket::Ask;
 use crate::time::Now;
 use crate::track::Conns;
 use hairpin_wire::Family;
@@ -28,6 +29,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) memories: &'a [MemoryCell],
     pub(crate) sets: &'a RefCell<Sets>,
     pub(crate) accounts: &'a RefCell<Accounts>,
+    /// Who can be asked for sockets.
+    pub(crate) asked: Option<&'a dyn Ask>,
     /// Where steps are noted, and the batch position they belong to; None when nobody wants to know.
     pub(crate) trace: Option<(&'a mut Output, usize)>,
 }
@@ -53,10 +56,10 @@ pub(crate) fn walk(
     let (Some(mut at), Some(policy)) = (flat.entry(walk.hook), flat.policy(walk.hook)) else {
         return Verdict::Accept;
     };
-    let Walk { table, hook, now, net, rng, memories, sets, accounts, .. } = *walk;
+    let Walk { table, hook, now, net, rng, memories, sets, accounts, asked, .. } = *walk;
     let told = RefCell::default();
     // Made where a rule asks for it: most have an address that does not fit.
-    let ground = || Ground { hook, table, now, net, memories, sets, accounts, rng, told: &told };
+    let ground = || Ground { hook, table, now, net, memories, sets, accounts, rng, asked, told: &told };
     stack.clear();
     if let Some(before) = stopped.take() {
         (at, *stack) = (before.at, before.stack);

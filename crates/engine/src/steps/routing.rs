@@ -98,6 +98,7 @@ impl Path<'_> {
                     protocol: p.protocol(),
                     ports: p.ports().unwrap_or((0, 0)),
                     uid,
+                    any_source: self.engine.asked.is_some(),
                     ..OutputKey::to(p.family(), p.dst())
                 };
                 match self.engine.net.route_output(&key) {

@@ -81,7 +81,8 @@ impl Path<'_> {
         let trace = tracing.then_some((&mut *self.out, cause));
         let (net, rng, memories) = (&engine.net, &engine.rng, engine.memories.cells.as_slice());
         let (sets, accounts) = (&engine.sets, &engine.accounts);
-        let mut surroundings = Walk { family, table, hook, now: self.now, net, rng, memories, sets, accounts, trace };
+        let (now, asked) = (self.now, engine.asked.as_deref());
+        let mut surroundings = Walk { family, table, hook, now, net, rng, memories, sets, accounts, asked, trace };
         walk(live, &mut surroundings, p, &mut engine.tracker.conns, &mut engine.effects, stopped)
     }
 

@@ -18,7 +18,7 @@ pub static SPEC: MatchSpec = MatchSpec {
     aliases: &[],
     families: Families::Both,
     about: "a socket of this host would take the packet",
-    kind: Kind::Partly("of the sockets only those are known that the host file lists"),
+    kind: Kind::Partly("offline of the sockets only those are known that the host file lists; on the gateway those that are open on hairpin0's host"),
     options: &[
         Opt::switch("transparent", "only sockets that are transparent"),
         Opt::switch("nowildcard", "also sockets that are bound to no address"),
@@ -89,11 +89,11 @@ impl Match for Socket {
 }
 
 /// The socket that takes the packet, or the one whose packet an ICMP error quotes (`nf_sk_lookup_slow`).
-fn find<'a>(look: &Look<'a>) -> Option<&'a Arc<socket::Socket>> {
+fn find(look: &Look<'_>) -> Option<Arc<socket::Socket>> {
     if let Some(given) = look.socket() {
-        return Some(given);
+        return Some(Arc::clone(given));
     }
-    let sockets = &look.net().sockets;
+    let sockets = look.sockets();
     if sockets.is_empty() {
         return None;
     }

@@ -15,7 +15,7 @@ pub static SPEC: TargetSpec = TargetSpec {
     name: "TPROXY",
     families: Families::Both,
     about: "hand the packet to a transparent proxy on this host",
-    kind: Kind::Partly("of the sockets only those are known that the host file lists; without one packets are dropped, as by Linux while the proxy does not run"),
+    kind: Kind::Partly("offline of the sockets only those are known that the host file lists; without one packets are dropped, as by Linux while the proxy does not run"),
     options: &[
         Opt::new("on-port", &["port"], "the proxy's port; 0 for the packet's own").required(),
         Opt::new("on-ip", &["address"], "the proxy's address; the device's own when not given"),
@@ -108,14 +108,14 @@ impl TProxy {
         let device = look.iif();
         let (remote, local) = ((look.src(), sport), (look.dst(), dport));
         let ends = Ends { protocol, family, remote, local, device: device.map(|device| device.index) };
-        let sockets = &look.net().sockets;
+        let sockets = look.sockets();
         let listener = || {
             let own = || device?.addresses.iter().find(|own| own.family == family && !own.secondary).map(|own| own.addr);
             let addr = Some(self.addr).filter(|addr| *addr != Addr::UNSPECIFIED).or_else(own).unwrap_or(look.dst());
             let port = if self.port == 0 { dport } else { self.port };
             sockets.listening(&Ends { local: (addr, port), ..ends })
         };
-        sockets.connected(&ends).or_else(listener).cloned()
+        sockets.connected(&ends).or_else(listener)
     }
 }
 
