@@ -1,6 +1,7 @@
 //! Routing: the forwarding table, policy rules, and the decisions made with them.
 
 mod decide;
+mod dissect;
 pub mod fib;
 pub(crate) mod known;
 pub(crate) mod multipath;

@@ -5,12 +5,13 @@
 //! gets is then nobody's promise, but both directions of a conversation, and ICMP errors about it, hash alike.
 
 use super::Flow;
+use super::dissect::{Depth, Dissected, dissect};
 use super::fib::Hop;
 use super::policy::Found;
 use crate::jhash::jhash_3words;
 use crate::net::Net;
 use crate::packet::Packet;
-use hairpin_wire::ipv6::{self, Ipv6};
+use hairpin_wire::ipv6::Ipv6;
 use hairpin_wire::{Addr, Family, proto};
 use siphasher::sip::SipHasher24;
 
@@ -46,33 +47,52 @@ const LABEL: i64 = 0x8;
 const SPORT: i64 = 0x10;
 const DPORT: i64 = 0x20;
 
+/// The same fields of what a tunnel carries lie this many bits higher.
+const INNER_SHIFT: u32 = 6;
+const OUTER: i64 = 0x3f;
+
 /// The hash of a received packet by the policy set.
 pub(crate) fn of_packet(net: &Net, packet: &Packet) -> u32 {
     let family = packet.family();
-    let (protocol, ports) = transport(packet);
-    // The dissector keeps the label in the machine's order.
-    let label = Ipv6::new(packet.ip()).filter(|_| family == Family::V6).map_or(0, |ip| ip.flow_label().swap_bytes());
-    let whole = Keys { family, src: packet.src(), dst: packet.dst(), protocol, label, ports };
-    match (policy(net, family), family) {
-        (1, _) => Keys { label: 0, ..whole }.hash(net),
-        // What a tunnel carries is not looked at.
-        (2, Family::V4) => whole.only(SRC | DST).hash(net),
-        (2, Family::V6) => whole.only(SRC | DST | LABEL | PROTOCOL).hash(net),
-        // The second word is the hash of what a tunnel carries.
-        (3, _) => jhash_3words(whole.only(fields(net, family)).hash_32(net), 0, 0, 0u32.wrapping_sub(4)) >> 1,
-        _ => by_addresses(packet, whole).hash(net),
+    let read = |depth| dissect(packet.ip(), family, depth);
+    match policy(net, family) {
+        1 => Keys { label: 0, ..Keys::of(&read(Depth::Outer)) }.hash(net),
+        2 => Keys::of(&read(Depth::Inner)).addresses().hash(net),
+        3 => by_fields(net, packet) >> 1,
+        _ => by_addresses(packet, Keys::of(&read(Depth::Outer))).hash(net),
     }
+}
+
+/// Policy 3: the fields that are set, of the packet and of what a tunnel carries.
+fn by_fields(net: &Net, packet: &Packet) -> u32 {
+    let family = packet.family();
+    let fields = match family {
+        Family::V4 => net.sysctl.ipv4.fib_multipath_hash_fields,
+        Family::V6 => net.sysctl.ipv6.fib_multipath_hash_fields,
+    };
+    let of = |depth, fields: i64| {
+        let found = dissect(packet.ip(), family, depth);
+        let allowed = if found.family == Family::V4 { !LABEL } else { !0 };
+        (found.is_tunnel, Keys::of(&found).only(fields & allowed).hash_32(net))
+    };
+    // What is not asked for is not looked at, and a tunnel not known as one.
+    let (is_tunnel, outer) = if fields & OUTER == 0 { (true, 0) } else { of(Depth::Outer, fields & OUTER) };
+    let inner_fields = fields >> INNER_SHIFT & OUTER;
+    let inner = match is_tunnel && inner_fields != 0 {
+        true => Some(of(Depth::Inner, inner_fields)).filter(|(is_tunnel, _)| *is_tunnel).map_or(0, |(_, hash)| hash),
+        false => 0,
+    };
+    jhash_3words(outer, inner, 0, 0u32.wrapping_sub(4))
 }
 
 /// The hash of what a local sender asks for.
 pub(crate) fn of_flow(net: &Net, flow: &Flow) -> u32 {
     let family = flow.family;
     let whole = Keys { family, src: flow.src, dst: flow.dst, protocol: flow.protocol, label: 0, ports: flow.ports };
-    match (policy(net, family), family) {
-        (1, _) => whole.hash(net),
-        (3, _) => whole.only(fields(net, family)).hash(net),
-        (_, Family::V4) => whole.only(SRC | DST).hash(net),
-        (_, Family::V6) => whole.only(SRC | DST | LABEL | PROTOCOL).hash(net),
+    match policy(net, family) {
+        1 => whole.hash(net),
+        3 => whole.by_outer(net, fields(net, family)),
+        _ => whole.addresses().hash(net),
     }
 }
 
@@ -84,8 +104,8 @@ pub(crate) fn of_rerouted(net: &Net, packet: &Packet, protocol: u8, ports: (u16,
     let whole = Keys { family: Family::V6, src: ip.src(), dst: ip.dst(), protocol, label, ports };
     Some(match policy(net, Family::V6) {
         1 => Keys { label: 0, ..whole }.hash(net),
-        3 => whole.only(fields(net, Family::V6)).hash(net),
-        _ => whole.only(SRC | DST | LABEL | PROTOCOL).hash(net),
+        3 => whole.by_outer(net, fields(net, Family::V6)),
+        _ => whole.addresses().hash(net),
     })
 }
 
@@ -125,34 +145,6 @@ fn fields(net: &Net, family: Family) -> i64 {
     }
 }
 
-/// Protocol and ports as the flow dissector finds them: behind IPv6's extension headers but AH; of AH and ESP the parameter index.
-fn transport(packet: &Packet) -> (u8, (u16, u16)) {
-    let ip = packet.ip();
-    let (mut protocol, mut at) = match packet.family() {
-        Family::V4 if packet.is_fragment() => return (packet.protocol(), (0, 0)),
-        Family::V4 => (packet.protocol(), packet.head().l4),
-        Family::V6 => (ip.get(6).copied().unwrap_or(proto::NONE), ipv6::HEADER_LEN),
-    };
-    while packet.family() == Family::V6
-        && matches!(protocol, proto::HOPOPTS | proto::ROUTING | proto::DSTOPTS | proto::FRAGMENT)
-    {
-        let Some([next, words, ..]) = ip.get(at..) else { return (protocol, (0, 0)) };
-        if protocol == proto::FRAGMENT {
-            return (*next, (0, 0));
-        }
-        (protocol, at) = (*next, at + (usize::from(*words) + 1) * 8);
-    }
-    let place = match protocol {
-        proto::TCP | proto::UDP | proto::UDPLITE | proto::SCTP | proto::DCCP | proto::ESP => at,
-        proto::AH => at + 4,
-        _ => return (protocol, (0, 0)),
-    };
-    match ip.get(place..) {
-        Some(&[a, b, c, d, ..]) => (protocol, (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))),
-        _ => (protocol, (0, 0)),
-    }
-}
-
 /// What is hashed (`struct flow_keys`).
 #[derive(Clone, Copy)]
 struct Keys {
@@ -165,6 +157,26 @@ struct Keys {
 }
 
 impl Keys {
+    fn of(found: &Dissected) -> Keys {
+        let Dissected { family, src, dst, protocol, ports, label, .. } = *found;
+        // The dissector keeps the label in the machine's order.
+        let label = if family == Family::V6 { label.swap_bytes() } else { 0 };
+        Keys { family, src, dst, protocol, label, ports }
+    }
+
+    /// The addresses, and what says as much in IPv6.
+    fn addresses(self) -> Keys {
+        match self.family {
+            Family::V4 => self.only(SRC | DST),
+            Family::V6 => self.only(SRC | DST | LABEL | PROTOCOL),
+        }
+    }
+
+    /// The hash of a local sender's fields by policy 3.
+    fn by_outer(self, net: &Net, fields: i64) -> u32 {
+        if fields & OUTER == 0 { 0 } else { self.only(fields).hash(net) }
+    }
+
     fn only(self, fields: i64) -> Keys {
         let has = |field| fields & field != 0;
         Keys {
