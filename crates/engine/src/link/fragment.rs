@@ -195,8 +195,12 @@ fn piece_len(left: usize, room: usize) -> usize {
 }
 
 /// The sizes in which the packet came, if it can leave so: they are still its length, and each has room. What every piece repeats
-/// ends at `prefix_len` now and ended at `cut_at` then; the first piece holds what is between.
+/// ends at `prefix_len` now and ended at `cut_at` then; the first piece holds what is between. A copy by TEE shares the fragments with
+/// the packet itself, and may not leave as these.
 fn received_sizes(packet: &Packet, cut_at: usize, prefix_len: usize, room: usize) -> Option<Vec<usize>> {
+    if packet.meta.copied_on.is_some() {
+        return None;
+    }
     let mut sizes: Vec<usize> = packet.meta.pieces.iter().copied().map(usize::from).collect();
     *sizes.first_mut()? += cut_at.checked_sub(prefix_len)?;
     let (_, all_but_last) = sizes.split_last()?;
@@ -293,6 +297,32 @@ mod tests {
         // A helper made it longer.
         packet.meta.pieces = vec![480, 8, 504];
         assert_eq!(shapes(fit(&packet, 1500, &rng)), [(532, 0, true), (508, 512, false)]);
+    }
+
+    #[test]
+    fn headers_of_ipv6_end_in_the_first_of_the_pieces() {
+        // Destination options of 16 bytes, of which the first fragment had 8.
+        let payload = [&[proto::UDP, 1][..], &[0; 14], &[7; 16]].concat();
+        let ip = build::ip(Family::V6, Addr(1), Addr(2), proto::DSTOPTS, &payload);
+        let mut packet = Packet::from_ip(&ip).unwrap();
+        (packet.meta.max_fragment, packet.meta.cut_at) = (60, 40);
+        packet.meta.pieces = vec![8, 24];
+        for copied_on in [None, Some(crate::net::IfIndex(2))] {
+            packet.meta.copied_on = copied_on;
+            assert!(matches!(fit(&packet, 1500, &Rng::new(1)), Fit::Gone), "{copied_on:?}");
+        }
+        packet.meta.pieces = vec![24, 8];
+        let sizes = |packet: &Packet| match fit(packet, 1500, &Rng::new(1)) {
+            Fit::Pieces(pieces) => pieces.iter().map(Packet::length).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(sizes(&packet), [80]);
+        // Behind the options: a copy does not leave in the sizes that came.
+        packet.meta.cut_at = 56;
+        packet.meta.pieces = vec![8, 8];
+        assert_eq!(sizes(&packet), [80]);
+        packet.meta.copied_on = None;
+        assert_eq!(sizes(&packet), [72, 72]);
     }
 
     #[test]

@@ -160,8 +160,6 @@ impl Path<'_> {
         packet.meta.route = Some(route);
         packet.meta.tracked = Tracked::Untracked;
         packet.meta.template = None;
-        // It shares the fragments it was put together from with the packet itself, and may not leave as these.
-        packet.meta.pieces.clear();
         packet.meta.origin = Origin::Local(Sender::None);
         if matches!(hook, Hook::Prerouting | Hook::Input) {
             packet.set_ttl(packet.ttl().wrapping_sub(1));
