@@ -198,7 +198,7 @@ mod tests {
             Family::V4 => (v4("10.0.0.1"), v4("10.0.0.2")),
             Family::V6 => (v6("fd00::1"), v6("fd00::2")),
         };
-        Udp { src_port: 5, dst_port: 6, payload: b"x", ..Udp::default() }.packet(family, src, dst)
+        Udp { src_port: 5, dst_port: 6, payload: b"x" }.packet(family, src, dst)
     }
 
     fn in_four(protocol: u8, payload: &[u8]) -> Vec<u8> {

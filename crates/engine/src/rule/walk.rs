@@ -1,6 +1,6 @@
 //! A packet's way through one table at one hook (`ipt_do_table`).
 
-use super::compiled::{FlatAction, FlatRule, FlatTable};
+use super::compiled::{FlatAction, FlatMatch, FlatRule, FlatTable};
 use super::{Header, HeaderSays, Live, MemoryCell, Policy, TableId, Verdict};
 use crate::account::Accounts;
 use crate::event::{Event, Output, RuleSaid, TraceStep, TraceWhat};
@@ -56,14 +56,11 @@ pub(crate) fn walk(
     let (Some(mut at), Some(policy)) = (flat.entry(walk.hook), flat.policy(walk.hook)) else {
         return Verdict::Accept;
     };
-    let Walk { table, hook, now, net, rng, memories, sets, accounts, asked, .. } = *walk;
-    let told = RefCell::default();
-    // Made where a rule asks for it: most have an address that does not fit.
-    let ground = || Ground { hook, table, now, net, memories, sets, accounts, rng, asked, told: &told };
     stack.clear();
     if let Some(before) = stopped.take() {
         (at, *stack) = (before.at, before.stack);
     }
+    let (hook, net) = (walk.hook, walk.net);
     let mut devices = None;
     let words = flat.scan.words(|| *devices.insert(device_names(packet, hook, net)));
     loop {
@@ -73,127 +70,70 @@ pub(crate) fn walk(
         }
         let (Some(rule), Some(counter)) = (flat.rules.get(at), counters.counters.get_mut(at)) else { break };
         let is_fit_known = rule.is_all_front && walk.trace.is_none() && !packet.head().broken;
-        let says = if is_fit_known {
-            HeaderSays::Yes
-        } else {
+        if !is_fit_known {
             let (iif, oif) = *devices.get_or_insert_with(|| device_names(packet, hook, net));
-            rule.header.matches(packet.head(), iif, oif)
-        };
-        match says {
-            HeaderSays::Yes => {}
-            HeaderSays::No => {
-                walk.note(flat, rule, || RuleSaid::HeaderNo);
-                at += 1;
-                continue;
-            }
-            HeaderSays::Hotdrop => {
-                walk.note(flat, rule, || RuleSaid::Hotdrop("-p"));
-                return Verdict::Drop(DropReason::Hotdrop);
+            match rule.header.matches(packet.head(), iif, oif) {
+                HeaderSays::Yes => {}
+                HeaderSays::No => {
+                    walk.note(flat, rule, || RuleSaid::HeaderNo);
+                    at += 1;
+                    continue;
+                }
+                HeaderSays::Hotdrop => return walk.hotdrop(flat, rule, "-p"),
             }
         }
         let mut is_hotdrop = false;
         if !rule.matches.is_empty() {
-            let look = Look::new(packet, conns, ground());
             let tests = flat.matches.get(rule.matches.clone()).unwrap_or_default();
-            let refusal = tests.iter().find(|m| {
-                look.set_slot(counters.cells.get(m.memory as usize).copied().flatten());
-                !m.test.matches(&look)
-            });
-            let (hotdrop, for_host, mark) = (look.is_hotdrop(), look.is_for_host(), look.new_mark());
-            if for_host {
-                packet.meta.link_type = LinkType::Host;
-            }
-            packet.meta.mark = mark;
-            if !told.borrow().is_empty() {
-                effects.events.append(&mut told.borrow_mut());
-            }
-            if let Some(no) = refusal {
-                if hotdrop {
-                    walk.note(flat, rule, || RuleSaid::Hotdrop(no.test.name()));
-                    return Verdict::Drop(DropReason::Hotdrop);
+            match walk.ask(tests, &counters.cells, packet, conns, effects) {
+                (Some(no), true) => return walk.hotdrop(flat, rule, no),
+                (Some(no), false) => {
+                    walk.note(flat, rule, || RuleSaid::MatchNo(no));
+                    at += 1;
+                    continue;
                 }
-                walk.note(flat, rule, || RuleSaid::MatchNo(no.test.name()));
-                at += 1;
-                continue;
+                (None, wanted) => is_hotdrop = wanted,
             }
-            // A match may ask for the packet to be dropped and yet say yes (an inverted test of malformed SCTP chunks or DCCP
-            // options): the rule counts and its target acts, but nothing saves the packet.
-            is_hotdrop = hotdrop;
         }
         counter.add(packet.length());
         if packet.meta.trace {
-            let line = trace_line(flat, rule, &Look::new(packet, conns, ground()));
+            let line = trace_line(flat, rule, &Look::new(packet, conns, walk.ground(&RefCell::default())));
             effects.events.push(Event::Trace(line));
         }
-        if is_hotdrop {
-            if let FlatAction::Target { target, memory } = &rule.action {
-                let slot = counters.cells.get(*memory as usize).copied().flatten();
-                target.act(&mut Edit::new(packet, conns, ground(), effects, slot));
-            }
-            walk.note(flat, rule, || RuleSaid::Hotdrop("an inverted match"));
-            return Verdict::Drop(DropReason::Hotdrop);
-        }
-        match &rule.action {
-            FlatAction::None => {
-                walk.note(flat, rule, || RuleSaid::Counted(""));
-                at += 1;
-            }
-            FlatAction::Accept => {
-                walk.note(flat, rule, || RuleSaid::Verdict(Verdict::Accept));
-                return Verdict::Accept;
-            }
-            FlatAction::Drop => {
-                walk.note(flat, rule, || RuleSaid::Verdict(Verdict::Drop(DropReason::Rule)));
-                return Verdict::Drop(DropReason::Rule);
-            }
-            FlatAction::Queue => {
-                let verdict = Verdict::Queue { number: 0, bypass: false };
-                walk.note(flat, rule, || RuleSaid::Verdict(verdict.clone()));
-                return verdict;
-            }
-            FlatAction::Return => {
-                walk.note(flat, rule, || RuleSaid::Returns);
-                at = stack.pop().unwrap_or(policy);
-            }
-            FlatAction::EndOfChain => at = stack.pop().unwrap_or(policy),
-            FlatAction::Jump { to, chain } => {
-                walk.note(flat, rule, || RuleSaid::Enters(chain_name(flat, *chain)));
-                stack.push(at + 1);
-                at = *to;
-            }
-            FlatAction::Goto { to, chain } => {
-                walk.note(flat, rule, || RuleSaid::Enters(chain_name(flat, *chain)));
-                at = *to;
-            }
+        let step = match &rule.action {
             FlatAction::Target { target, memory } => {
                 let slot = counters.cells.get(*memory as usize).copied().flatten();
-                match target.act(&mut Edit::new(packet, conns, ground(), effects, slot)) {
-                    Verdict::Continue => {
-                        walk.note(flat, rule, || RuleSaid::Counted(target.name()));
-                        at += 1;
-                        if !effects.copies.is_empty() {
-                            *stopped = Some(Stopped { at, stack: std::mem::take(stack) });
-                            return Verdict::Continue;
-                        }
-                    }
-                    verdict => {
-                        walk.note(flat, rule, || RuleSaid::Verdict(verdict.clone()));
-                        return verdict;
-                    }
+                let told = RefCell::default();
+                let verdict = target.act(&mut Edit::new(packet, conns, walk.ground(&told), effects, slot));
+                // A match asked for the packet to be dropped and yet said yes (an inverted test of malformed SCTP chunks or DCCP
+                // options): the rule counts and its target acts, but nothing saves the packet.
+                if is_hotdrop {
+                    return walk.hotdrop(flat, rule, "an inverted match");
                 }
+                walk.after_target(flat, rule, at, target.name(), verdict)
             }
-            FlatAction::Policy(policy) => {
-                walk.policy(flat, rule, *policy);
-                return match policy {
-                    Policy::Accept => Verdict::Accept,
-                    Policy::Drop => Verdict::Drop(DropReason::Rule),
-                };
-            }
+            _ if is_hotdrop => return walk.hotdrop(flat, rule, "an inverted match"),
+            _ => walk.step(flat, rule, at, policy, stack),
+        };
+        match step {
+            Step::End(verdict) => return verdict,
+            Step::To(next) => at = next,
+        }
+        if !effects.copies.is_empty() {
+            *stopped = Some(Stopped { at, stack: std::mem::take(stack) });
+            return Verdict::Continue;
         }
     }
     // Every chain ends with a hidden rule, so the walk cannot run off the end.
     effects.events.push(Event::Bug("a walk left its table"));
     Verdict::Drop(DropReason::Bug)
+}
+
+/// Where a rule leads that fits.
+enum Step {
+    /// To the rule at this place.
+    To(usize),
+    End(Verdict),
 }
 
 /// The names that `-i` and `-o` compare with.
@@ -203,6 +143,99 @@ fn device_names(packet: &Packet, hook: Hook, net: &Net) -> (Option<IfName>, Opti
 }
 
 impl Walk<'_> {
+    fn ground<'g>(&'g self, told: &'g RefCell<Vec<Event>>) -> Ground<'g> {
+        let Walk { table, hook, now, net, rng, memories, sets, accounts, asked, .. } = *self;
+        Ground { hook, table, now, net, memories, sets, accounts, rng, asked, told }
+    }
+
+    /// What the matches of a rule say: the name of the first that says no, and whether one wants the packet dropped.
+    #[inline]
+    fn ask(
+        &self,
+        tests: &[FlatMatch],
+        cells: &[Option<u32>],
+        packet: &mut Packet,
+        conns: &Conns,
+        effects: &mut Effects,
+    ) -> (Option<&'static str>, bool) {
+        let told = RefCell::default();
+        let look = Look::new(packet, conns, self.ground(&told));
+        let refusal = tests.iter().find(|m| {
+            look.set_slot(cells.get(m.memory as usize).copied().flatten());
+            !m.test.matches(&look)
+        });
+        let (hotdrop, for_host, mark) = (look.is_hotdrop(), look.is_for_host(), look.new_mark());
+        if for_host {
+            packet.meta.link_type = LinkType::Host;
+        }
+        packet.meta.mark = mark;
+        effects.events.append(&mut told.into_inner());
+        (refusal.map(|no| no.test.name()), hotdrop)
+    }
+
+    /// Where a rule leads whose target said this.
+    #[inline]
+    fn after_target(
+        &mut self,
+        flat: &FlatTable,
+        rule: &FlatRule,
+        at: usize,
+        name: &'static str,
+        verdict: Verdict,
+    ) -> Step {
+        if verdict == Verdict::Continue {
+            self.note(flat, rule, || RuleSaid::Counted(name));
+            return Step::To(at + 1);
+        }
+        self.end(flat, rule, verdict)
+    }
+
+    /// Where a rule leads that is no extension's: on, into another chain or back, or to the end of the walk.
+    #[inline]
+    fn step(&mut self, flat: &FlatTable, rule: &FlatRule, at: usize, policy: usize, stack: &mut Vec<usize>) -> Step {
+        match &rule.action {
+            FlatAction::None | FlatAction::Target { .. } => {
+                self.note(flat, rule, || RuleSaid::Counted(""));
+                Step::To(at + 1)
+            }
+            FlatAction::Accept => self.end(flat, rule, Verdict::Accept),
+            FlatAction::Drop => self.end(flat, rule, Verdict::Drop(DropReason::Rule)),
+            FlatAction::Queue => self.end(flat, rule, Verdict::Queue { number: 0, bypass: false }),
+            FlatAction::Return => {
+                self.note(flat, rule, || RuleSaid::Returns);
+                Step::To(stack.pop().unwrap_or(policy))
+            }
+            FlatAction::EndOfChain => Step::To(stack.pop().unwrap_or(policy)),
+            FlatAction::Jump { to, chain } => {
+                self.note(flat, rule, || RuleSaid::Enters(chain_name(flat, *chain)));
+                stack.push(at + 1);
+                Step::To(*to)
+            }
+            FlatAction::Goto { to, chain } => {
+                self.note(flat, rule, || RuleSaid::Enters(chain_name(flat, *chain)));
+                Step::To(*to)
+            }
+            FlatAction::Policy(policy) => {
+                self.policy(flat, rule, *policy);
+                Step::End(match policy {
+                    Policy::Accept => Verdict::Accept,
+                    Policy::Drop => Verdict::Drop(DropReason::Rule),
+                })
+            }
+        }
+    }
+
+    fn hotdrop(&mut self, flat: &FlatTable, rule: &FlatRule, by: &'static str) -> Verdict {
+        self.note(flat, rule, || RuleSaid::Hotdrop(by));
+        Verdict::Drop(DropReason::Hotdrop)
+    }
+
+    #[inline]
+    fn end(&mut self, flat: &FlatTable, rule: &FlatRule, verdict: Verdict) -> Step {
+        self.note(flat, rule, || RuleSaid::Verdict(verdict.clone()));
+        Step::End(verdict)
+    }
+
     #[inline]
     fn note(&mut self, flat: &FlatTable, rule: &FlatRule, said: impl FnOnce() -> RuleSaid) {
         let is_hidden = matches!(rule.action, FlatAction::Policy(_) | FlatAction::EndOfChain);

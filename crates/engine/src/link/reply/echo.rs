@@ -1,7 +1,7 @@
 //! Answers to queries: echo and time.
 
 use super::Host;
-use super::finish::{Header, Id, finish_v4, finish_v6, flow_label, flow_label_of, on_link_device, reply_mark};
+use super::finish::{Header, Id, finish_ip, flow_label, flow_label_of, on_link_device, reply_mark};
 use super::price::{Way, is_limited, limits, pays};
 use crate::link::{IcmpError, options};
 use crate::net::LO;
@@ -62,7 +62,7 @@ pub(super) fn answer_v4(request: &Packet, message: &mut [u8], host: &mut Host<'_
         let src = route.prefsrc.unwrap_or(src);
         let options = options.finish(src, request.src(), wall_ms(host.now));
         let header = Header { src, dst, tos, id: Id::Random, options: &options, flow_label: 0 };
-        return finish_v4(header, proto::ICMP, icmp.as_bytes(), route, mark, host);
+        return finish_ip(Family::V4, header, proto::ICMP, icmp.as_bytes(), (route, mark), host);
     }
     None
 }
@@ -107,5 +107,5 @@ pub(super) fn echo_reply_v6(request: &Packet, host: &mut Host<'_>) -> Option<Pac
     let ports = (u16::from(icmp6::ECHO_REPLY), 0);
     let flow_label = flow_label(reflected, src, dst, proto::ICMPV6, ports, host);
     let header = Header { src, dst, tos: request.tos(), flow_label, ..Header::default() };
-    finish_v6(header, proto::ICMPV6, &message, route, mark, host)
+    finish_ip(Family::V6, header, proto::ICMPV6, &message, (route, mark), host)
 }

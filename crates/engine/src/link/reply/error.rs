@@ -2,7 +2,7 @@
 
 use super::Host;
 use super::echo::wall_ms;
-use super::finish::{Header, Id, finish_v4, finish_v6, flow_label, is_to_many, on_link_device, reply_mark};
+use super::finish::{Header, Id, finish_ip, flow_label, is_to_many, on_link_device, reply_mark};
 use super::intact::is_intact;
 use super::price::{Way, is_limited, limits, pays};
 use crate::link::{IcmpError, options};
@@ -94,7 +94,7 @@ pub(super) fn error_v4(about: &Packet, error: IcmpError, length: usize, host: &m
         dst,
     );
     let header = Header { src, dst, tos, id: Id::Random, options: &options, flow_label: 0 };
-    finish_v4(header, proto::ICMP, &message, route, mark, host)
+    finish_ip(Family::V4, header, proto::ICMP, &message, (route, mark), host)
 }
 
 /// The longest ICMP error of IPv4 (RFC 1812, section 4.3.2.3), in bytes.
@@ -160,7 +160,7 @@ pub(super) fn error_v6(about: &Packet, error: IcmpError, length: usize, host: &m
     let ports = (u16::from(error.kind), u16::from(error.code));
     let flow_label = flow_label(0, src, offender, proto::ICMPV6, ports, host);
     let header = Header { src, dst: offender, flow_label, ..Header::default() };
-    finish_v6(header, proto::ICMPV6, &payload, route, mark, host)
+    finish_ip(Family::V6, header, proto::ICMPV6, &payload, (route, mark), host)
 }
 
 /// The errors that packets to a group may cause (RFC 4443, section 2.4 e): "too big", and options that ask for it.

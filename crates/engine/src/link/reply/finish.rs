@@ -27,50 +27,33 @@ pub(super) enum Id {
     DontFragment,
 }
 
-pub(super) fn finish_v4(
+/// The packet of a header and its payload, on its way by `route`.
+pub(super) fn finish_ip(
+    family: Family,
     header: Header<'_>,
     protocol: u8,
     payload: &[u8],
-    route: Route,
-    mark: u32,
+    (route, mark): (Route, u32),
     host: &Host<'_>,
 ) -> Option<Packet> {
-    let bytes = build::Ipv4 {
-        src: header.src,
-        dst: header.dst,
-        protocol,
-        ttl: hop_limit(Family::V4, &route, host.net),
-        tos: header.tos,
-        id: match header.id {
-            Id::Random => (host.rng.next_u32() as u16).max(1),
-            Id::DontFragment => 0,
-        },
-        dont_fragment: matches!(header.id, Id::DontFragment),
-        options: header.options,
-        payload,
-        ..Default::default()
+    let Header { src, dst, tos, id, options, flow_label } = header;
+    let ttl = hop_limit(family, &route, host.net);
+    let bytes = match family {
+        Family::V4 => {
+            let (id, dont_fragment) = match id {
+                Id::Random => ((host.rng.next_u32() as u16).max(1), false),
+                Id::DontFragment => (0, true),
+            };
+            let ip =
+                build::Ipv4 { src, dst, protocol, ttl, tos, id, dont_fragment, options, payload, ..Default::default() };
+            ip.to_vec()
+        }
+        Family::V6 => {
+            build::Ipv6 { src, dst, next_header: protocol, hop_limit: ttl, traffic_class: tos, flow_label, payload }
+                .to_vec()
+        }
     };
-    finish(&bytes.to_vec(), route, mark)
-}
-
-pub(super) fn finish_v6(
-    header: Header<'_>,
-    protocol: u8,
-    payload: &[u8],
-    route: Route,
-    mark: u32,
-    host: &Host<'_>,
-) -> Option<Packet> {
-    let bytes = build::Ipv6 {
-        src: header.src,
-        dst: header.dst,
-        next_header: protocol,
-        hop_limit: hop_limit(Family::V6, &route, host.net),
-        traffic_class: header.tos,
-        flow_label: header.flow_label,
-        payload,
-    };
-    finish(&bytes.to_vec(), route, mark)
+    finish(&bytes, route, mark)
 }
 
 pub(super) fn finish(bytes: &[u8], route: Route, mark: u32) -> Option<Packet> {

@@ -2,7 +2,7 @@
 
 use super::Host;
 use super::error::{ERROR_V6_MAX, icmp_error};
-use super::finish::{Header, finish_v6};
+use super::finish::{Header, finish_ip};
 use super::price::limits;
 use crate::link::IcmpError;
 use crate::link::limit::Limits;
@@ -81,7 +81,7 @@ pub(super) fn redirect_v6(about: &Packet, route: &Route, host: &mut Host<'_>) ->
         build::Icmp { kind: icmp6::REDIRECT, code: 0, rest: 0, payload: &payload }.to_vec(Family::V6, own, sender);
     let header = Header { src: own, dst: sender, ..Header::default() };
     // Neighbor discovery proves by the full hop limit that it comes from the link.
-    let packet = finish_v6(header, proto::ICMPV6, &message, Route { hop_limit: 255, ..back }, 0, host);
+    let packet = finish_ip(Family::V6, header, proto::ICMPV6, &message, (Route { hop_limit: 255, ..back }, 0), host);
     packet.map(|mut packet| {
         packet.meta.route = Some(back);
         packet

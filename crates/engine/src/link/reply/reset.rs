@@ -2,9 +2,7 @@
 
 use super::Host;
 use super::echo::wall_ms;
-use super::finish::{
-    Header, Id, finish_v4, finish_v6, flow_label, flow_label_of, is_to_many, on_link_device, reply_mark,
-};
+use super::finish::{Header, Id, finish_ip, flow_label, flow_label_of, is_to_many, on_link_device, reply_mark};
 use super::intact::adds_up;
 use crate::link::options;
 use crate::packet::{Checksum, Origin, Packet, Sender};
@@ -38,7 +36,7 @@ pub fn tcp_reset(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
             // The checksum counts the sender, not the first hop back to it.
             let payload = reset.to_vec(Family::V4, src, dst);
             let header = Header { src, dst: first_hop, tos, id: Id::DontFragment, options: &options, flow_label: 0 };
-            finish_v4(header, proto::TCP, &payload, route, mark, host)
+            finish_ip(Family::V4, header, proto::TCP, &payload, (route, mark), host)
         }
         Family::V6 => {
             let ports = (reset.src_port, reset.dst_port);
@@ -62,7 +60,9 @@ pub fn tcp_reset(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
             let payload = reset.to_vec(Family::V6, src, dst);
             let header = Header { src, dst, tos, flow_label, ..Header::default() };
             // The socket that sends it is known to IPv4 only.
-            finish_v6(header, proto::TCP, &payload, route, mark, host).map(without_socket).map(with_open_checksum)
+            finish_ip(Family::V6, header, proto::TCP, &payload, (route, mark), host)
+                .map(without_socket)
+                .map(with_open_checksum)
         }
     }
 }
@@ -96,19 +96,15 @@ pub(crate) fn proxy_segment(
     let key = OutputKey { protocol: proto::TCP, ports, any_source: true, ..OutputKey::to(family, dst) };
     let payload = segment.to_vec(family, src, dst);
     let header = Header { src, dst, id: Id::DontFragment, ..Header::default() };
-    let made = match family {
+    let is_source = match family {
         Family::V4 => {
             let kind = host.net.address_type(family, src, None);
-            let is_source = matches!(kind, AddressType::Local | AddressType::Unicast);
-            let route = host.net.route_output(&OutputKey { src: is_source.then_some(src), ..key }).ok()?;
-            finish_v4(header, proto::TCP, &payload, route, 0, host)
+            matches!(kind, AddressType::Local | AddressType::Unicast)
         }
-        Family::V6 => {
-            let route = host.net.route_output(&OutputKey { src: Some(src), ..key }).ok()?;
-            finish_v6(header, proto::TCP, &payload, route, 0, host)
-        }
+        Family::V6 => true,
     };
-    made.map(without_socket)
+    let route = host.net.route_output(&OutputKey { src: is_source.then_some(src), ..key }).ok()?;
+    finish_ip(family, header, proto::TCP, &payload, (route, 0), host).map(without_socket)
 }
 
 pub(super) fn reset_by_rule(segment: &Packet, host: &mut Host<'_>) -> Option<Packet> {
@@ -142,10 +138,12 @@ pub(super) fn reset_by_rule(segment: &Packet, host: &mut Host<'_>) -> Option<Pac
             // The TTL is the one of the segment's own route.
             let ttl = offender.map_or(0, |route| route.hop_limit);
             let header = Header { src, dst, id: Id::DontFragment, ..Header::default() };
-            finish_v4(header, proto::TCP, &payload, Route { hop_limit: ttl, ..route }, mark, host).map(|mut packet| {
-                packet.meta.route = Some(route);
-                with_open_checksum(packet)
-            })
+            finish_ip(Family::V4, header, proto::TCP, &payload, (Route { hop_limit: ttl, ..route }, mark), host).map(
+                |mut packet| {
+                    packet.meta.route = Some(route);
+                    with_open_checksum(packet)
+                },
+            )
         }
         Family::V6 => {
             // An IPv4 address in IPv6's form is not unicast to Linux.
@@ -156,7 +154,7 @@ pub(super) fn reset_by_rule(segment: &Packet, host: &mut Host<'_>) -> Option<Pac
             }
             // Linux does not ask which link an address of that link is on here.
             let route = host.net.route_output(&OutputKey { src: Some(src), any_source: true, ..key }).ok()?;
-            finish_v6(Header { src, dst, ..Header::default() }, proto::TCP, &payload, route, mark, host)
+            finish_ip(Family::V6, Header { src, dst, ..Header::default() }, proto::TCP, &payload, (route, mark), host)
         }
     }
 }
