@@ -164,6 +164,8 @@ pub struct Summary {
     pub delivered: u64,
     /// Packets dropped, by reason, in the order of the reasons.
     pub dropped: Vec<(DropReason, u64)>,
+    /// Limits that were reached, and how often.
+    pub reached: Vec<(String, u64)>,
     /// Connections in the table at the end.
     pub connections: usize,
     /// Lines of the log.
@@ -318,6 +320,7 @@ impl Replay {
         let state = self.engine.state();
         let mut summary = self.summary.clone();
         summary.dropped = state.drops().filter(|(_, n)| *n > 0).collect();
+        summary.reached = state.limits_reached();
         summary.connections = state.conns().count();
         summary
     }

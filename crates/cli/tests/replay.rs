@@ -440,3 +440,51 @@ fn next_generation(frames: &[Vec<u8>]) -> Vec<u8> {
     }
     bytes
 }
+
+#[test]
+fn limits_that_were_reached_are_told() {
+    let scene = Scene::new("limits");
+    let limits = "[sysctl]\n\"net.netfilter.nf_conntrack_max\" = 6\n\"net.netfilter.nf_conntrack_expect_max\" = 1\n\
+                  \"net.ipv4.ipfrag_high_thresh\" = 0";
+    scene.write("host.toml", HOST.replace("[sysctl]", limits).as_bytes());
+    let rules = RULES.replace("-p udp -j LOG", "-p udp -j SET --add-set few dst\n-A FORWARD -p udp -j LOG");
+    let raw = "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -p udp --dport 69 -j CT --helper tftp\nCOMMIT\n";
+    scene.write("rules.v4", (raw.to_owned() + &rules).as_bytes());
+    scene.write("few", b"create few hash:ip maxelem 1\n");
+    let from = Addr::v4(0xc0a8_010a);
+    let to = |n: u32, port: u16, payload: &[u8]| {
+        let udp = build::Udp { src_port: 5000 + n as u16, dst_port: port, payload };
+        framed(ethernet::IPV4, &udp.packet(Family::V4, from, Addr::v4(0xc633_6405 + n)))
+    };
+    let mut frames = vec![to(0, 69, b"\0\x01a\0octet\0"), to(1, 69, b"\0\x01a\0octet\0")];
+    frames.extend((2..8).map(|n| to(n, 53, b"question")));
+    let mut fragment = to(9, 53, b"question");
+    // More fragments follow; the header's sum goes along.
+    fragment[20] = 0x20;
+    let sum = !u16::from_be_bytes([fragment[24], fragment[25]]);
+    let (sum, carry) = sum.overflowing_add(0x2000);
+    fragment[24..26].copy_from_slice(&(!(sum + u16::from(carry))).to_be_bytes());
+    frames.push(fragment);
+    scene.write("in/lan.pcap", &capture(&frames));
+    let output = scene.run(&[".", "--sets", "few"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    let line = "limits reached, and how often: nf_conntrack_max 1, nf_conntrack_expect_max 1, ipfrag_high_thresh 1, set few 6\n";
+    assert!(said.contains(line), "{said}");
+    let output = scene.run(&[".", "--sets", "few", "--json"]);
+    assert!(text(&output.stdout).contains("\"set few\":6"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn copies_that_come_back_and_are_copied_again_come_to_an_end() {
+    let scene = Scene::new("loop");
+    let mangle = "*mangle\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+                  :POSTROUTING ACCEPT [0:0]\n-A PREROUTING -j TEE --gateway 192.168.1.1\nCOMMIT\n";
+    scene.write("rules.v4", (mangle.to_owned() + RULES).as_bytes());
+    let output = scene.run(&["."]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("ended here: loop limit\n"), "{said}");
+    assert!(said.contains("limits reached, and how often: loop "), "{said}");
+    assert!(said.contains("1 left (wan 1)"), "{said}");
+}

@@ -7,7 +7,7 @@ use crate::fate::{DropReason, Fate};
 use crate::hook::{Plan, Step};
 use crate::link::solicit::{self, Solicitor};
 use crate::link::synproxy::Cookies;
-use crate::link::{IcmpLimiter, OpenPorts, Reassembler};
+use crate::link::{FragCounters, IcmpLimiter, OpenPorts, Reassembler};
 use crate::look::Effects;
 use crate::net::{IfIndex, Net};
 use crate::packet::{Offload, Packet};
@@ -723,6 +723,11 @@ impl<'a> State<'a> {
     /// Memory of fragments that wait for others.
     pub fn fragment_bytes(&self, family: Family) -> usize {
         self.engine.reassembler.bytes(family)
+    }
+
+    /// What became of fragments.
+    pub fn fragments(&self) -> FragCounters {
+        self.engine.reassembler.counters()
     }
 
     /// How many packets were dropped for each reason.

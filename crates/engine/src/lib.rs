@@ -78,6 +78,7 @@ pub mod packet;
 mod path;
 pub mod probe;
 pub mod queue;
+mod reached;
 pub mod rng;
 pub mod route;
 pub mod rule;

@@ -1,7 +1,7 @@
 //! Sets against a model that knows nothing of hashes: a list of elements, looked through from the beginning.
 
 use hairpin_engine::net::IfName;
-use hairpin_engine::set::{Entry, Ext, Kind, Options, Part, Range, SetError, Sets};
+use hairpin_engine::set::{Entry, Ext, Kind, MOST_SETS, Options, Part, Range, SetError, Sets};
 use hairpin_engine::time::Instant;
 use hairpin_wire::{Addr, Family, Mac, proto};
 use proptest::prelude::*;
@@ -280,4 +280,16 @@ fn a_full_set_makes_room_only_with_forceadd() {
     assert_eq!(sets.add("short", &next, false, now), Err(SetError::Full));
     assert_eq!(sets.add("short", &next, false, Instant::from_secs(2)), Ok(()));
     assert_eq!(sets.get("short").map(|s| s.len(Instant::from_secs(2))), Some(1));
+}
+
+#[test]
+fn there_are_so_many_sets_and_no_more() {
+    let mut sets = Sets::new(1);
+    let options = Options { size: Some(4), ..Options::default() };
+    for n in 0..MOST_SETS {
+        sets.create_last(&format!("s{n}"), Kind::ListSet, &options).expect("there is a place");
+    }
+    assert_eq!(sets.create("more", Kind::ListSet, &options, false), Err(SetError::TooManySets));
+    sets.destroy("s7", Instant::default()).expect("nothing refers to it");
+    assert_eq!(sets.create("more", Kind::ListSet, &options, false), Ok(()));
 }

@@ -255,6 +255,12 @@ fn connections(page: &mut Page, numbers: &Numbers, table: &TableNumbers) {
     all().for_each(|limit| page.series("limit_used", &[("limit", &limit.name)], limit.used));
     page.family("limit_max", "gauge", "Each limit; 0 for none.");
     all().for_each(|limit| page.series("limit_max", &[("limit", &limit.name)], limit.max));
+    page.family(
+        "limit_reached_total",
+        "counter",
+        "How often a limit was reached; those that never were have no series.",
+    );
+    numbers.reached.iter().for_each(|(name, count)| page.series("limit_reached_total", &[("limit", name)], count));
     page.family("limit_warning", "gauge", "1 while a limit is used by 80 percent or more.");
     all().for_each(|limit| page.series("limit_warning", &[("limit", &limit.name)], u8::from(limit.is_near())));
     page.family("connections_by_state", "gauge", "Connections by protocol and state.");

@@ -354,6 +354,10 @@ fn summary_text(summary: &Summary, output: Option<&Path>) -> String {
     for (reason, n) in &summary.dropped {
         text += &format!("{n} ended here: {}\n", reason.text());
     }
+    if !summary.reached.is_empty() {
+        let reached: Vec<String> = summary.reached.iter().map(|(limit, n)| format!("{limit} {n}")).collect();
+        text += &format!("limits reached, and how often: {}\n", reached.join(", "));
+    }
     text += &format!("{} connections in the table, {} lines in the log\n", summary.connections, summary.log_lines);
     if let Some(output) = output {
         text += &format!("written to {}: a capture for each device, rules, conntrack, log\n", output.display());
@@ -368,13 +372,16 @@ fn summary_json(summary: &Summary) -> String {
     };
     let dropped: Vec<String> =
         summary.dropped.iter().map(|(reason, n)| format!("{}:{n}", trace::json_string(reason.text()))).collect();
+    let reached: Vec<String> =
+        summary.reached.iter().map(|(limit, n)| format!("{}:{n}", trace::json_string(limit))).collect();
     format!(
-        "{{\"arrived\":{},\"cut\":{},\"left\":{},\"delivered\":{},\"dropped\":{{{}}},\"connections\":{},\"log_lines\":{}}}",
+        "{{\"arrived\":{},\"cut\":{},\"left\":{},\"delivered\":{},\"dropped\":{{{}}},\"limits_reached\":{{{}}},\"connections\":{},\"log_lines\":{}}}",
         counts(&summary.arrived),
         summary.cut,
         counts(&summary.left),
         summary.delivered,
         dropped.join(","),
+        reached.join(","),
         summary.connections,
         summary.log_lines
     )

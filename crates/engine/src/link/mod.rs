@@ -20,7 +20,7 @@ pub(crate) mod testing;
 pub use fragment::{Fit, exceeds, fit};
 pub use limit::{IcmpLimiter, Limits};
 pub use local::{Answer, Local, OpenPorts};
-pub use reassemble::{FragLimits, FragUser, Reassembled, Reassembler};
+pub use reassemble::{FragCounters, FragLimits, FragUser, Reassembled, Reassembler};
 pub use receive::Reception;
 pub use reply::Host;
 pub use segment::segment;

@@ -94,8 +94,8 @@ pub struct FragCounters {
     pub timed_out: u64,
     /// Packets given up because fragments overlapped.
     pub overlaps: u64,
-    /// Fragments refused for want of memory.
-    pub over_limit: u64,
+    /// Fragments refused for want of memory, of IPv4 and of IPv6.
+    pub over_limit: [u64; 2],
 }
 
 /// The fragments waiting for others.
@@ -172,7 +172,7 @@ impl Reassembler {
         let start = usize::from(ip.fragment_offset()) * 8;
         let end = start + len;
 
-        let Some(queue) = self.open(key, now, limits) else { return self.refuse() };
+        let Some(queue) = self.open(key, now, limits) else { return self.refuse(key.family) };
         if queue.is_too_far(limits.max_distance) {
             self.restart(key, now + limits.timeout);
         }
@@ -219,7 +219,7 @@ impl Reassembler {
         let key = Key { family: Family::V6, src, dst, id: found.id, protocol: 0, device, user };
         let end = found.start + packet.length().saturating_sub(found.data_at());
 
-        let Some(queue) = self.open(key, now, limits) else { return self.refuse() };
+        let Some(queue) = self.open(key, now, limits) else { return self.refuse(key.family) };
         if end > usize::from(u16::MAX) {
             let told = Reassembled::Problem(IcmpError::bad_header6(HEADER_FIELD, found.at as u32 + 2));
             return if deliver { told } else { bad };
@@ -333,8 +333,8 @@ impl Reassembler {
         }
     }
 
-    fn refuse(&mut self) -> Reassembled {
-        self.counters.over_limit += 1;
+    fn refuse(&mut self, family: Family) -> Reassembled {
+        self.counters.over_limit[family as usize] += 1;
         Reassembled::Drop(DropReason::FragmentLimit)
     }
 

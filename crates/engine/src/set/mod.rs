@@ -249,6 +249,8 @@ pub struct Set {
     kind: Kind,
     options: Options,
     body: Body,
+    /// How often a packet found no room.
+    full: u64,
 }
 
 impl Set {
@@ -258,7 +260,7 @@ impl Set {
             Body::List(list) => Body::List(list.clone()),
             Body::Hash(_) | Body::Bitmap(_) => Body::Hash(Hash::new(self.kind, &self.options)),
         };
-        Set { kind: self.kind, options: self.options.clone(), body }
+        Set { kind: self.kind, options: self.options.clone(), body, full: self.full }
     }
 
     fn new(kind: Kind, options: &Options, secret: u32) -> Result<Set, SetError> {
@@ -279,7 +281,7 @@ impl Set {
                 Body::Hash(Hash::new(kind, &options))
             }
         };
-        Ok(Set { kind, options, body })
+        Ok(Set { kind, options, body, full: 0 })
     }
 
     /// Its type.
@@ -300,6 +302,11 @@ impl Set {
             Body::List(list) => list.memory(),
         };
         size_of::<Set>() + body
+    }
+
+    /// How often it was too full for what a packet was to add (`maxelem`).
+    pub fn full(&self) -> u64 {
+        self.full
     }
 
     /// How many entries it has.
@@ -789,7 +796,11 @@ impl Sets {
         let ext = packet_ext(look, timeout);
         self.change_by_packet(id, look, directions, DEEPEST, &mut |set, elem| match &mut set.body {
             Body::Bitmap(bitmap) => bitmap.add(elem, &ext, exist, &set.options, now).is_ok(),
-            Body::Hash(hash) => hash.add(elem, false, &ext, exist, &set.options, now).is_ok(),
+            Body::Hash(hash) => {
+                let added = hash.add(elem, false, &ext, exist, &set.options, now);
+                set.full += u64::from(added == Err(SetError::Full));
+                added.is_ok()
+            }
             Body::List(_) => false,
         })
     }

@@ -40,6 +40,8 @@ pub(crate) struct Numbers {
     /// Connections are counted.
     pub(crate) accounting: bool,
     pub(crate) limits: Vec<Limit>,
+    /// How often which limit was reached.
+    pub(crate) reached: Vec<(String, u64)>,
     pub(crate) track: TrackStats,
     pub(crate) neighbors: [(&'static str, usize); 5],
     pub(crate) drops: Vec<(DropReason, u64)>,
@@ -59,6 +61,7 @@ impl Numbers {
             expect_max: state.net().sysctl.track.expect_max,
             accounting: state.net().sysctl.track.accounting,
             limits: limits::of(moment),
+            reached: state.limits_reached(),
             track: tracker.stats,
             neighbors: moment.neighbors.count(),
             drops: state.drops().collect(),
@@ -206,6 +209,10 @@ impl Told {
                 limit.max
             );
         }
+        if !n.reached.is_empty() {
+            let reached: Vec<String> = n.reached.iter().map(|(limit, count)| format!("{limit} {count}")).collect();
+            let _ = writeln!(text, "limits reached, and how often: {}", reached.join(", "));
+        }
         let per_packet = n.stats.busy_nanos.checked_div(n.stats.packets).unwrap_or(0);
         let per_batch = n.stats.packets as f64 / n.stats.batches.max(1) as f64;
         let _ = writeln!(
@@ -262,6 +269,7 @@ impl Told {
             )
         });
         let drops = self.drops().map(|(reason, count)| format!("{}:{count}", json_string(reason.text())));
+        let reached = n.reached.iter().map(|(name, count)| format!("{}:{count}", json_string(name)));
         let neighbors = n.neighbors.iter().map(|(state, count)| format!("{}:{count}", json_string(state)));
         let reload = n.stats.reloaded.map_or("null".to_owned(), |(wall, is_done)| {
             format!("{{\"seconds_ago\":{},\"done\":{is_done}}}", self.since(wall))
@@ -271,7 +279,7 @@ impl Told {
             format!("{{\"file\":{},\"age_seconds\":{age}}}", json_string(&path.display().to_string()))
         });
         format!(
-            "{{\"version\":{},\"uptime_seconds\":{},\"interfaces\":{},\"rules\":{{\"ipv4\":{},\"ipv6\":{}}},\"sets\":{},\"connections\":{},\"connections_max\":{},\"expectations\":{},\"neighbors\":{{{}}},\"queues\":{},\"limits\":{},\"packets\":{},\"batches\":{},\"busy_nanos\":{},\"delivered\":{},\"longest_pause_nanos\":{},\"drops\":{{{}}},\"last_reload\":{reload},\"snapshot\":{snapshot}}}\n",
+            "{{\"version\":{},\"uptime_seconds\":{},\"interfaces\":{},\"rules\":{{\"ipv4\":{},\"ipv6\":{}}},\"sets\":{},\"connections\":{},\"connections_max\":{},\"expectations\":{},\"neighbors\":{{{}}},\"queues\":{},\"limits\":{},\"limits_reached\":{{{}}},\"packets\":{},\"batches\":{},\"busy_nanos\":{},\"delivered\":{},\"longest_pause_nanos\":{},\"drops\":{{{}}},\"last_reload\":{reload},\"snapshot\":{snapshot}}}\n",
             json_string(env!("CARGO_PKG_VERSION")),
             self.uptime.as_secs(),
             list(devices.collect()),
@@ -284,6 +292,7 @@ impl Told {
             neighbors.collect::<Vec<_>>().join(","),
             list(queues.collect()),
             list(limits.collect()),
+            reached.collect::<Vec<_>>().join(","),
             n.stats.packets,
             n.stats.batches,
             n.stats.busy_nanos,
