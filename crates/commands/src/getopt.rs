@@ -32,21 +32,8 @@ impl Flag {
     }
 }
 
-/// What the words say: each option with its value, and the words that are no options.
-pub(crate) type Given<'w> = (Vec<(char, &'w str)>, Vec<&'w str>);
-
-/// Reads words. The error is getopt's line, which begins with the name that the program was called by.
-pub(crate) fn read<'w>(name: &str, flags: &[Flag], words: &'w [String]) -> Result<Given<'w>, String> {
-    let mut reader = Reader::new(name, flags, words);
-    let mut given = Vec::new();
-    while let Some(option) = reader.next() {
-        let (short, value) = option?;
-        given.push((short, value.unwrap_or_default()));
-    }
-    Ok((given, reader.rest))
-}
-
-/// A reader of words, for programs whose options look at the words after them.
+/// A reader of words, one option after the other. The errors are getopt's lines, which begin with the name that the program was
+/// called by.
 pub(crate) struct Reader<'w, 'f> {
     name: &'f str,
     flags: &'f [Flag],
@@ -157,10 +144,15 @@ mod tests {
 
     fn says(line: &str) -> String {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        match read("p", FLAGS, &words) {
-            Ok((given, rest)) => format!("{given:?} {rest:?}"),
-            Err(why) => why,
+        let mut reader = Reader::new("p", FLAGS, &words);
+        let mut given = Vec::new();
+        while let Some(option) = reader.next() {
+            match option {
+                Ok((short, value)) => given.push((short, value.unwrap_or_default())),
+                Err(why) => return why,
+            }
         }
+        format!("{given:?} {:?}", reader.rest)
     }
 
     #[test]

@@ -52,6 +52,12 @@ impl<C: Chains> Editor<'_, C> {
             report.push_str(&reported(self.chains.family(), rule, &NoNames));
         }
         let (deed, only) = match &command.verb {
+            // A listing of a chain that is not there ends before it resets anything.
+            Verb::List { chain: Some(name), .. } | Verb::ListRules { chain: Some(name), .. }
+                if self.chains.find(name).is_none() =>
+            {
+                return;
+            }
             Verb::Flush(name) => ("Flushing", name.as_deref()),
             Verb::Zero(chain, None)
             | Verb::List { chain, zero: Reset::Chains, .. }
@@ -147,7 +153,8 @@ impl<C: Chains> Editor<'_, C> {
                 let own = |name: &&str| self.chains.find(name).is_some_and(|at| self.chains.policy(at).is_none());
                 let mut names: Vec<String> = self.chains.names().into_iter().filter(own).map(str::to_owned).collect();
                 names.sort();
-                names.iter().try_for_each(|name| self.delete(name))
+                // It goes on after one that cannot be deleted, and tells the last reason.
+                names.iter().filter_map(|name| self.delete(name).err()).last().map_or(Ok(()), Err)
             }
             Verb::Rename(from, to) => self.rename(from, to),
             Verb::Policy(name, policy) => self.set_policy(name, policy, command.counters.unwrap_or_default()),

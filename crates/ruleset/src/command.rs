@@ -927,6 +927,9 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
 
     fn command(&mut self) -> Outcome<Command> {
         self.check_nat_drop()?;
+        if self.has_interval && !wait::waits(self.wait) {
+            return Err(self.refuse("--wait-interval only makes sense with --wait\n"));
+        }
         let (matches, action) = self.build()?;
         if self.reader.position() < self.words.len() {
             return Err(refuse_at(self.reader.position(), "unknown arguments found on commandline", ""));
@@ -941,9 +944,6 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         self.check_flags(&verb)?;
         if self.json && !matches!(verb, Verb::List { .. } | Verb::ListRules { .. }) {
             return Err(self.refuse("--json belongs to --list and --list-rules"));
-        }
-        if self.has_interval && !wait::waits(self.wait) {
-            return Err(self.refuse("--wait-interval only makes sense with --wait\n"));
         }
         let table = self.find_table()?;
         let mut command = Command { table, ..self.finished(verb) };

@@ -117,6 +117,21 @@ const WORDS: &[(&str, &str)] = &[
         "-A INPUT -m cluster --cluster-total-nodes 2 --cluster-hash-seed 1 --cluster-local-node 3 --cluster-local-nodemask 1",
         "cluster: option \"--cluster-local-node\" cannot be used together with \"--cluster-local-nodemask\".",
     ),
+    ("-A INPUT -m statistic --mode nth --packet 9 --probability 0", "the --packet p must be 0 <= p <= n-1"),
+    (
+        "-A INPUT -m statistic --mode random --probability 1 --every 3 --packet 9",
+        "the --packet p must be 0 <= p <= n-1",
+    ),
+    (
+        "-A INPUT -m statistic --mode random --packet 9 --every 3 --probability 1",
+        "statistic: option \"--probability\" cannot be used together with \"--every\".",
+    ),
+    ("-A INPUT -m policy --dir in --pol none --next", "policy match: policy none but policy given"),
+    ("-A INPUT -m set ! --return-nomatch -m statistic --every 3", "--return-nomatch flag cannot be inverted"),
+    (
+        "-A INPUT -j CONNMARK --and-mark 1 --or-mark 2 --save-mark",
+        "CONNMARK: option \"--and-mark\" cannot be used together with \"--save-mark\".",
+    ),
     ("-A INPUT -m cluster --cluster-local-node 3", "cluster: option \"--cluster-total-nodes\" must be specified"),
     ("-A INPUT -m statistic --mode nth --packet 0", "statistic: option \"--packet\" also requires \"--every\"."),
     ("-A INPUT -p tcp --dport foo", "invalid port/service `foo' specified"),
@@ -409,6 +424,29 @@ fn counters_come_from_the_line_or_the_live_table() {
         text,
         "*filter\n:INPUT ACCEPT [12:13]\n:FORWARD ACCEPT [14:15]\n:OUTPUT ACCEPT [16:17]\n[10:11] -A INPUT -j DROP\nCOMMIT\n"
     );
+}
+
+#[test]
+fn of_chains_that_cannot_be_deleted_the_last_is_told() {
+    let mut ruleset = Ruleset::new(Family::V4);
+    for line in ["-N called", "-N empty", "-N full", "-A full -j called"] {
+        run(&mut ruleset, line).expect(line);
+    }
+    let before = saved(&ruleset);
+    let Err(Refused::Table(refusal)) = run(&mut ruleset, "-X") else { panic!("two of them cannot go") };
+    assert_eq!(refusal.error.message, "Directory not empty");
+    assert_eq!(saved(&ruleset), before);
+}
+
+#[test]
+fn a_listing_that_fails_says_of_no_reset() {
+    let mut ruleset = Ruleset::new(Family::V4);
+    run(&mut ruleset, "-N own").expect("a chain");
+    let restored = |line: &str| restored_onto(&ruleset, &format!("*filter\n{line}\nCOMMIT\n"), false, true);
+    let reset = restored("-Z -S own -v").expect("it is there");
+    assert!(reset.report.contains("Zeroing chain `own'"), "{}", reset.report);
+    let missing = restored("-Z -S missing -v").expect_err("it is not there");
+    assert!(!missing.report.contains("Zeroing"), "{}", missing.report);
 }
 
 #[test]

@@ -19,11 +19,13 @@ pub(super) struct Options {
     pub(super) only: Option<String>,
     /// Show also what is refused in other words.
     pub(super) words: bool,
+    /// Rules with several mistakes, to see which is named.
+    pub(super) faults: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { seed: 1, count: 1000, family: None, only: None, words: false }
+        Options { seed: 1, count: 1000, family: None, only: None, words: false, faults: false }
     }
 }
 
@@ -68,7 +70,7 @@ pub(super) fn run(tree: PathBuf, options: &Options) -> Result<bool, String> {
         let mut left = share;
         while left > 0 {
             let size = SESSION.min(left);
-            accepted += session(&mut pair, &mut dice, &all, size)?;
+            accepted += session(&mut pair, &mut dice, &all, size, options.faults)?;
             left -= size;
             tried += size;
         }
@@ -101,8 +103,7 @@ fn show(differences: &[String]) {
     }
 }
 
-/// Memory where there is some: the disk's part is not what is compared.
-/// A state file in memory, where there is such a place.
+/// A state file in memory, where there is such a place: the disk's part is not what is compared.
 pub(super) fn state_path(name: &str) -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
     let dir = if memory.is_dir() { memory } else { std::env::temp_dir() };
@@ -157,13 +158,13 @@ fn append(rule: &Rule) -> Vec<String> {
 }
 
 /// Some rules one after the other, then what all tables look like. Gives how many both accepted.
-fn session(pair: &mut Pair, dice: &mut Dice, all: &[Extension], size: usize) -> Result<usize, String> {
+fn session(pair: &mut Pair, dice: &mut Dice, all: &[Extension], size: usize, faults: bool) -> Result<usize, String> {
     let estimators = dice.percent(70);
     pair.start_over(estimators)?;
     let mut accepted = 0;
     let mut before: Vec<Vec<String>> = Vec::new();
     for _ in 0..size {
-        let mut rule = rule(dice, pair.family, all);
+        let mut rule = rule(dice, pair.family, all, faults);
         pair.own_labels(&mut rule);
         if let Some(why) = known(&rule.words) {
             *pair.known.entry(why).or_default() += 1;
@@ -221,6 +222,16 @@ fn known(words: &[String]) -> Option<&'static str> {
     }
     let has = |word: &str| words.iter().any(|w| w == word);
     let begins = |start: &str| words.iter().any(|w| w.starts_with(start));
+    let compares = ["--rateest-lt", "--rateest-gt", "--rateest-eq"].iter().any(|option| begins(option));
+    if has("rateest") && !compares && words.iter().any(|word| verbose(word) > 0) {
+        return Some(
+            "rateest without a comparison and -v: iptables ends in the middle of the line, before the kernel refuses the rule",
+        );
+    }
+    let of_cgroup = words.windows(2).find(|pair| pair[0].starts_with("--pa") && words.iter().any(|w| w == "cgroup"));
+    if of_cgroup.is_some_and(|pair| !pair[1].trim_matches('/').is_empty()) {
+        return Some("cgroup --path: iptables refuses a group that this machine does not have; hairpin takes any");
+    }
     if has("ipcomp") && (!begins("--ipcompspi") || has(":")) {
         return Some(
             "ipcomp without an index: iptables asks for index 0, but saves `--ipcompspi :', any index, like that; hairpin means any",

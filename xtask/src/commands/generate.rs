@@ -116,8 +116,8 @@ fn flag(extension: &Extension) -> &'static str {
     if extension.is_target { "-j" } else { "-m" }
 }
 
-/// A random rule.
-pub(super) fn rule(dice: &mut Dice, family: Family, all: &[Extension]) -> Rule {
+/// A random rule. With `faults` most of its extensions have a mistake.
+pub(super) fn rule(dice: &mut Dice, family: Family, all: &[Extension], faults: bool) -> Rule {
     let mut place = None;
     let mut words = Vec::new();
     let mut rest = Vec::new();
@@ -127,11 +127,11 @@ pub(super) fn rule(dice: &mut Dice, family: Family, all: &[Extension]) -> Rule {
     let count = if matches.is_empty() { 0 } else { [0, 1, 1, 1, 1, 2, 2, 3][dice.roll(8)] };
     for _ in 0..count {
         let extension = matches[dice.roll(matches.len())];
-        use_extension(dice, extension, &mut place, &mut words, &mut rest);
+        use_extension(dice, extension, faults, &mut place, &mut words, &mut rest);
     }
     if !targets.is_empty() && (count == 0 || dice.percent(50)) {
         let extension = targets[dice.roll(targets.len())];
-        use_extension(dice, extension, &mut place, &mut words, &mut rest);
+        use_extension(dice, extension, faults, &mut place, &mut words, &mut rest);
     } else if dice.percent(80) {
         let known: &[&str] = &["ACCEPT", "DROP", "RETURN", "own", "QUEUE", "other", "own"];
         let name = if dice.percent(5) { dice.pick(&["CONTINUE", "MISSING", "INPUT"]) } else { dice.pick(known) };
@@ -257,13 +257,15 @@ fn option(dice: &mut Dice, short: &str, long: &str, value: impl FnOnce(&mut Dice
 fn use_extension(
     dice: &mut Dice,
     extension: &Extension,
+    faults: bool,
     place: &mut Option<(String, String)>,
     before: &mut Vec<String>,
     words: &mut Vec<String>,
 ) {
     let how = dice.roll(20);
     // Mostly what should hold, so that most rules have at most one fault.
-    let cases: Vec<&Parts> = extension.cases.iter().filter(|c| how == 0 || c.holds).collect();
+    let wanted = |case: &&Parts| if faults { how < 4 || !case.holds } else { how == 0 || case.holds };
+    let cases: Vec<&Parts> = extension.cases.iter().filter(wanted).collect();
     let Some(case) = cases.get(dice.roll(cases.len())) else { return };
     if place.is_none() {
         place.clone_from(&case.place);

@@ -16,10 +16,11 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 Usage: cargo xtask commands COMMAND
 
-  diff [--seed N] [--count M] [--family 4|6] [--only NAME] [--words]
+  diff [--seed N] [--count M] [--family 4|6] [--only NAME] [--words] [--faults]
       random commands from the extension tables, given to hairpin and to iptables 1.8.11 in a namespace: the same acceptance, exit
       codes, words, -S, -L and save texts; --only tries one extension;
-      --words shows also what both refuse, but in other words
+      --words shows also what both refuse, but in other words;
+      --faults makes rules with several mistakes, to see which of them is named
 
   sets [--seed N] [--count M]
       random ipset commands, given to hairpin and to the real ipset on the running kernel: the same exit codes and words, and
@@ -46,6 +47,7 @@ pub(crate) fn main(args: &mut Parser) -> Result<ExitCode, lexopt::Error> {
                     Long("count") => options.count = args.value()?.parse()?,
                     Long("family") => options.family = Some(args.value()?.string()?),
                     Long("words") => options.words = true,
+                    Long("faults") => options.faults = true,
                     Long("only") => options.only = Some(args.value()?.string()?),
                     other => return Err(other.unexpected()),
                 }

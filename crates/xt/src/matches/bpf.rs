@@ -30,6 +30,7 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Fails("--bytecode \"1,6 0 0 1,6 0 0 1\"", "real program length exceeds the encoded length parameter"),
         Case::Fails("--bytecode \"2,6 0 0 1\"", "parsed program length is less than the encoded length parameter"),
         Case::Fails("--bytecode x", "error parsing program length"),
+        Case::Fails("--bytecode 0", "error parsing program length"),
         Case::Fails("--bytecode 0,", "illegal zero length program"),
         Case::Fails("--bytecode \"65,6 0 0 1\"", "number of instructions exceeds maximum"),
         Case::Fails("--bytecode \"1,6 0 0\"", "error at instr 0"),
@@ -62,7 +63,7 @@ fn parse(parsed: &Parsed<'_>, text: &str) -> Result<Vec<Instruction>, SyntaxErro
     let refuse = |what: fmt::Arguments<'_>| Err(parsed.error(what).at(text));
     let mut parts = text.split(',');
     let count = match (parts.next().and_then(|n| value::parse_number(n.trim())), text.contains(',')) {
-        (Some(0), _) => return refuse(format_args!("illegal zero length program")),
+        (Some(0), true) => return refuse(format_args!("illegal zero length program")),
         (Some(count), true) => count,
         _ => return refuse(format_args!("error parsing program length")),
     };

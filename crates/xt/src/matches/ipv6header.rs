@@ -53,7 +53,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
             .ok_or_else(|| SyntaxError::parameter(format!("unknown header `{word}' specified")).at(word))
     })?;
     if headers == 0 {
-        return Err(SyntaxError::parameter("ip6t_ipv6header: cannot parse header names"));
+        return Err(SyntaxError::parameter("ip6t_ipv6header: cannot parse header names").at("--header"));
     }
     Ok(Arc::new(Ipv6Header { headers, soft: parsed.has("soft"), inverted: given.inverted }))
 }

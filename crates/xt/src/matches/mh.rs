@@ -24,6 +24,7 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Saves("-p 135|--mh-type binding-refresh-request:coti", "-p 135|--mh-type 0:2"),
         Case::Saves("-p 135|--mh-type 3:", "-p 135|--mh-type 3:255"),
         Case::Saves("-p 135|--mh-type :", "-p 135|"),
+        Case::Saves("-p 135|--mh-type \"\"", "-p 135|--mh-type 0"),
         Case::Saves("-p 135|! --mh-type :", "-p 135|! --mh-type 0:255"),
         Case::Fails("-p 135|--mh-type 4:3", "Invalid MH type range (min > max)"),
         Case::Fails("-p 135|--mh-type 256", "Invalid MH type `256'"),
@@ -60,7 +61,7 @@ fn parse_type(text: &str) -> Result<u8, SyntaxError> {
     let starts = |name: &str| name.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text));
     let exact = NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
     exact
-        .or_else(|| NAMES.iter().find(|(name, _)| !text.is_empty() && starts(name)))
+        .or_else(|| NAMES.iter().find(|(name, _)| starts(name)))
         .map(|(_, kind)| *kind)
         .ok_or_else(|| SyntaxError::parameter(format!("Invalid MH type `{text}'")).at(text))
 }

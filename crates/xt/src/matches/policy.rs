@@ -111,6 +111,9 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
         if strict {
             return refuse("policy match: policy none but --strict given".to_owned());
         }
+        if elements.len() > 1 {
+            return refuse("policy match: policy none but policy given".to_owned());
+        }
         elements.clear();
     }
     for (n, element) in elements.iter().enumerate() {

@@ -78,7 +78,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
                 of = Some(SetUse::parse(parsed, given, of.as_ref())?);
             }
             "return-nomatch" if given.inverted => {
-                return Err(SyntaxError::parameter("--return-nomatch flag cannot be inverted"));
+                return Err(SyntaxError::parameter("--return-nomatch flag cannot be inverted").at("--return-nomatch"));
             }
             "return-nomatch" => ask.return_nomatch = true,
             "update-counters" => ask.skip_counters |= given.inverted,
@@ -93,7 +93,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
 }
 
 fn compare(given: &Given, what: &str, known: Option<Compare>) -> Result<Compare, SyntaxError> {
-    let refuse = |text: String| Err(SyntaxError::parameter(text));
+    let refuse = |text: String| Err(SyntaxError::parameter(text).at(format!("--{}", given.option.name)));
     if known.is_some() {
         return refuse(format!("only one of the --{what}-[eq|lt|gt] is allowed"));
     }

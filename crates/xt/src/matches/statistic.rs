@@ -70,6 +70,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
         Some("nth") => parse_nth(parsed)?,
         Some(other) => return Err(SyntaxError::parameter(format!("Bad mode \"{other}\"")).at(other)),
     };
+    check_packet(parsed)?;
     Ok(Arc::new(Statistic { mode, inverted }))
 }
 
@@ -88,12 +89,23 @@ fn parse_nth(parsed: &Parsed<'_>) -> Result<Mode, SyntaxError> {
         Some(given) => value::number(parsed, given, min, u64::from(u32::MAX)).map(|n| n as u32),
         None => Ok(default),
     };
-    let (every, packet) = (number("every", 1, 1)?, number("packet", 0, 0)?);
-    // What goes with the other mode is refused as such.
-    if packet >= every && !parsed.has("probability") {
+    Ok(Mode::Nth { every: number("every", 1, 1)?, packet: number("packet", 0, 0)? })
+}
+
+/// Whether `--packet` is one of those that `--every` counts. iptables keeps `--probability` in the place of `--every`, and looks at what
+/// came last of the two before it refuses them together.
+fn check_packet(parsed: &Parsed<'_>) -> Result<(), SyntaxError> {
+    let Some(packet) = parsed.get("packet") else { return Ok(()) };
+    let last = parsed.given.iter().rfind(|given| matches!(given.option.name, "every" | "probability"));
+    let most = match last {
+        None => 0,
+        Some(given) if given.option.name == "every" => value::number(parsed, given, 1, u64::from(u32::MAX))? - 1,
+        Some(given) => (value::float(parsed, given, 0, 1)? * CERTAIN).round() as u64,
+    };
+    if u64::from(value::number_u32(parsed, packet)?) > most {
         return Err(SyntaxError::parameter("the --packet p must be 0 <= p <= n-1"));
     }
-    Ok(Mode::Nth { every, packet })
+    Ok(())
 }
 
 /// How many packets of the current round were seen.

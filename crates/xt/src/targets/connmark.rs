@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 const OPERATIONS: &[&str] =
-    &["set-xmark", "set-mark", "and-mark", "or-mark", "xor-mark", "save-mark", "restore-mark"];
+    &["set-mark", "save-mark", "restore-mark", "and-mark", "or-mark", "xor-mark", "set-xmark"];
 
 /// What the list knows of it.
 pub static SPEC: TargetSpec = TargetSpec {

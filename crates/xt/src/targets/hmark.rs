@@ -46,6 +46,10 @@ pub static SPEC: TargetSpec = TargetSpec {
             "--hmark-sport-mask 0xffff --hmark-dport-mask 0xffff --hmark-proto-mask 0xffff --hmark-rnd 0x00000003 \
              --hmark-mod 5",
         ),
+        Case::Saves(
+            "--hmark-sport-mask 0xf --hmark-tuple sport --hmark-mod 3 --hmark-rnd 3",
+            "--hmark-sport-mask 0xffff --hmark-rnd 0x00000003 --hmark-mod 3",
+        ),
         Case::Fails("--hmark-rnd 3", "--hmark-mod is mandatory"),
         Case::Fails("--hmark-mod 3", "--hmark-rnd is mandatory"),
         Case::Fails("--hmark-mod 0 --hmark-rnd 3", "out of range (1-4294967295)"),
@@ -147,8 +151,11 @@ impl HMark {
                 "ct" => "",
                 _ => return Err(SyntaxError::parameter(format!("Bad type \"{word}\"")).at(word)),
             };
-            if parsed.has(option) {
-                return Err(parsed.error(format_args!("option \"--{option}\" can only be used once.\n")));
+            // What stands before it gives way to it.
+            let place = |name: &str| parsed.given.iter().position(|given| given.option.name == name);
+            if place(option) > place("hmark-tuple") {
+                let error = parsed.error(format_args!("option \"--{option}\" can only be used once.\n"));
+                return Err(error.at(format!("--{option}")));
             }
             match part.as_str() {
                 "src" => self.src = Some(full),

@@ -42,7 +42,8 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     if let Some(ports) = parsed.get("to-ports") {
         nat_range::parse_ports(parsed, ports.value(), &mut range)?;
         if range.base.is_some() {
-            return Err(SyntaxError::parameter("Shifted portmap ranges not supported with this kernel").at(ports.value()));
+            let error = SyntaxError::parameter("Shifted portmap ranges not supported with this kernel");
+            return Err(error.at(ports.value()).late());
         }
     }
     Ok(Arc::new(Redirect { range }))

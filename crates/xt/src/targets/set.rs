@@ -77,7 +77,8 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
             "timeout" => {
                 let max = u64::from(u32::MAX - 1);
                 let Some(number) = value::number_within(given.value(), 0, max) else {
-                    return refuse(&format!("Invalid value for option --timeout or out of range 0-{max}"));
+                    let message = format!("Invalid value for option --timeout or out of range 0-{max}");
+                    return Err(SyntaxError::parameter(message).at(given.value()));
                 };
                 timeout = Some(number as u32);
             }
