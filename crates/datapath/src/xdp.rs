@@ -49,8 +49,9 @@ pub struct Xdp {
     /// Before the queues: frames stop coming before the sockets are closed.
     held: Arc<Held>,
     queues: Vec<Queue>,
-    /// Ready when one of the queues is.
-    any: OwnedFd,
+    /// Ready when one of the queues is, where there are several. A queue alone is waited on itself: one that belongs to another descriptor
+    /// has somebody to be told of each frame that comes or has left, also while nobody waits.
+    any: Option<OwnedFd>,
     next: usize,
 }
 
@@ -90,7 +91,10 @@ impl Xdp {
         }
         let program = bpf::load(Program::Xdp, "hairpin_xdp", &redirect(map.as_raw_fd()))?;
         let (link, native, fallback) = attach(&program, facts.index, mode)?;
-        let any = sys::epoll_of(queues.iter().map(|queue| queue.fd.as_raw_fd()))?;
+        let any = match queues.len() {
+            1 => None,
+            _ => Some(sys::epoll_of(queues.iter().map(|queue| queue.fd.as_raw_fd()))?),
+        };
         let zero_copy = queues.first().is_some_and(Queue::is_zero_copy);
         let is_veth = sys::driver_of(device).as_deref() == Some("veth");
         let held = Arc::new(Held { _link: link, native, zero_copy, fallback, is_veth, _quiet: quiet });
@@ -103,11 +107,8 @@ impl Xdp {
     }
 
     /// Each queue by itself.
-    pub fn split(self) -> io::Result<Vec<Xdp>> {
-        let one = |queue: Queue| {
-            let any = sys::epoll_of([queue.fd.as_raw_fd()].into_iter())?;
-            Ok(Xdp { held: Arc::clone(&self.held), queues: vec![queue], any, next: 0 })
-        };
+    pub fn split(self) -> Vec<Xdp> {
+        let one = |queue| Xdp { held: Arc::clone(&self.held), queues: vec![queue], any: None, next: 0 };
         self.queues.into_iter().map(one).collect()
     }
 }
@@ -159,7 +160,7 @@ impl Datapath for Xdp {
     }
 
     fn fd(&self) -> RawFd {
-        self.any.as_raw_fd()
+        self.any.as_ref().unwrap_or(&self.queues[0].fd).as_raw_fd()
     }
 
     fn recv(&mut self, limit: usize, take: &mut dyn FnMut(Received<'_>)) -> io::Result<usize> {

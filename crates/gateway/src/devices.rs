@@ -411,7 +411,7 @@ fn xdp_queues(name: &str, live: &LiveInterface, kit: &Kit) -> io::Result<Vec<Box
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     Ok(match live.threads == Some(true) {
-        true => xdp.split()?.into_iter().map(|queue| Box::new(queue) as Box<dyn Datapath>).collect(),
+        true => xdp.split().into_iter().map(|queue| Box::new(queue) as Box<dyn Datapath>).collect(),
         false => vec![Box::new(xdp)],
     })
 }

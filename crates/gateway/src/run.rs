@@ -1,5 +1,6 @@
 //! The loop: frames from devices, through the engine, to devices; and between two batches whatever else there is to do.
 
+mod linger;
 mod links;
 
 use crate::devices::{self, Device, DeviceError, Missing};
@@ -24,6 +25,7 @@ use hairpin_engine::rule::Compiled;
 use hairpin_engine::setup::SetupError;
 use hairpin_engine::{Batch, Engine, Fate, Instant, Now, Output, Packet, Setup, Wall};
 use hairpin_wire::{Family, ethernet, icmp6, proto};
+use linger::Linger;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,9 +39,6 @@ const BATCH: usize = 64;
 const BATCH_BYTES: usize = 256 << 10;
 /// Rounds without a look at signals and news while packets keep coming.
 const ROUNDS: u32 = 32;
-/// How long to look for more frames before going to sleep, in nanoseconds: as long as it takes to sleep and be woken. Whoever sends is
-/// spared the waking, which is his work: bulk TCP is a tenth faster.
-const LINGER: u64 = 5_000;
 /// What is waited for besides frames: [`Gateway::watch`].
 const BEFORE_PORTS: usize = 3;
 /// Between two ticks of the attendants.
@@ -116,6 +115,7 @@ pub struct Gateway {
     work: Work,
     next_tick: Instant,
     stay: Stay,
+    linger: Linger,
     end: bool,
     /// Ctrl-C is for somebody else.
     pub ignores_interrupt: bool,
@@ -315,6 +315,7 @@ impl Gateway {
             },
             next_tick: now().mono + TICK,
             stay,
+            linger: Linger::default(),
             end: false,
             ignores_interrupt: false,
         };
@@ -519,18 +520,19 @@ impl Gateway {
         busy
     }
 
-    /// Looks for more frames for a moment, before going to sleep. Whether there were any.
+    /// Looks for more frames for a moment before going to sleep, where that pays. Whether there were any.
     fn linger(&mut self) -> bool {
-        let end = sys::monotonic_nanos() + LINGER;
-        loop {
-            self.ports.iter_mut().for_each(|port| port.ready = true);
-            if self.take_in_all() {
-                return true;
-            }
-            if sys::monotonic_nanos() >= end {
-                return false;
-            }
+        if !self.linger.is_worth_a_try() {
+            return false;
         }
+        let end = sys::monotonic_nanos() + linger::NANOS;
+        let mut found = false;
+        while !found && sys::monotonic_nanos() < end {
+            self.ports.iter_mut().for_each(|port| port.ready = true);
+            found = self.take_in_all();
+        }
+        self.linger.note(found);
+        found
     }
 
     /// Takes frames from one device and lets the engine handle them. Whether there were any.

@@ -16,11 +16,11 @@ impl Path<'_> {
     pub(crate) fn translate(&mut self, hook: Hook, side: Manip, p: &mut Packet) -> Onward {
         let Tracked::Conn(id, class) = p.meta.tracked else { return Continue(()) };
         // Nearly every packet: the binding is there, and the packet leaves the way it is bound to.
-        if let Class::Established(direction) = class
-            && let Some(conn) = self.engine.tracker.conns.get(id)
-            && !has_moved(conn, hook, direction, p)
+        if let Some(conn) = self.engine.tracker.conns.get(id)
+            && is_bound(conn, class, side)
+            && !has_moved(conn, hook, class.direction(), p)
         {
-            if !nat::is_changed(conn, direction, side) {
+            if !nat::is_changed(conn, class.direction(), side) {
                 return Continue(());
             }
             if hook != Hook::Output && !self.engine.is_tracing() {
@@ -126,6 +126,16 @@ impl Path<'_> {
             .conns
             .get(id)
             .is_some_and(|conn| conn.tuple(direction).dst != conn.tuple(direction.other()).src)
+    }
+}
+
+/// Whether a packet of this class only needs its connection's binding; errors about a connection are others' matter.
+#[inline]
+fn is_bound(conn: &Conn, class: Class, side: Manip) -> bool {
+    match class {
+        Class::Established(_) => true,
+        Class::New => nat::is_settled(conn, side),
+        Class::Related(_) => false,
     }
 }
 

@@ -185,11 +185,15 @@ impl Path<'_> {
     }
 }
 
-/// The connection that may remember the packet's route, and the packet's direction: one in the table, whose tuples say everything about
-/// the packet that it was routed by. NAT is settled for it, but may be switched off meanwhile, so the addresses are compared.
+/// The connection that may remember the packet's route, and the packet's direction: one in the table, answered or not, whose tuples say
+/// everything about the packet that it was routed by. NAT is settled for it, but may be switched off meanwhile, so the addresses are compared.
 #[inline]
 fn lasting(conns: &Conns, p: &Packet) -> Option<(ConnId, Direction)> {
-    let Tracked::Conn(id, Class::Established(direction)) = p.meta.tracked else { return None };
+    let (id, direction) = match p.meta.tracked {
+        Tracked::Conn(_, Class::Related(_)) => return None,
+        Tracked::Conn(id, class) => (id, class.direction()),
+        _ => return None,
+    };
     let conn = conns.get(id)?;
     let is_plain = matches!(p.protocol(), proto::TCP | proto::UDP) && p.meta.link_type == LinkType::Host;
     let is_lasting = is_plain
