@@ -282,8 +282,8 @@ impl Replay {
                 }
                 Event::Kernel(line) | Event::Trace(line) => sink.message(line.trim_end())?,
                 Event::Nflog(_)
-                | Event::ConnNew(_)
-                | Event::ConnChanged(_)
+                | Event::ConnNew(..)
+                | Event::ConnChanged(..)
                 | Event::ConnGone(_)
                 | Event::ExpectNew(_)
                 | Event::ExpectGone(_)

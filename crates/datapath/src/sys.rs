@@ -36,6 +36,16 @@ pub(crate) fn set_option<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, va
 
 /// Who is at the other end of a Unix socket: user and group. His process may have no number here, when it is in another namespace.
 pub fn peer_of(socket: &UnixStream) -> io::Result<(u32, u32)> {
+    credentials(socket).map(|peer| (peer.uid, peer.gid))
+}
+
+/// The process at the other end, as this process namespace numbers it; None for one that it does not see.
+pub fn process_of_peer(socket: &UnixStream) -> Option<u32> {
+    let peer = credentials(socket).ok()?;
+    u32::try_from(peer.pid).ok().filter(|pid| *pid != 0)
+}
+
+fn credentials(socket: &UnixStream) -> io::Result<libc::ucred> {
     let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: room for so many bytes.
@@ -43,7 +53,7 @@ pub fn peer_of(socket: &UnixStream) -> io::Result<(u32, u32)> {
         let peer = (&raw mut peer).cast();
         libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, peer, &raw mut len)
     })?;
-    Ok((peer.uid, peer.gid))
+    Ok(peer)
 }
 
 /// The number that the kernel gives a device of this network namespace.

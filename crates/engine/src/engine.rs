@@ -406,7 +406,7 @@ impl Engine {
         let fate = path.walk(packet);
         path.ended(fate);
         path.run_backlog();
-        path.engine.tracker.report_change(&mut path.out.events);
+        path.engine.tracker.report_change(path.now.mono, &mut path.out.events);
         path.engine.tracker.report_expectations(now.mono, &mut path.out.events);
         path.release(packet);
         self.let_go_of_held();

@@ -6,7 +6,7 @@ use crate::net::IfIndex;
 use crate::packet::Packet;
 use crate::queue::Queued;
 use crate::rule::{TableId, Verdict};
-use crate::track::{Conn, ConnId, ExpectRecord};
+use crate::track::{Conn, ConnId, ExpectRecord, Record};
 use hairpin_wire::Family;
 use std::sync::Arc;
 
@@ -26,10 +26,10 @@ pub enum Event {
     Nflog(Box<NflogPacket>),
     /// A message the kernel would write to its log (table full, martians, no address to masquerade with).
     Kernel(String),
-    /// A connection was entered into the table.
-    ConnNew(ConnId),
-    /// A tool changed a connection; or a packet did, while [`Tracker::watched`](crate::track::Tracker::watched).
-    ConnChanged(ConnId),
+    /// A connection was entered into the table; as it was then, while [`Tracker::watched`](crate::track::Tracker::watched).
+    ConnNew(ConnId, Option<Box<Record>>),
+    /// A tool changed a connection; or a packet did, while [`Tracker::watched`](crate::track::Tracker::watched). As it was then.
+    ConnChanged(ConnId, Option<Box<Record>>),
     /// A connection was removed; its last state.
     ConnGone(Box<Conn>),
     /// A connection is expected, while [`Tracker::watched`](crate::track::Tracker::watched).

@@ -24,13 +24,20 @@ impl Engine {
     /// See [`ManageError`]; nothing is changed then.
     pub fn change_conn(&mut self, now: &Now, id: ConnId, changes: &ConnChange) -> Result<(), ManageError> {
         self.tracker.change(id, changes, now.mono)?;
-        self.late_events.push(Event::ConnChanged(id));
+        self.late_events.push(Event::ConnChanged(id, self.tracker.seen(id, now.mono)));
         Ok(())
     }
 
     /// Whether changes of connections by packets are reported: [`Event::ConnChanged`]. It costs a little for every packet.
     pub fn set_watched(&mut self, on: bool, now: &Now) {
         self.tracker.set_watched(on, now.mono);
+    }
+
+    /// The events of changes that were made from outside, for a caller that does not want to wait for the next packets to hear of them.
+    pub fn take_events(&mut self, now: &Now) -> Vec<Event> {
+        let mut events = std::mem::take(&mut self.late_events);
+        self.tracker.report_expectations(now.mono, &mut events);
+        events
     }
 
     /// Sets the counters of a connection to zero (`conntrack -L -z`).

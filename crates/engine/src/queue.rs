@@ -91,7 +91,7 @@ impl Engine {
         let (Continue(fate) | Break(fate)) = end;
         path.ended(fate);
         path.run_backlog();
-        path.engine.tracker.report_change(&mut path.out.events);
+        path.engine.tracker.report_change(path.now.mono, &mut path.out.events);
         path.engine.tracker.report_expectations(now.mono, &mut path.out.events);
         path.release(&packet);
         path.give_out(packet, fate);

@@ -459,6 +459,11 @@ impl Gateway {
         if self.waiter.is_ready(2) && self.news.drain() {
             self.follow_links();
         }
+        if self.waiter.is_ready(1) || self.waiter.is_ready(2) {
+            let now = now();
+            self.work.out.events = self.engine.take_events(&now);
+            self.tell_events(&now);
+        }
         self.timers();
         self.go_on_from_queues();
         self.stats.note_pause(sys::monotonic_nanos().saturating_sub(began));

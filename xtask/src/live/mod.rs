@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 mod board;
 mod checks;
+mod events;
 mod faults;
 mod keeper;
 mod large;

@@ -3,7 +3,7 @@
 use super::board::Teller;
 use super::checks::outcome;
 use super::stage::{Router, Stage};
-use super::{queues, systems, ufw};
+use super::{events, queues, systems, ufw};
 
 /// A rule set, and what follows from it.
 pub(crate) struct Play {
@@ -186,6 +186,9 @@ pub(crate) fn run(stage: &mut Stage, only: Option<&str>, tell: Teller<'_>) {
         if !needs_bridge || stage.router != Router::Tun {
             perform(play, stage, tell);
         }
+    }
+    if is_wanted("events") {
+        events::run(stage, tell);
     }
     if is_wanted("NFQUEUE") {
         queues::run(stage, tell);

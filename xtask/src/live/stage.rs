@@ -555,7 +555,8 @@ impl Stage {
             "vsftpd.conf",
             &format!(
                 "listen=NO\nlisten_ipv6=YES\nanonymous_enable=YES\nanon_root={dir}/www\nlocal_enable=NO\nbackground=NO\nseccomp_sandbox=NO\n\
-                 connect_from_port_20=NO\nno_anon_password=YES\nftp_username=root\nxferlog_enable=NO\nrun_as_launching_user=YES\n"
+                 connect_from_port_20=NO\nno_anon_password=YES\nftp_username=root\nxferlog_enable=NO\nrun_as_launching_user=YES\n\
+                 pasv_min_port=50100\npasv_max_port=50190\n"
             ),
         )?;
         self.daemon("wan", &format!("vsftpd {dir}/vsftpd.conf"))?;

@@ -25,6 +25,8 @@ pub enum Happening {
 pub(super) struct Form<'a> {
     pub(super) output: Output,
     pub(super) happening: Option<Happening>,
+    /// A command made it happen.
+    pub(super) by_command: bool,
     /// The letter of `-o save`.
     pub(super) letter: char,
     /// What `use=` says: how many hold it.
@@ -91,7 +93,8 @@ impl Form<'_> {
                 write!(f, "[stop={}] ", calendar(self.wall))?;
             }
         }
-        if let Some(helper) = record.helper {
+        // The kernel's last word about a connection has none.
+        if let Some(helper) = record.helper.filter(|_| self.happening != Some(Happening::Destroy)) {
             write!(f, "helper={helper} ")?;
         }
         if self.happening.is_none() {
@@ -138,7 +141,9 @@ impl Form<'_> {
     }
 
     fn shows_mark(&self, record: &Record) -> bool {
-        self.happening.is_none() || record.mark != 0
+        // Of what a command changed the kernel tells all that it may have changed.
+        let is_told = self.by_command && self.happening != Some(Happening::Destroy);
+        self.happening.is_none() || record.mark != 0 || is_told
     }
 
     fn age(&self, record: &Record) -> Option<u64> {

@@ -180,6 +180,7 @@ impl Work<'_> {
     fn form(&mut self, letter: char, uses: u32) -> Result<Form<'static>, Trouble> {
         Ok(Form {
             output: self.request.output,
+            by_command: false,
             happening: None,
             letter,
             uses,

@@ -7,6 +7,7 @@ use crate::call::Outcome;
 use hairpin_engine::Wall;
 use hairpin_engine::track::{ExpectRecord, Record};
 use hairpin_xt::option::Names;
+use std::fmt::Write;
 
 /// A `conntrack -E` under way.
 #[derive(Debug)]
@@ -40,15 +41,26 @@ impl Watch {
         self.request.table == Table::Expect
     }
 
-    /// What to print of an event, with its newline; None when it is not asked for.
-    pub fn text(&mut self, happening: Happening, record: &Record, wall: Wall, names: &dyn Names) -> Option<String> {
+    /// What to print of an event, with its newline; None when it is not asked for. `by` is the process whose command it was.
+    pub fn text(
+        &mut self,
+        happening: Happening,
+        record: &Record,
+        wall: Wall,
+        by: Option<u32>,
+        names: &dyn Names,
+    ) -> Option<String> {
         if !self.wishes(happening) || self.is_of_expectations() || !self.request.means(record) {
             return None;
         }
-        let form = Form { output: self.request.output, happening: Some(happening), letter: 'A', uses: 1, wall, names };
+        let (output, by_command) = (self.request.output, by.is_some());
+        let form = Form { output, happening: Some(happening), by_command, letter: 'A', uses: 1, wall, names };
         let mut text = form.text(record);
         if self.request.output.xml && self.shown == 0 {
             text.insert_str(0, "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<conntrack>\n");
+        }
+        if let Some(process) = by.filter(|_| !self.request.output.json) {
+            let _ = write!(text, " [USERSPACE] portid={process}");
         }
         text.push('\n');
         self.shown += 1;

@@ -34,7 +34,7 @@ pub(crate) fn confirm(
         None => {
             tracker.conns.confirm(id, now.mono);
             stamp(tracker, id, now);
-            events.push(Event::ConnNew(id));
+            events.push(Event::ConnNew(id, tracker.seen(id, now.mono)));
             Ok(())
         }
         Some(winner) => resolve(tracker, packet, id, class, winner, now),
@@ -150,7 +150,7 @@ mod tests {
         lab.confirm(&mut packet).unwrap();
         assert_eq!(lab.count(), 1);
         lab.confirm(&mut packet).unwrap();
-        assert!(matches!(lab.events[..], [Event::ConnNew(new)] if new == id));
+        assert!(matches!(lab.events[..], [Event::ConnNew(new, None)] if new == id));
     }
 
     #[test]
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(packet.meta.tracked, Tracked::Conn(id, Class::Established(Direction::Reply)));
         assert!(lab.tracker.conns.get(id).is_some(), "NAT still needs it");
         assert!(
-            matches!(&lab.events[..], [Event::ConnNew(_), Event::ConnGone(gone)] if !gone.status.has(Status::SEEN_REPLY))
+            matches!(&lab.events[..], [Event::ConnNew(..), Event::ConnGone(gone)] if !gone.status.has(Status::SEEN_REPLY))
         );
         lab.tracker.release(&packet);
         assert_eq!(lab.tracker.conns.count(), 0);

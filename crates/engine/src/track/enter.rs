@@ -618,7 +618,7 @@ mod tests {
             let knobs = lab.knobs.clone();
             lab.tracker.expire(lab.now.mono, &knobs, &mut lab.events);
             prop_assert_eq!((lab.tracker.conns.count(), lab.tracker.next_expiry()), (0, None));
-            let came = lab.events.iter().filter(|event| matches!(event, Event::ConnNew(_))).count();
+            let came = lab.events.iter().filter(|event| matches!(event, Event::ConnNew(..))).count();
             let went = lab.events.iter().filter(|event| matches!(event, Event::ConnGone(_))).count();
             prop_assert_eq!(came, went);
         }

@@ -122,7 +122,7 @@ impl Tracker {
             self.conns.remove(id);
         } else {
             self.stats.insert += 1;
-            events.push(Event::ConnNew(id));
+            events.push(Event::ConnNew(id, self.seen(id, now.mono)));
         }
         entered.map(|()| id)
     }
@@ -480,7 +480,8 @@ mod tests {
         let reports = |lab: &mut Lab, bytes: &[u8]| {
             lab.class(bytes);
             let mut events = Vec::new();
-            lab.tracker.report_change(&mut events);
+            lab.tracker.report_change(lab.now.mono, &mut events);
+            assert!(events.iter().all(|event| matches!(event, Event::ConnChanged(_, Some(_)))), "as it is now");
             events.len()
         };
         let (there, back) = (udp((2, 9), (3, 53)), udp((3, 53), (2, 9)));

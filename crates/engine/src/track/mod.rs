@@ -238,19 +238,25 @@ impl Tracker {
 
     /// Reports that the packet at hand changed its connection, if it did.
     #[inline]
-    pub(crate) fn report_change(&mut self, events: &mut Vec<Event>) {
+    pub(crate) fn report_change(&mut self, now: Instant, events: &mut Vec<Event>) {
         if self.before.is_some() {
-            self.report_changed(events);
+            self.report_changed(now, events);
         }
     }
 
     #[cold]
-    fn report_changed(&mut self, events: &mut Vec<Event>) {
+    fn report_changed(&mut self, now: Instant, events: &mut Vec<Event>) {
         if let Some((id, before)) = self.before.take()
             && self.conns.get(id).is_some_and(|conn| conn.is_in_table() && Looks::of(conn) != before)
         {
-            events.push(Event::ConnChanged(id));
+            events.push(Event::ConnChanged(id, self.seen(id, now)));
         }
+    }
+
+    /// A connection for those who watch, as it is at this moment.
+    pub(crate) fn seen(&self, id: ConnId, now: Instant) -> Option<Box<Record>> {
+        let conn = self.conns.get(id).filter(|_| self.watched)?;
+        Some(Box::new(self.conns.record(conn, now)))
     }
 
     /// Removes a confirmed connection, as `conntrack -D`, a full table, or NAT does. False when the handle is stale.

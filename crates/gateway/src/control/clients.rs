@@ -7,7 +7,7 @@ use crate::names::Group;
 use hairpin_commands::conntrack::Watch;
 use hairpin_commands::{Call, Outcome, run};
 use hairpin_control::protocol::{Frame, FrameError, MAX_FRAME, PIECE, Request};
-use hairpin_datapath::sys::peer_of;
+use hairpin_datapath::sys::{peer_of, process_of_peer};
 use std::io::{self, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -121,11 +121,11 @@ fn serve(context: &Context, mut stream: UnixStream) -> io::Result<()> {
         Some(Err(outcome)) => return answer(&mut stream, outcome),
         None => {}
     }
-    let outcome = execute(context, &request);
+    let outcome = execute(context, &request, process_of_peer(&stream));
     answer(&mut stream, outcome)
 }
 
-fn execute(context: &Context, request: &Request) -> Outcome {
+fn execute(context: &Context, request: &Request, client: Option<u32>) -> Outcome {
     let Some(program) = hairpin_commands::find(&request.program) else {
         return status::verb(context, request)
             .unwrap_or_else(|| Outcome::failed(2, format!("hairpin: this gateway knows no `{}'\n", request.program)));
@@ -138,7 +138,7 @@ fn execute(context: &Context, request: &Request) -> Outcome {
         date: &request.date,
         hints: request.hints,
     };
-    run(&call, &mut LiveState::new(context))
+    run(&call, &mut LiveState::new(context, client))
 }
 
 pub(super) fn answer(stream: &mut UnixStream, outcome: Outcome) -> io::Result<()> {
@@ -181,7 +181,7 @@ fn watch_events(context: &Context, mut stream: UnixStream, mut watch: Watch, sai
         let mut text = String::new();
         for item in &batch.items {
             text.extend(match &item.what {
-                What::Connection(record) => watch.text(item.happening, record, item.wall, &context.names),
+                What::Connection(record) => watch.text(item.happening, record, item.wall, item.by, &context.names),
                 What::Expectation(record) => watch.expectation_text(item.happening, record, item.wall),
             });
         }

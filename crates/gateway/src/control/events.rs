@@ -23,6 +23,8 @@ pub(super) struct Item {
     pub(super) happening: Happening,
     pub(super) what: What,
     pub(super) wall: Wall,
+    /// The process that did it by a command; None for packets and time.
+    pub(super) by: Option<u32>,
 }
 
 /// To which.
@@ -64,20 +66,24 @@ impl Hub {
         Watcher { hub: Arc::clone(self), queue }
     }
 
-    /// Tells what happened in a batch.
-    pub(super) fn tell(&self, engine: &Engine, now: &Now, events: &[Event]) {
+    /// Tells what happened in a batch, or because of a process's command.
+    pub(super) fn tell(&self, engine: &Engine, now: &Now, events: &[Event], by: Option<u32>) {
         if !self.is_watched() {
             return;
         }
         let conns = &engine.state().tracker().conns;
-        let record = |id| conns.get(id).map(|conn| What::Connection(Arc::new(conns.record(conn, now.mono))));
+        let record = |id, seen: &Option<Box<Record>>| {
+            let seen = seen.as_deref().cloned();
+            let record = seen.or_else(|| Some(conns.record(conns.get(id)?, now.mono)))?;
+            Some(What::Connection(Arc::new(record)))
+        };
         let expected = |record: &ExpectRecord| What::Expectation(Arc::new(record.clone()));
         let items: Vec<Item> = events
             .iter()
             .filter_map(|event| {
                 let (happening, what) = match event {
-                    Event::ConnNew(id) => (Happening::New, record(*id)?),
-                    Event::ConnChanged(id) => (Happening::Update, record(*id)?),
+                    Event::ConnNew(id, seen) => (Happening::New, record(*id, seen)?),
+                    Event::ConnChanged(id, seen) => (Happening::Update, record(*id, seen)?),
                     Event::ConnGone(conn) => {
                         (Happening::Destroy, What::Connection(Arc::new(conns.record(conn, now.mono))))
                     }
@@ -85,7 +91,7 @@ impl Hub {
                     Event::ExpectGone(record) => (Happening::Destroy, expected(record)),
                     _ => return None,
                 };
-                Some(Item { happening, what, wall: now.wall })
+                Some(Item { happening, what, wall: now.wall, by })
             })
             .collect();
         if items.is_empty() {

@@ -37,12 +37,13 @@ struct Reading {
 const GONE: &str = "hairpin: the gateway has ended";
 
 impl<'c> LiveState<'c> {
-    pub(super) fn new(context: &'c Context) -> LiveState<'c> {
+    /// For a command of the process `client`.
+    pub(super) fn new(context: &'c Context, client: Option<u32>) -> LiveState<'c> {
         LiveState {
             context,
             turn: None,
             read: [None, None],
-            conns: LiveConnections { context },
+            conns: LiveConnections { context, client },
             names: LiveNames { context },
             sets: LiveSets::new(context),
         }
@@ -265,6 +266,8 @@ fn is_same(a: &Rule, b: &Rule) -> bool {
 /// The gateway's connections. Each call is a piece of work for the loop.
 struct LiveConnections<'c> {
     context: &'c Context,
+    /// Whose command it is, for those who watch.
+    client: Option<u32>,
 }
 
 impl LiveConnections<'_> {
@@ -272,10 +275,14 @@ impl LiveConnections<'_> {
         &self,
         work: impl FnOnce(&mut EngineConnections<'_>) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, Trouble> {
-        let asked = self
-            .context
-            .handle
-            .ask(move |moment| work(&mut EngineConnections { engine: &mut *moment.engine, now: moment.now }));
+        let (hub, client) = (Arc::clone(&self.context.hub), self.client);
+        let asked = self.context.handle.ask(move |moment| {
+            let now = moment.now;
+            let done = work(&mut EngineConnections { engine: &mut *moment.engine, now });
+            let events = moment.engine.take_events(&now);
+            hub.tell(moment.engine, &now, &events, client);
+            done
+        });
         asked.unwrap_or_else(|_| Err(Trouble::Unavailable(GONE.to_owned())))
     }
 }

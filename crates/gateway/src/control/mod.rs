@@ -118,7 +118,7 @@ impl Attendant for Control {
     }
 
     fn events(&mut self, engine: &Engine, now: &Now, events: &[Event]) {
-        self.hub.tell(engine, now, events);
+        self.hub.tell(engine, now, events, None);
     }
 
     fn tick(&mut self, moment: &mut Moment<'_>) {

@@ -315,7 +315,7 @@ fn save(context: &Context) -> Outcome {
     for (family, path) in [Family::V4, Family::V6].into_iter().zip(&context.rule_files) {
         let Some(path) = path else { continue };
         let options = SaveOptions { counters: true, ..SaveOptions::default() };
-        match LiveState::new(context).save(family, &options) {
+        match LiveState::new(context, None).save(family, &options) {
             Ok(text) => {
                 out.extend(format!("{} {}\n", text.len(), path.display()).into_bytes());
                 out.extend(text.into_bytes());
