@@ -3,6 +3,10 @@
 //! | file | what |
 //! |---|---|
 //! | `run.rs` | the loop |
+//! | `run/plan.rs` | what a host file asks for, before anything is opened |
+//! | `run/way.rs`, `run/frame.rs` | a batch's way from device to device |
+//! | `run/links.rs` | devices that come, go and change |
+//! | `run/linger.rs` | looking for more before going to sleep |
 //! | `seam.rs` | how others act on the running gateway between two batches: [`Handle`], [`Attendant`], [`Moment`] |
 //! | `devices.rs` | opening the devices of a host file |
 //! | `control/` | the control socket: commands on the running gateway |

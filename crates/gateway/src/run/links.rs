@@ -1,7 +1,8 @@
 //! What changes about devices while the gateway runs: they go down and up, are deleted and made again, get other addresses and MTUs;
 //! and a changed host file adds and takes away some.
 
-use super::{Gateway, GatewayError, Plan, Port, now, plan_of};
+use super::plan::{Plan, plan_of};
+use super::{Gateway, GatewayError, Port, now};
 use crate::devices::{self, Again, Device, DeviceError, Missing};
 use crate::host_file::{self, HostFile, Live, LiveInterface};
 use crate::local::HOST;
