@@ -6,6 +6,7 @@
 
 mod build;
 pub mod dice;
+mod helped;
 mod matches;
 mod odd;
 mod rules;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::build::{self, ACK, FIN, PSH, RST, SYN, Segment, Sum, URG, mss};
-use super::odd;
-use super::stage::{End, Endpoint, Stage, Talk};
+use super::stage::{End, Stage, Talk};
+use super::{helped, odd};
 use crate::oracle::frame::{AH, DCCP, ESP, GRE, ICMP, ICMP6, SCTP, TCP, UDP, UDPLITE};
 
 /// A random conversation.
@@ -20,12 +20,12 @@ pub fn any<'s, 'a: 's>(stage: &'s Stage<'a>) -> Talk<'s> {
         Some("esp") => return Box::pin(ipsec(stage, ESP)),
         _ => {}
     }
-    match stage.weighted(&[10, 8, 4, 4, 2, 9, 3, 4, 2, 2, 1, 1, 1]) {
+    match stage.weighted(&[10, 8, 4, 4, 2, 9, 3, 4, 2, 2, 1, 1, 1, 1]) {
         0 => Box::pin(tcp(stage)),
         1 => Box::pin(udp(stage)),
         2 => Box::pin(ping(stage)),
-        3 => Box::pin(ftp(stage)),
-        4 => Box::pin(tftp(stage)),
+        3 => Box::pin(helped::ftp(stage)),
+        4 => Box::pin(helped::tftp(stage)),
         5 => Box::pin(odd::packets(stage)),
         6 => Box::pin(collide(stage)),
         7 => Box::pin(big(stage)),
@@ -33,7 +33,8 @@ pub fn any<'s, 'a: 's>(stage: &'s Stage<'a>) -> Talk<'s> {
         9 => Box::pin(sctp(stage)),
         10 => Box::pin(dccp(stage)),
         11 => Box::pin(udplite(stage)),
-        _ => Box::pin(gre(stage)),
+        12 => Box::pin(gre(stage)),
+        _ => Box::pin(helped::irc(stage)),
     }
 }
 
@@ -46,7 +47,7 @@ async fn tcp(stage: &Stage<'_>) {
 }
 
 /// Opens a connection; the server's end, once it stands.
-async fn handshake<'a>(stage: &Stage<'a>, client: &Rc<End<'a>>, rough: bool) -> Option<Rc<End<'a>>> {
+pub async fn handshake<'a>(stage: &Stage<'a>, client: &Rc<End<'a>>, rough: bool) -> Option<Rc<End<'a>>> {
     let rough = |percent| rough && stage.chance(percent);
     let first = Segment { options: syn_options(stage), ..client.next_segment(SYN) };
     let expected = stage.expect(client.world, TCP, &first.seq.to_be_bytes());
@@ -104,7 +105,7 @@ async fn handshake<'a>(stage: &Stage<'a>, client: &Rc<End<'a>>, rough: bool) -> 
     Some(server)
 }
 
-async fn exchange<'a>(stage: &Stage<'a>, client: &Rc<End<'a>>, server: &Rc<End<'a>>) {
+pub async fn exchange<'a>(stage: &Stage<'a>, client: &Rc<End<'a>>, server: &Rc<End<'a>>) {
     for _ in 0..1 + stage.below(if stage.deep { 4 } else { 2 }) {
         let (a, b) = if stage.chance(50) { (client, server) } else { (server, client) };
         let start = a.next.get();
@@ -169,7 +170,7 @@ async fn exchange<'a>(stage: &Stage<'a>, client: &Rc<End<'a>>, server: &Rc<End<'
     }
 }
 
-async fn close<'a>(stage: &Stage<'a>, client: &Rc<End<'a>>, server: &Rc<End<'a>>) {
+pub async fn close<'a>(stage: &Stage<'a>, client: &Rc<End<'a>>, server: &Rc<End<'a>>) {
     let (a, b) = if stage.chance(50) { (client, server) } else { (server, client) };
     match stage.below(100) {
         0..35 => {
@@ -355,108 +356,6 @@ async fn collide(stage: &Stage<'_>) {
     }
 }
 
-/// A control session of FTP; the data connection goes where the other end was told to.
-async fn ftp(stage: &Stage<'_>) {
-    let client = stage.client(TCP, Some(21));
-    let Some(server) = handshake(stage, &client, false).await else { return };
-    if client.heard.get() == 0 {
-        return;
-    }
-    let lines: [(&End<'_>, &[u8]); 5] = [
-        (&server, b"220 ready\r\n"),
-        (&client, b"USER anonymous\r\n"),
-        (&server, b"331 password\r\n"),
-        (&client, b"PASS x\r\n"),
-        (&server, b"230 welcome\r\n"),
-    ];
-    let skip = if stage.chance(20) { stage.below(4) } else { 0 };
-    for (end, line) in lines.into_iter().skip(skip) {
-        stage.send(end, end.tcp(PSH | ACK, line)).await;
-    }
-    let v6 = client.world.v6;
-    let is_extended = v6 || stage.chance(30);
-    let is_active = stage.chance(50);
-    let (teller, asker) = if is_active { (&client, &server) } else { (&server, &client) };
-    let place = (teller.me.0, if is_active { stage.port() } else { stage.pick(&[30_000, 50_001]) });
-    if !is_active {
-        let ask: &[u8] = if is_extended { b"EPSV\r\n" } else { b"PASV\r\n" };
-        stage.send(&client, client.tcp(PSH | ACK, ask)).await;
-    }
-    let line = match (is_active, is_extended) {
-        (true, true) => format!("EPRT |{}|{}|{}|\r\n", if v6 { 2 } else { 1 }, place.0, place.1),
-        (true, false) => format!("PORT {}\r\n", commas(place)),
-        (false, true) => format!("229 Entering Extended Passive Mode (|||{}|)\r\n", place.1),
-        (false, false) => format!("227 Entering Passive Mode ({}).\r\n", commas(place)),
-    };
-    let before = asker.heard.get();
-    if stage.chance(15) {
-        // The line comes in two segments.
-        let (one, two) = line.split_at(stage.below(line.len()));
-        stage.send(teller, teller.tcp(PSH | ACK, one.as_bytes())).await;
-        stage.send(teller, teller.tcp(PSH | ACK, two.as_bytes())).await;
-    } else {
-        stage.send(teller, teller.tcp(PSH | ACK, line.as_bytes())).await;
-    }
-    if asker.heard.get() == before {
-        return;
-    }
-    let told = told(&asker.payload(), asker.you.0);
-    stage.send(asker, asker.tcp(ACK, b"")).await;
-    let Some(target) = told.filter(|t| t.0.is_ipv6() == v6) else { return };
-    let from = if is_active { 20 } else { stage.port() };
-    let data = stage.end(asker.world, &asker.iface, asker.mac, (asker.me.0, from), target, TCP);
-    if let Some(other) = handshake(stage, &data, false).await {
-        exchange(stage, &data, &other).await;
-        close(stage, &data, &other).await;
-    }
-    if stage.chance(50) {
-        stage.send(asker, asker.tcp(PSH | ACK, if is_active { b"226 done\r\n" } else { b"QUIT\r\n" })).await;
-        stage.send(teller, teller.tcp(ACK, b"")).await;
-        close(stage, &client, &server).await;
-    }
-}
-
-fn commas((address, port): Endpoint) -> String {
-    format!("{},{},{}", address.to_string().replace('.', ","), port >> 8, port & 255)
-}
-
-/// The address and port that a line of FTP names.
-fn told(payload: &[u8], default: IpAddr) -> Option<Endpoint> {
-    let text = String::from_utf8_lossy(payload);
-    if let Some((_, rest)) = text.split_once('|') {
-        let fields: Vec<&str> = rest.split('|').collect();
-        let address = fields.get(1).filter(|a| !a.is_empty()).map_or(Some(default), |a| a.parse().ok())?;
-        return Some((address, fields.get(2)?.parse().ok()?));
-    }
-    let numbers: Vec<u8> = text
-        .split(|c: char| !c.is_ascii_digit() && c != ',')
-        .find(|part| part.split(',').count() == 6)?
-        .split(',')
-        .map_while(|n| n.parse().ok())
-        .collect();
-    let &[a, b, c, d, high, low] = &numbers[..] else { return None };
-    Some(([a, b, c, d].into(), u16::from_be_bytes([high, low])))
-}
-
-/// A request to port 69; the answer comes from another port.
-async fn tftp(stage: &Stage<'_>) {
-    let tag = stage.tag();
-    let client = stage.client(UDP, Some(69));
-    let expected = stage.expect(client.world, UDP, &tag);
-    let opcode = stage.pick(&[1, 1, 2, 5]);
-    stage.send(&client, client.udp(&[&[0, opcode], &tag[..], b"\0octet\0"].concat(), Sum::Right)).await;
-    let Some(server) = expected.end() else { return };
-    let tag = stage.tag();
-    let back = stage.expect(client.world, UDP, &tag);
-    let data = stage.end(server.world, &server.iface, server.mac, (server.me.0, 3333), server.you, UDP);
-    for block in 1..2 + stage.below(3) as u8 {
-        stage.send(&data, data.udp(&[&[0, 3, 0, block], &tag[..]].concat(), Sum::Right)).await;
-        if let Some(reader) = back.end() {
-            stage.send(&reader, reader.udp(&[0, 4, 0, block], Sum::Right)).await;
-        }
-    }
-}
-
 async fn sctp(stage: &Stage<'_>) {
     let client = stage.client(SCTP, None);
     let (mine, yours) = (stage.number() | 1, stage.number() | 1);
@@ -564,21 +463,4 @@ fn syn_options(stage: &Stage<'_>) -> Vec<u8> {
 
 fn timestamps(stage: &Stage<'_>) -> Vec<u8> {
     if stage.chance(15) { vec![1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 5] } else { vec![] }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_ftp_lines_name() {
-        let here: IpAddr = "10.0.0.9".parse().unwrap();
-        let said = |line: &[u8]| told(line, here).map(|(a, p)| format!("{a} {p}"));
-        assert_eq!(said(b"PORT 192,168,1,10,78,32\r\n").unwrap(), "192.168.1.10 20000");
-        assert_eq!(said(b"227 Entering Passive Mode (1,2,3,4,0,21).\r\n").unwrap(), "1.2.3.4 21");
-        assert_eq!(said(b"EPRT |1|10.0.0.1|5000|\r\n").unwrap(), "10.0.0.1 5000");
-        assert_eq!(said(b"229 Entering Extended Passive Mode (|||6446|)\r\n").unwrap(), "10.0.0.9 6446");
-        assert_eq!(said(b"200 ok\r\n"), None);
-        assert_eq!(said(b"PORT 1,2,3,4,5,999\r\n"), None);
-    }
 }

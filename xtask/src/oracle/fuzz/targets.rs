@@ -38,6 +38,9 @@ pub fn closing(a: &mut Author<'_>, table: &str) -> String {
             if a.dice.chance(50) {
                 out.push("-A PREROUTING -p udp -m udp --dport 69 -j CT --helper tftp".into());
             }
+            if a.dice.chance(30) && !a.world.v6 {
+                out.push("-A PREROUTING -p tcp -m tcp --dport 6667 -j CT --helper irc".into());
+            }
         }
         "mangle" if !a.world.host.rule.is_empty() && a.dice.chance(60) => {
             let proto = a.dice.word(&["tcp", "udp"]);
