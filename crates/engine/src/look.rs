@@ -342,11 +342,9 @@ impl<'a> Look<'a> {
     /// shows what the target attached: a blank connection, and the packet as its first.
     pub fn conn(&self) -> Option<(&'a Conn, Class)> {
         self.note(Facts::CONN);
-        match self.packet.meta.tracked {
-            Tracked::Conn(id, class) => Some((self.conns.get(id)?, class)),
-            Tracked::No if self.packet.meta.template.is_some() => {
-                Some((self.conns.blank(self.packet.family()), Class::New))
-            }
+        match (self.packet.meta.tracked, &self.packet.meta.template) {
+            (Tracked::Conn(id, class), _) => Some((self.conns.get(id)?, class)),
+            (Tracked::No, Some(template)) => Some((self.conns.template(template, self.packet.family()), Class::New)),
             _ => None,
         }
     }
@@ -587,10 +585,14 @@ impl<'a> Edit<'a> {
 
     /// Changes the connection's mark; nothing when there is no connection.
     pub fn set_conn_mark(&mut self, mark: u32) {
-        if let Tracked::Conn(id, _) = self.packet.meta.tracked
-            && let Some(conn) = self.conns.get_mut(id)
-        {
-            conn.mark = mark;
+        match (self.packet.meta.tracked, &self.packet.meta.template) {
+            (Tracked::Conn(id, _), _) => {
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.mark = mark;
+                }
+            }
+            (Tracked::No, Some(template)) => self.conns.mark_template(template, self.packet.family(), mark),
+            _ => {}
         }
     }
 

@@ -4,7 +4,7 @@ use crate::nat::Manip;
 use crate::net::IfIndex;
 use crate::route::Route;
 use crate::socket::Socket;
-use crate::track::{Ahead, Tracked};
+use crate::track::{Ahead, Tracked, Zone};
 use hairpin_wire::ipv4::{self, Ipv4};
 use hairpin_wire::ipv6::Ipv6;
 use hairpin_wire::{Addr, Family, checksum, ethernet, proto};
@@ -236,14 +236,22 @@ pub enum LinkType {
 /// What a `-j CT` rule attaches to a packet before tracking.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
-    /// Zone of the original direction.
-    pub zone_original: u16,
-    /// Zone of the reply direction.
-    pub zone_reply: u16,
+    /// The zone of each direction.
+    pub zone: Zone,
+    /// The bits of the packet's mark that are the zone instead (`--zone mark`): all of the lower half, or none.
+    pub mark_bits: Zone,
     /// Helper to attach (`ftp`, `tftp`).
     pub helper: Option<String>,
     /// The connection is opened for a client that SYNPROXY answered.
     pub proxied: bool,
+}
+
+impl Template {
+    /// The zone for a packet that has this mark when it is tracked.
+    pub const fn zone_for(&self, mark: u32) -> Zone {
+        let (zone, bits, mark) = (self.zone, self.mark_bits, mark as u16);
+        Zone { original: zone.original | mark & bits.original, reply: zone.reply | mark & bits.reply }
+    }
 }
 
 /// Why bytes are not a packet.

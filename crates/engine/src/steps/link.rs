@@ -35,7 +35,7 @@ impl Path<'_> {
         if p.meta.tracked == Tracked::Untracked {
             return Continue(());
         }
-        let zone = p.meta.template.as_ref().map_or(0, |t| t.zone_original);
+        let zone = p.meta.template.as_ref().map_or(0, |t| t.zone.original);
         let user = if hook == Hook::Output { FragUser::TrackOut(zone) } else { FragUser::TrackIn(zone) };
         self.collect(p, user)
     }

@@ -29,9 +29,7 @@ pub(crate) fn enter(
         return Ok(());
     }
     let template = packet.meta.template.take();
-    let zone = template
-        .as_ref()
-        .map_or(Zone::default(), |template| Zone { original: template.zone_original, reply: template.zone_reply });
+    let zone = template.as_ref().map_or(Zone::default(), |template| template.zone_for(packet.meta.mark));
     tracker.expire(now.mono, knobs, events);
     if has_no_transport(packet) {
         return tracker.invalid("no transport header");
@@ -436,8 +434,7 @@ mod tests {
     fn zones_of_a_template() {
         let mut lab = Lab::new();
         let there = udp((2, 1), (3, 2));
-        let zone =
-            |original, reply| Template { zone_original: original, zone_reply: reply, helper: None, proxied: false };
+        let zone = |original, reply| Template { zone: Zone { original, reply }, ..Template::default() };
         let class = |lab: &mut Lab, bytes: &[u8], template| match lab.pass_packet(&mut with_template(bytes, template)) {
             Ok(Tracked::Conn(_, class)) => class,
             other => panic!("{other:?}"),
@@ -452,6 +449,12 @@ mod tests {
         assert_eq!(class(&mut lab, &there, zone(6, 0)), Class::New);
         assert_eq!(lab.class(&back), Some(Class::Established(Direction::Reply)));
         assert_eq!(class(&mut lab, &there, zone(6, 0)), Class::Established(Direction::Original));
+        // The mark that the packet has by then.
+        let mut marked =
+            with_template(&there, Template { mark_bits: Zone { original: 0, reply: 0xffff }, ..zone(0, 0) });
+        marked.meta.mark = 0x1_0007;
+        let Ok(Tracked::Conn(id, Class::New)) = lab.pass_packet(&mut marked) else { panic!() };
+        assert_eq!(lab.tracker.conns.get(id).map(|conn| conn.zone()), Some(Zone { original: 0, reply: 7 }));
     }
 
     #[test]

@@ -4,8 +4,10 @@ use super::index::{Index, Key, Probe};
 use super::wheel::{Links, Timers, Wheel};
 use super::{Ahead, Conn, ConnId, Direction, Status, Tuple, Zone};
 use crate::ahead::Prefetch;
+use crate::packet::Template;
 use crate::time::Instant;
 use hairpin_wire::{Addr, Family};
+use std::sync::Arc;
 
 /// All connections.
 ///
@@ -25,6 +27,8 @@ pub struct Conns {
     last_source: [Addr; 2],
     /// What rules see of a template, for each family.
     blank: [Box<Conn>; 2],
+    /// The templates that rules marked, and what is seen of them.
+    marked: Vec<(Arc<Template>, Box<Conn>)>,
     /// There were connections with a zone for each direction. Only then can two have the same tuple in the same zone, and the newest
     /// is found.
     is_split: bool,
@@ -48,6 +52,7 @@ impl Conns {
             wheel: Wheel::default(),
             last_source: [Addr::UNSPECIFIED; 2],
             blank: [Family::V4, Family::V6].map(|family| Box::new(blank(family))),
+            marked: Vec::new(),
             is_split: false,
         }
     }
@@ -60,8 +65,21 @@ impl Conns {
 
     /// What rules see of a template that `-j CT` attached and tracking has not seen yet (`nf_ct_tmpl_alloc`): confirmed, and everything
     /// else zero.
-    pub(crate) fn blank(&self, family: Family) -> &Conn {
-        &self.blank[usize::from(family == Family::V6)]
+    pub(crate) fn template(&self, template: &Arc<Template>, family: Family) -> &Conn {
+        let marked = self.marked.iter().find(|(marked, _)| Arc::ptr_eq(marked, template));
+        marked.map_or(&self.blank[usize::from(family == Family::V6)], |(_, conn)| conn)
+    }
+
+    /// Gives a template a mark, which it has for the next packet as well. One whose rule is gone is forgotten.
+    pub(crate) fn mark_template(&mut self, template: &Arc<Template>, family: Family, mark: u32) {
+        if let Some((_, conn)) = self.marked.iter_mut().find(|(marked, _)| Arc::ptr_eq(marked, template)) {
+            conn.mark = mark;
+            return;
+        }
+        self.marked.retain(|(marked, _)| Arc::strong_count(marked) > 1);
+        let mut conn = blank(family);
+        conn.mark = mark;
+        self.marked.push((Arc::clone(template), Box::new(conn)));
     }
 
     /// The connection, to be changed. Tuples and zone of a confirmed connection must stay as they are; after shortening its life call

@@ -237,7 +237,7 @@ fn find<'a>(look: &Look<'a>, tuple: &Tuple, zone: Zone) -> Option<&'a Conn> {
 /// The zone of the packet's connection, or that `-j CT` wants for it.
 fn zone(look: &Look<'_>) -> Option<Zone> {
     match look.template() {
-        Some(template) => Some(Zone { original: template.zone_original, reply: template.zone_reply }),
+        Some(template) => Some(template.zone),
         None => look.conn().map(|(conn, _)| conn.zone()),
     }
 }

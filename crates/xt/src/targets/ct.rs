@@ -4,7 +4,7 @@ use crate::option::{Given, Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, TargetSpec, value};
 use hairpin_engine::packet::Template;
 use hairpin_engine::rule::{Listing, Needs, Place, Protocols, Refused, Scope, TableId, Tables, Target, Verdict};
-use hairpin_engine::track::helper;
+use hairpin_engine::track::{Zone, helper};
 use hairpin_engine::{Edit, Hooks};
 use std::any::Any;
 use std::fmt;
@@ -107,7 +107,18 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
             })?;
         }
     }
-    this.template = Arc::new(this.template_in(this.zone));
+    let both = this.directions.original == this.directions.reply;
+    let place = |value: u16| Zone {
+        original: if both || this.directions.original { value } else { 0 },
+        reply: if both || this.directions.reply { value } else { 0 },
+    };
+    let (zone, mark_bits) = if this.zone_is_mark { (0, u16::MAX) } else { (this.zone, 0) };
+    this.template = Arc::new(Template {
+        zone: place(zone),
+        mark_bits: place(mark_bits),
+        helper: (!this.helper.is_empty()).then(|| this.helper.clone()),
+        proxied: false,
+    });
     Ok(Arc::new(this))
 }
 
@@ -118,18 +129,6 @@ fn events(given: &Given, names: &[&str]) -> Result<u16, SyntaxError> {
     })
 }
 
-impl Ct {
-    fn template_in(&self, zone: u16) -> Template {
-        let both = self.directions.original == self.directions.reply;
-        Template {
-            zone_original: if both || self.directions.original { zone } else { 0 },
-            zone_reply: if both || self.directions.reply { zone } else { 0 },
-            helper: (!self.helper.is_empty()).then(|| self.helper.clone()),
-            proxied: false,
-        }
-    }
-}
-
 impl Target for Ct {
     fn name(&self) -> &'static str {
         "CT"
@@ -138,9 +137,6 @@ impl Target for Ct {
     fn act(&self, edit: &mut Edit<'_>) -> Verdict {
         if self.notrack {
             edit.untrack();
-        } else if self.zone_is_mark {
-            let zone = edit.look().mark() as u16;
-            edit.set_template(&Arc::new(self.template_in(zone)));
         } else {
             edit.set_template(&self.template);
         }
@@ -234,7 +230,7 @@ fn save_events(f: &mut fmt::Formatter<'_>, dashes: &str, option: &str, bits: u16
 mod tests {
     use crate::testing::{probe, udp};
     use crate::testing_targets::act_in;
-    use hairpin_engine::track::Tracked;
+    use hairpin_engine::track::{Tracked, Zone};
 
     #[test]
     fn the_first_one_counts() {
@@ -244,7 +240,7 @@ mod tests {
         act_in(&mut probe, "-j CT --zone 9");
         act_in(&mut probe, "-j CT --notrack");
         let template = probe.packet.meta.template.as_deref().expect("a template");
-        assert_eq!((template.zone_original, template.zone_reply), (7, 0));
+        assert_eq!(template.zone_for(probe.packet.meta.mark), Zone { original: 7, reply: 0 });
         assert_eq!(probe.packet.meta.tracked, Tracked::No);
     }
 
@@ -254,7 +250,7 @@ mod tests {
             let mut probe = probe(udp(1, 2));
             act_in(&mut probe, rule);
             let template = probe.packet.meta.template.take().expect("a template");
-            (template.zone_original, template.zone_reply)
+            (template.zone.original, template.zone.reply)
         };
         assert_eq!(zones("-j CT --zone 5"), (5, 5));
         assert_eq!(zones("-j CT --zone-reply 5"), (0, 5));
