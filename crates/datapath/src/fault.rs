@@ -199,6 +199,10 @@ impl Datapath for Faulty {
         Ok(frames.len())
     }
 
+    fn missed(&mut self) -> u64 {
+        self.inner.missed()
+    }
+
     fn describe(&self) -> String {
         let Faults { seed, loss, duplicate, corrupt, reorder, delay } = self.faults;
         let mut words = Vec::new();

@@ -22,6 +22,7 @@
 //! | `capture.rs` | reading and writing captures |
 //! | `bpf.rs` | the few instructions that run in the kernel |
 //! | `ring.rs` | the ring that a packet socket's frames arrive in |
+//! | `missed.rs` | frames that nobody took in time |
 //! | `map.rs` | memory shared with the kernel |
 //! | `source.rs` | a flood of datagrams, for benches |
 //! | `sys.rs` | the system calls that the others share |
@@ -42,6 +43,7 @@ pub mod huge_pages;
 pub mod kernel_routes;
 mod map;
 pub mod memory;
+mod missed;
 pub mod netlink;
 pub mod owner;
 pub mod packet;
@@ -149,6 +151,11 @@ pub trait Datapath: Send {
 
     /// Sends frames in their order; how many the device took. It does not wait: what does not fit is lost, as on any wire.
     fn send(&mut self, frames: &[Outgoing<'_>]) -> io::Result<usize>;
+
+    /// Frames that arrived and that the kernel dropped because nobody took them in time, since this was last asked.
+    fn missed(&mut self) -> u64 {
+        0
+    }
 
     /// One line about it for people: kind, and what it lacks.
     fn describe(&self) -> String;

@@ -6,7 +6,7 @@
 use crate::quiet::{self, Quiet};
 use crate::ring::{Next, Ring};
 use crate::sys::{self, at, check, own, set_option};
-use crate::{Bytes, Caps, Datapath, Outgoing, Received, vnet};
+use crate::{Bytes, Caps, Datapath, Outgoing, Received, missed, vnet};
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -266,6 +266,10 @@ impl Datapath for PacketSocket {
             sent += self.send_batch(frames);
         }
         Ok(sent)
+    }
+
+    fn missed(&mut self) -> u64 {
+        missed::of_packet_socket(&self.fd)
     }
 
     fn describe(&self) -> String {

@@ -12,7 +12,7 @@ use hairpin_engine::packet::Offload;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -67,6 +67,10 @@ impl Datapath for InTurn {
         self.queues.first_mut().map_or(Ok(0), |queue| queue.send(frames))
     }
 
+    fn missed(&mut self) -> u64 {
+        self.queues.iter_mut().map(|queue| queue.missed()).sum()
+    }
+
     fn describe(&self) -> String {
         let one = self.queues.first().map(|queue| queue.describe()).unwrap_or_default();
         format!("{one}; {} queues in turn", self.queues.len())
@@ -100,6 +104,7 @@ struct Queue {
     filling: Option<Departures>,
     bell: Arc<Bell>,
     failure: Arc<AtomicI32>,
+    missed: Arc<Missed>,
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -129,6 +134,28 @@ impl Bell {
     fn get_up(&self) {
         self.sleeps.store(false, Ordering::Relaxed);
         self.wake.clear();
+    }
+}
+
+/// How many frames a thread's device missed. It looks when it was asked to and has something else to do: while it sleeps, it misses none.
+#[derive(Default)]
+struct Missed {
+    asked: AtomicBool,
+    count: AtomicU64,
+}
+
+impl Missed {
+    /// What was found since this was last asked, and have it looked for again.
+    fn ask(&self) -> u64 {
+        self.asked.store(true, Ordering::Relaxed);
+        self.count.swap(0, Ordering::Relaxed)
+    }
+
+    fn look(&self, device: &mut dyn Datapath) {
+        if self.asked.load(Ordering::Relaxed) {
+            self.asked.store(false, Ordering::Relaxed);
+            self.count.fetch_add(device.missed(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -245,6 +272,7 @@ impl Queue {
             let _ = give_back.try_send(Departures::default());
         }
         let (failure, end) = (Arc::new(AtomicI32::new(0)), Arc::new(AtomicBool::new(false)));
+        let missed = Arc::new(Missed::default());
         let own_bell = Arc::new(Bell { wake: Wake::new()?, sleeps: AtomicBool::new(false) });
         let worker = Worker {
             device,
@@ -255,6 +283,7 @@ impl Queue {
             loop_bell: bell,
             bell: Arc::clone(&own_bell),
             failure: Arc::clone(&failure),
+            missed: Arc::clone(&missed),
             end: Arc::clone(&end),
         };
         let thread = std::thread::Builder::new().name("hairpin-queue".to_owned()).spawn(move || {
@@ -262,7 +291,19 @@ impl Queue {
             worker.work();
         })?;
         let thread = Some(thread);
-        Ok(Queue { arrived, open: None, emptied, leaving, sent, filling: None, bell: own_bell, failure, end, thread })
+        Ok(Queue {
+            arrived,
+            open: None,
+            emptied,
+            leaving,
+            sent,
+            filling: None,
+            bell: own_bell,
+            failure,
+            missed,
+            end,
+            thread,
+        })
     }
 
     /// Takes frames of batches that have arrived; how many.
@@ -373,6 +414,10 @@ impl Datapath for Threads {
         Ok(sent)
     }
 
+    fn missed(&mut self) -> u64 {
+        self.queues.iter().map(|queue| queue.missed.ask()).sum()
+    }
+
     fn describe(&self) -> String {
         self.words.clone()
     }
@@ -388,6 +433,7 @@ struct Worker {
     loop_bell: Arc<Bell>,
     bell: Arc<Bell>,
     failure: Arc<AtomicI32>,
+    missed: Arc<Missed>,
     end: Arc<AtomicBool>,
 }
 
@@ -396,6 +442,7 @@ impl Worker {
         let mut waiter = Waiter::default();
         let (mut free, mut lies_down) = (None, false);
         while !self.end.load(Ordering::Acquire) {
+            self.missed.look(&mut *self.device);
             let mut busy = false;
             while let Ok(batch) = self.to_send.try_recv() {
                 self.send(batch);

@@ -52,6 +52,10 @@ impl Datapath for Recorded {
         self.inner.send(frames)
     }
 
+    fn missed(&mut self) -> u64 {
+        self.inner.missed()
+    }
+
     fn describe(&self) -> String {
         format!("{}; frames are kept in {}", self.inner.describe(), self.file.path)
     }

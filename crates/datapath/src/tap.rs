@@ -1,5 +1,6 @@
 //! TAP and TUN devices. Whoever opens one is the other end of its link: frames that the kernel sends by it are read here.
 
+use crate::missed::Unsent;
 use crate::spread;
 use crate::sys::{self, at, check, own};
 use crate::{Bytes, Caps, Datapath, Outgoing, Received, vnet};
@@ -37,6 +38,8 @@ pub struct Tap {
     buffer: Vec<u8>,
     /// What is to be said about several queues.
     words: String,
+    /// Asks for what the kernel could not send; of several queues the first asks for all.
+    unsent: Option<Unsent>,
 }
 
 impl Tap {
@@ -52,6 +55,9 @@ impl Tap {
             && let Err(why) = spread::program().and_then(|program| steer(&first.fd, &program))
         {
             first.words = format!("; the kernel chooses the queues ({why}): a flow may change its own while it begins");
+        }
+        if let Some(first) = taps.first_mut() {
+            first.unsent = Unsent::of(name).ok();
         }
         sys::set_mtu(name, mtu)?;
         sys::set_up(name)?;
@@ -73,7 +79,7 @@ impl Tap {
         check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETIFF, &raw mut request) })
             .map_err(at(format_args!("device {name} cannot be made")))?;
         let caps = offer(fd.as_raw_fd());
-        Ok(Tap { fd, kind, caps, buffer: Vec::new(), words: String::new() })
+        Ok(Tap { fd, kind, caps, buffer: Vec::new(), words: String::new(), unsent: None })
     }
 }
 
@@ -139,6 +145,10 @@ impl Datapath for Tap {
             sent += usize::from(unsafe { libc::writev(self.fd.as_raw_fd(), parts.as_ptr(), 2) } >= 0);
         }
         Ok(sent)
+    }
+
+    fn missed(&mut self) -> u64 {
+        self.unsent.as_mut().map_or(0, Unsent::more)
     }
 
     fn describe(&self) -> String {

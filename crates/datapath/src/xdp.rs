@@ -6,6 +6,7 @@
 
 use crate::bpf::{self, Attach, EXIT, Insn, Program, insn, set};
 use crate::map::Map;
+use crate::missed::{self, Growth};
 use crate::packet::Kit;
 use crate::quiet::Quiet;
 use crate::sys::{self, at, check, own, set_option};
@@ -53,6 +54,7 @@ pub struct Xdp {
     /// has somebody to be told of each frame that comes or has left, also while nobody waits.
     any: Option<OwnedFd>,
     next: usize,
+    missed: Growth,
 }
 
 /// What all queues of a device share.
@@ -98,7 +100,7 @@ impl Xdp {
         let zero_copy = queues.first().is_some_and(Queue::is_zero_copy);
         let is_veth = sys::driver_of(device).as_deref() == Some("veth");
         let held = Arc::new(Held { _link: link, native, zero_copy, fallback, is_veth, _quiet: quiet });
-        Ok(Xdp { held, queues, any, next: 0 })
+        Ok(Xdp { held, queues, any, next: 0, missed: Growth::default() })
     }
 
     /// How many queues the device has.
@@ -108,7 +110,13 @@ impl Xdp {
 
     /// Each queue by itself.
     pub fn split(self) -> Vec<Xdp> {
-        let one = |queue| Xdp { held: Arc::clone(&self.held), queues: vec![queue], any: None, next: 0 };
+        let one = |queue| Xdp {
+            held: Arc::clone(&self.held),
+            queues: vec![queue],
+            any: None,
+            next: 0,
+            missed: Growth::default(),
+        };
         self.queues.into_iter().map(one).collect()
     }
 }
@@ -185,6 +193,10 @@ impl Datapath for Xdp {
     fn send(&mut self, frames: &[Outgoing<'_>]) -> io::Result<usize> {
         // One thread sends: the first queue is as good as any.
         Ok(self.queues[0].send(frames))
+    }
+
+    fn missed(&mut self) -> u64 {
+        self.missed.to(self.queues.iter().map(|queue| missed::of_xdp_socket(&queue.fd)).sum())
     }
 
     fn describe(&self) -> String {

@@ -155,7 +155,13 @@ fn devices(page: &mut Page, numbers: &Numbers) {
     let stats = &numbers.stats;
     page.family("device_frames_total", "counter", "Frames by device and what became of them.");
     for device in &stats.devices {
-        for (what, count) in [("received", device.received), ("sent", device.sent), ("not_taken", device.lost)] {
+        let counts = [
+            ("received", device.received),
+            ("missed", device.missed),
+            ("sent", device.sent),
+            ("not_taken", device.lost),
+        ];
+        for (what, count) in counts {
             page.series("device_frames_total", &[("device", &device.name), ("what", what)], count);
         }
     }

@@ -441,6 +441,9 @@ impl Gateway {
         }
         if self.next_tick <= now.mono {
             self.next_tick = now.mono + TICK;
+            for (port, stats) in self.ports.iter_mut().zip(&mut self.stats.devices) {
+                stats.missed += port.device.datapath.missed();
+            }
             self.settle_on_processor();
             let mut attendants = std::mem::take(&mut self.attendants);
             for attendant in &mut attendants {

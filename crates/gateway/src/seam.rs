@@ -94,6 +94,8 @@ pub struct DeviceStats {
     pub received: u64,
     /// Their bytes.
     pub received_bytes: u64,
+    /// Frames that the kernel dropped before they were taken.
+    pub missed: u64,
     /// Frames that left.
     pub sent: u64,
     /// Their bytes.

@@ -33,7 +33,7 @@ and what is not as it should be again at the end. Namespaces bear this process's
 build of hairpin must be there (`cargo build --release`), or HAIRPIN_BIN name one.
 
   --only NAMES      of kernel, packet, xdp, tap, tun and unit, with commas between
-  --play NAMES      of the rule sets these and nothing else
+  --play NAMES      of the rule sets and faults these and nothing else
   --no-plays        without the rule sets
   --no-faults       without the faults
   --soak SECONDS    mixed load for so long on each, watching memory, and nothing else
@@ -127,7 +127,11 @@ fn on_stage(router: Router, wanted: Wanted<'_>, tell: Teller<'_>) {
                 return tell.fault("memory under mixed load", faults::soak(&mut stage, time));
             }
             if wanted.only.is_some() {
-                return plays::run(&mut stage, wanted.only, tell);
+                plays::run(&mut stage, wanted.only, tell);
+                if !stage.is_kernel() {
+                    faults::run(&mut stage, wanted.only, tell);
+                }
+                return;
             }
             checks::run(&stage, tell);
             if router == Router::Unit {
@@ -138,7 +142,7 @@ fn on_stage(router: Router, wanted: Wanted<'_>, tell: Teller<'_>) {
                 plays::run(&mut stage, None, tell);
             }
             if wanted.faults && !stage.is_kernel() {
-                faults::run(&mut stage, tell);
+                faults::run(&mut stage, None, tell);
             }
         }
     }

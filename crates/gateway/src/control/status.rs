@@ -177,12 +177,13 @@ impl Told {
             let addresses = self.addresses(&device.name).join(" ");
             let _ = writeln!(
                 text,
-                "interface {}: {up}, {}{}{addresses}; received {} frames, {} bytes; sent {} frames, {} bytes; {} not taken",
+                "interface {}: {up}, {}{}{addresses}; received {} frames, {} bytes; {} missed; sent {} frames, {} bytes; {} not taken",
                 device.name,
                 device.datapath,
                 if addresses.is_empty() { "" } else { "; " },
                 device.received,
                 device.received_bytes,
+                device.missed,
                 device.sent,
                 device.sent_bytes,
                 device.lost
@@ -246,13 +247,14 @@ impl Told {
         let devices = n.stats.devices.iter().map(|device| {
             let addresses = self.addresses(&device.name).iter().map(|address| json_string(address)).collect();
             format!(
-                "{{\"name\":{},\"up\":{},\"datapath\":{},\"addresses\":{},\"received\":{},\"received_bytes\":{},\"sent\":{},\"sent_bytes\":{},\"not_taken\":{}}}",
+                "{{\"name\":{},\"up\":{},\"datapath\":{},\"addresses\":{},\"received\":{},\"received_bytes\":{},\"missed\":{},\"sent\":{},\"sent_bytes\":{},\"not_taken\":{}}}",
                 json_string(&device.name),
                 self.is_up(&device.name),
                 json_string(&device.datapath),
                 list(addresses),
                 device.received,
                 device.received_bytes,
+                device.missed,
                 device.sent,
                 device.sent_bytes,
                 device.lost
