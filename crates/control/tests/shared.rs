@@ -74,6 +74,8 @@ fn of_two_reasons_the_first_is_told() {
     tells("-j ECN --ecn-ip-ect 0", INVALID);
     tells(&format!("{READ} -m rpfilter"), MISSING);
     tells(&format!("-m rpfilter {READ}"), INVALID);
+    // The kernel is asked for the beginning of a long name.
+    tells("-m string --string a --algo 12345678901234567", MISSING);
 }
 
 #[test]

@@ -117,7 +117,7 @@ pub enum Verb {
         /// After `!`.
         inverted: bool,
     },
-    /// A line of a rule file for the other family (`-4`, `-6`): nothing to do.
+    /// A line of a rule file for the other family (`-4`, `-6`), which is over there: nothing to do when its rule would be needed.
     OtherFamily,
 }
 
@@ -452,7 +452,7 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
                 let meant = if short == '4' { Family::V4 } else { Family::V6 };
                 if meant != self.context.family {
                     if self.context.restore {
-                        return Ok(Some(Verb::OtherFamily));
+                        return Ok(Some(self.without_rules()));
                     }
                     let other = if short == '4' { "iptables" } else { "ip6tables" };
                     // 1.8.11 says nothing but where to look for help.
@@ -630,6 +630,15 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             return Err(self.refuse(format!("chain name `{name}' too long (must be under {limit} chars)")));
         }
         Ok(())
+    }
+
+    /// What is left of a line that ends before its rule is known: what needs no rule is done all the same.
+    fn without_rules(&self) -> Verb {
+        use Verb::{Append, Check, Delete, Insert, OtherFamily, Replace};
+        match &self.verb {
+            None | Some(Append(_) | Insert(..) | Replace(..) | Delete(_) | Check(_)) => OtherFamily,
+            Some(verb) => verb.clone(),
+        }
     }
 
     fn help(&self) -> Verb {
@@ -866,13 +875,17 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
         used.given.push(Given { option, name: found.name, inverted, words });
         used.places.push((from, to));
         used.protocol = protocol;
+        // An extension with words of its own reads `!' before it knows the option.
+        let inverted = inverted && !option.invertible;
+        if inverted && !option.inverted.is_empty() {
+            return Err(self.refuse(option.inverted));
+        }
         if again {
             let usual = format!("{name}: option \"--{}\" can only be used once.\n", option.name);
             return Err(self.refuse(if option.twice.is_empty() { usual } else { option.twice.to_owned() }));
         }
-        if inverted && !option.invertible {
-            let usual = format!("{name}: option \"--{}\" cannot be inverted.\n", option.name);
-            return Err(self.refuse(if option.inverted.is_empty() { usual } else { option.inverted.to_owned() }));
+        if inverted {
+            return Err(self.refuse(format!("{name}: option \"--{}\" cannot be inverted.\n", option.name)));
         }
         if !option.notice.is_empty() {
             self.notices.push(option.notice.to_owned());
@@ -957,8 +970,10 @@ impl<'c, 'w, W: AsRef<str>> Parser<'c, 'w, W> {
             let bytes = word.as_ref().as_bytes();
             bytes.is_empty() || bytes.iter().any(|b| !b.is_ascii_graphic() || matches!(b, b'"' | b'\\'))
         };
-        // rateest saves its mode once for bytes and once for packets, and takes it only once; time saves a list without days.
-        let saves_oddly = matches.iter().any(|m| matches!(m.name(), "rateest" | "time"));
+        // rateest saves its mode once for bytes and once for packets, and takes it only once; time saves a list without days;
+        // HMARK has no word for a mask with holes.
+        let is_hmark = matches!(&action, Action::Target(target) if target.name() == "HMARK");
+        let saves_oddly = is_hmark || matches.iter().any(|m| matches!(m.name(), "rateest" | "time"));
         if saves_oddly || self.words.iter().any(odd) {
             command.odd_words = Some(self.words.iter().map(|w| w.as_ref().to_owned()).collect());
         }

@@ -126,6 +126,8 @@ const WORDS: &[(&str, &str)] = &[
         "-A INPUT -m statistic --mode random --packet 9 --every 3 --probability 1",
         "statistic: option \"--probability\" cannot be used together with \"--every\".",
     ),
+    ("-A INPUT -m rateest --rateest a ! --rateest b", "rateest: rateest can't be inverted"),
+    ("-A INPUT -m mark --mark 1 ! --mark 1", "mark: option \"--mark\" can only be used once."),
     ("-A INPUT -m policy --dir in --pol none --next", "policy match: policy none but policy given"),
     ("-A INPUT -m set ! --return-nomatch -m statistic --every 3", "--return-nomatch flag cannot be inverted"),
     (
@@ -447,6 +449,18 @@ fn a_listing_that_fails_says_of_no_reset() {
     assert!(reset.report.contains("Zeroing chain `own'"), "{}", reset.report);
     let missing = restored("-Z -S missing -v").expect_err("it is not there");
     assert!(!missing.report.contains("Zeroing"), "{}", missing.report);
+}
+
+/// A line for the other family is over where that is said.
+#[test]
+fn lines_for_the_other_family() {
+    let text =
+        "*filter\n-N own -6 --foo\n-A INPUT -6 -j DROP\n-6 -P INPUT DROP\n-P FORWARD DROP -6\n-S FORWARD -6\nCOMMIT\n";
+    let restored = restored_onto(&Ruleset::new(Family::V4), text, false, false).expect("a file");
+    assert_eq!(restored.report, "-P FORWARD DROP\n");
+    assert!(restored.ruleset.table(TableId::Filter).is_some_and(|table| table.chain("own").is_some()));
+    assert!(rules_of(&restored.ruleset, TableId::Filter, "INPUT").is_empty());
+    assert!(saved(&restored.ruleset).contains(":INPUT ACCEPT"));
 }
 
 #[test]

@@ -166,13 +166,13 @@ fn session(pair: &mut Pair, dice: &mut Dice, all: &[Extension], size: usize, fau
     for _ in 0..size {
         let mut rule = rule(dice, pair.family, all, faults);
         pair.own_labels(&mut rule);
-        if let Some(why) = known(&rule.words) {
-            *pair.known.entry(why).or_default() += 1;
-            continue;
-        }
         let mut words = append(&rule);
         if dice.percent(5) {
             words.insert(0, "-v".to_owned());
+        }
+        if let Some(why) = known(&words) {
+            *pair.known.entry(why).or_default() += 1;
+            continue;
         }
         let iptables = pair.iptables();
         match pair.both(&iptables, &words, "")? {
@@ -195,8 +195,14 @@ fn session(pair: &mut Pair, dice: &mut Dice, all: &[Extension], size: usize, fau
         }
         while dice.percent(30) {
             let Move { program, words, input } = moves::random(dice, &rule, &before);
-            let of_line = |line: &str| known(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
-            if let Some(why) = known(&words).or_else(|| input.lines().find_map(of_line)) {
+            let of_line = |line: &str| {
+                // What the program is told counts for each line.
+                let line = words.iter().map(String::as_str).chain(line.split(' ')).map(str::to_owned);
+                known(&line.collect::<Vec<_>>())
+            };
+            if let Some(why) =
+                known(&words).or_else(|| input.lines().find_map(of_line)).or_else(|| zeroes_own(&words, &input))
+            {
                 *pair.known.entry(why).or_default() += 1;
                 continue;
             }
@@ -235,6 +241,19 @@ fn known(words: &[String]) -> Option<&'static str> {
     if has("ipcomp") && (!begins("--ipcompspi") || has(":")) {
         return Some(
             "ipcomp without an index: iptables asks for index 0, but saves `--ipcompspi :', any index, like that; hairpin means any",
+        );
+    }
+    None
+}
+
+/// A rule file that resets counters which it set itself, or shows what it reset.
+fn zeroes_own(words: &[String], input: &str) -> Option<&'static str> {
+    let has = |starts: &[&str], word: &str| starts.iter().any(|start| word.starts_with(start));
+    let in_file = |starts: &[&str]| input.split_whitespace().any(|word| has(starts, word));
+    let sets = words.iter().any(|word| has(&["-c", "--counters"], word)) || in_file(&["-c", "--set-c"]);
+    if in_file(&["-Z", "--zero"]) && (sets || in_file(&["-L", "-S", "--list"])) {
+        return Some(
+            "-Z in a rule file: iptables resets what was there before the file, at the commit; hairpin at once, whatever it is",
         );
     }
     None

@@ -68,10 +68,11 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let mask = number("cluster-local-nodemask", 1, MOST_NODES)?;
     // Of the two the last counts, until they are refused as a pair.
     let of_node = parsed.given.iter().rfind(|given| given.option.name.starts_with("cluster-local"));
+    let has_rest = parsed.has("cluster-total-nodes") && parsed.has("cluster-hash-seed");
     let of_node = of_node.is_some_and(|given| given.option.name == "cluster-local-node");
     let (mask, inverted) = match (parsed.get("cluster-local-node"), parsed.get("cluster-local-nodemask")) {
         (Some(given), _) => {
-            if node > nodes && parsed.has("cluster-total-nodes") && of_node {
+            if node > nodes && of_node && has_rest {
                 let message = "cluster match: `--cluster-local-node' must be <= `--cluster-total-nodes'";
                 return Err(SyntaxError::parameter(message).at(given.value()).late());
             }

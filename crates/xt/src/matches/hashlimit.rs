@@ -156,7 +156,6 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     if given.is_none() {
         return Err(SyntaxError::parameter("You have to specify --hashlimit"));
     }
-    let name = parsed.required("hashlimit-name")?;
     if config.bytes {
         config.burst = refills(parsed, &config)?;
         if config.burst != 0 && !parsed.has("hashlimit-htable-expire") {
@@ -165,6 +164,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     } else if config.burst > MAX_BURST {
         return Err(bad_burst());
     }
+    let name = parsed.required("hashlimit-name")?;
     if config.rate_match {
         if !config.bytes {
             config.avg /= u64::from(rate.unit_secs);

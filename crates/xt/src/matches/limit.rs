@@ -31,6 +31,9 @@ pub static SPEC: MatchSpec = MatchSpec {
         Case::Saves("--limit 1/MINUTE --limit-burst 5", "--limit 1/min"),
         Case::Same("--limit 1/day --limit-burst 1"),
         Case::Fails("--limit 10001/s", "Rate too fast \"10001/s\""),
+        Case::Saves("--limit 4294977296", "--limit 10000/sec"),
+        Case::Fails("--limit 4294967296", "bad rate \"4294967296\"'"),
+        Case::Fails("--limit -1", "Rate too fast \"-1\""),
         Case::Fails("--limit 0/s", "bad rate \"0/s\"'"),
         Case::Fails("--limit 5/minutes", "bad rate \"5/minutes\"'"),
         Case::Fails("--limit-burst 10001", "out of range (0-10000)"),
@@ -63,24 +66,26 @@ fn parse_rate(text: &str) -> Result<u32, SyntaxError> {
         Some((_, unit)) => value::time_unit(unit).ok_or_else(bad)?,
         None => 1,
     };
-    match leading_number(text) {
-        0 => Err(bad()),
-        _ if text.trim_start().starts_with('-') => {
-            Err(SyntaxError::parameter(format!("Rate too fast \"{text}\"")).at(text))
-        }
-        count => match u64::from(SCALE * unit) / count {
-            0 => Err(SyntaxError::parameter(format!("Rate too fast \"{text}\"")).at(text)),
-            avg => Ok(avg as u32),
-        },
+    match (SCALE * unit).checked_div(leading_number(text)) {
+        None => Err(bad()),
+        Some(0) => Err(SyntaxError::parameter(format!("Rate too fast \"{text}\"")).at(text)),
+        Some(avg) => Ok(avg),
     }
 }
 
-/// As `atoi` reads a count: the digits at the beginning.
-fn leading_number(text: &str) -> u64 {
+/// As `atoi` reads a count: the digits at the beginning, and of a larger number the lower 32 bits.
+fn leading_number(text: &str) -> u32 {
     let text = text.trim_start();
-    let text = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    text.get(..end).map_or(0, |digits| if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u64::MAX) })
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    let number = match &digits[..end] {
+        "" => 0,
+        digits => digits.parse().unwrap_or(i64::MAX),
+    };
+    (if negative { -number } else { number }) as u32
 }
 
 /// What is left in the bucket.

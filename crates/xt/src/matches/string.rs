@@ -57,7 +57,8 @@ struct Text {
 
 fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Match>, SyntaxError> {
     let algorithm = match parsed.get("algo") {
-        Some(given) => value::string(given, 0, MAX_ALGORITHM)?,
+        // What is longer is cut.
+        Some(given) => given.value().char_indices().nth(MAX_ALGORITHM).map_or(given.value(), |(end, _)| &given.value()[..end]),
         None => "",
     };
     let from = parsed.get("from").map_or(Ok(0), |given| value::number_u16(parsed, given))?;

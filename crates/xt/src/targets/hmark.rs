@@ -41,6 +41,7 @@ pub static SPEC: TargetSpec = TargetSpec {
         ),
         Case::Same("--hmark-spi-mask 0x0000ffff --hmark-spi 0x00000001 --hmark-rnd 0x00000001 --hmark-mod 10"),
         Case::Same("--hmark-sport 0x0050 --hmark-rnd 0x00000003 --hmark-mod 5"),
+        Case::Fails("--hmark-src-prefix -1 --hmark-mod 3 --hmark-rnd 3", "neither a valid network mask nor valid CIDR"),
         Case::Saves(
             "--hmark-mod 5 --hmark-rnd 3 --hmark-tuple sport,dport,proto",
             "--hmark-sport-mask 0xffff --hmark-dport-mask 0xffff --hmark-proto-mask 0xffff --hmark-rnd 0x00000003 \
@@ -50,6 +51,13 @@ pub static SPEC: TargetSpec = TargetSpec {
             "--hmark-sport-mask 0xf --hmark-tuple sport --hmark-mod 3 --hmark-rnd 3",
             "--hmark-sport-mask 0xffff --hmark-rnd 0x00000003 --hmark-mod 3",
         ),
+        Case::Saves(
+            "--hmark-mod 5 --hmark-rnd 3 --hmark-tuple sp,DPORT,p",
+            "--hmark-sport-mask 0xffff --hmark-dport-mask 0xffff --hmark-proto-mask 0xffff --hmark-rnd 0x00000003 \
+             --hmark-mod 5",
+        ),
+        Case::Fails("--hmark-mod 3 --hmark-rnd 3 --hmark-tuple src,foo,dst", "Bad type \"foo,dst\""),
+        Case::Fails("--hmark-mod 3 --hmark-rnd 3 --hmark-tuple src,", "requires a list of types"),
         Case::Fails("--hmark-rnd 3", "--hmark-mod is mandatory"),
         Case::Fails("--hmark-mod 3", "--hmark-rnd is mandatory"),
         Case::Fails("--hmark-mod 0 --hmark-rnd 3", "out of range (1-4294967295)"),
@@ -82,7 +90,7 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     let get = |name: &str| parsed.get(name);
     let short = |name: &str| get(name).map(|given| value::number_u16(parsed, given)).transpose();
     let long = |name: &str| get(name).map(|given| value::number_u32(parsed, given)).transpose();
-    let prefix = |name: &str| get(name).map(|given| prefix_mask(parsed, given)).transpose();
+    let prefix = |name: &str| get(name).map(|given| value::prefix_mask(parsed, given)).transpose();
     let modulus = get("hmark-mod").map(|given| value::number(parsed, given, 1, u64::from(u32::MAX))).transpose()?;
     let start = long("hmark-rnd")?;
     let mut this = HMark {
@@ -125,31 +133,32 @@ fn build(parsed: &Parsed<'_>) -> Result<Arc<dyn Target>, SyntaxError> {
     Ok(Arc::new(this))
 }
 
-fn prefix_mask(parsed: &Parsed<'_>, given: &Given) -> Result<Addr, SyntaxError> {
-    let mask = value::prefix_mask(parsed, given)?;
-    // iptables takes a mask with holes for a full one.
-    Ok(if value::prefix_of(parsed.family, mask).is_some() { mask } else { parsed.family.mask(parsed.family.bits()) })
-}
+/// The parts of a tuple, as they are looked for, and their options.
+const PARTS: &[(&str, &str)] = &[
+    ("ct", ""),
+    ("src", "hmark-src-prefix"),
+    ("dst", "hmark-dst-prefix"),
+    ("sport", "hmark-sport-mask"),
+    ("dport", "hmark-dport-mask"),
+    ("spi", "hmark-spi-mask"),
+    ("proto", "hmark-proto-mask"),
+];
+const NO_TYPES: &str = "\"--hmark-tuple\" requires a list of types with no spaces, e.g. src,dst,sport,dport,proto";
 
 impl HMark {
-    /// `--hmark-tuple`: each part stands for its option with everything set.
+    /// `--hmark-tuple`: each part, or the beginning of its name, stands for its option with everything set.
     fn add_parts(&mut self, parsed: &Parsed<'_>, given: &Given) -> Result<(), SyntaxError> {
         let full = parsed.family.mask(parsed.family.bits());
-        if given.value().is_empty() {
-            let message = "\"--hmark-tuple\" requires a list of types with no spaces, e.g. src,dst,sport,dport,proto";
-            return Err(SyntaxError::parameter(message).at(""));
-        }
-        for word in given.value().split(',') {
-            let part = word.to_ascii_lowercase();
-            let option = match part.as_str() {
-                "src" => "hmark-src-prefix",
-                "dst" => "hmark-dst-prefix",
-                "sport" => "hmark-sport-mask",
-                "dport" => "hmark-dport-mask",
-                "spi" => "hmark-spi-mask",
-                "proto" => "hmark-proto-mask",
-                "ct" => "",
-                _ => return Err(SyntaxError::parameter(format!("Bad type \"{word}\"")).at(word)),
+        let mut rest = Some(given.value());
+        while let Some(text) = rest {
+            let word = text.split(',').next().unwrap_or_default();
+            rest = text.get(word.len() + 1..);
+            if text.is_empty() {
+                return Err(SyntaxError::parameter(NO_TYPES).at(given.value()));
+            }
+            let begins = |name: &str| name.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
+            let Some((part, option)) = PARTS.iter().find(|(name, _)| !word.is_empty() && begins(name)) else {
+                return Err(SyntaxError::parameter(format!("Bad type \"{text}\"")).at(given.value()));
             };
             // What stands before it gives way to it.
             let place = |name: &str| parsed.given.iter().position(|given| given.option.name == name);
@@ -157,7 +166,7 @@ impl HMark {
                 let error = parsed.error(format_args!("option \"--{option}\" can only be used once.\n"));
                 return Err(error.at(format!("--{option}")));
             }
-            match part.as_str() {
+            match *part {
                 "src" => self.src = Some(full),
                 "dst" => self.dst = Some(full),
                 "sport" => self.sport_mask = Some(u16::MAX),
@@ -319,7 +328,8 @@ impl Target for HMark {
     }
 
     fn save(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefix = |mask: Addr| value::prefix_of(self.family, mask).unwrap_or(self.family.bits());
+        // A mask with holes has no prefix, and is not read again.
+        let prefix = |mask: Addr| value::prefix_of(self.family, mask).map_or(-1, i32::from);
         if let Some(mask) = self.src {
             write!(f, " --hmark-src-prefix {}", prefix(mask))?;
         }
@@ -361,9 +371,11 @@ impl Target for HMark {
         }
         f.write_str(if self.by_conn { "ct, " } else { "" })?;
         // Of a whole IPv6 address ip6tables says nothing here.
-        let prefix = |mask: Addr| match value::prefix_of(self.family, mask).unwrap_or(self.family.bits()) {
-            128 => String::new(),
-            prefix => prefix.to_string(),
+        let prefix = |mask: Addr| match (value::prefix_of(self.family, mask), self.family) {
+            (Some(128), _) => String::new(),
+            (Some(prefix), _) => prefix.to_string(),
+            (None, Family::V4) => u32::MAX.to_string(),
+            (None, Family::V6) => mask.display(self.family).to_string(),
         };
         if let Some(mask) = self.src {
             write!(f, "src-prefix {} ", prefix(mask))?;
