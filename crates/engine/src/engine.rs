@@ -14,6 +14,7 @@ use crate::packet::{Offload, Packet};
 use crate::path::Path;
 use crate::rng::Rng;
 use crate::route::known::KnownRoutes;
+use crate::route::path_mtu::PathMtus;
 use crate::rule::{Compiled, Counter, Live, LoadError, Memories, Needs, Table, TableId};
 use crate::set::Sets;
 use crate::socket::Ask;
@@ -135,6 +136,7 @@ pub struct Engine {
     pub(crate) last_hop: Option<((Family, IfIndex, Addr), Mac)>,
     pub(crate) reassembler: Reassembler,
     pub(crate) limiter: IcmpLimiter,
+    pub(crate) path_mtus: PathMtus,
     pub(crate) open_ports: OpenPorts,
     pub(crate) rng: Rng,
     /// What SYNPROXY gives to clients that it does not know yet.
@@ -204,6 +206,7 @@ impl Engine {
             last_hop: None,
             reassembler: Reassembler::default(),
             limiter: IcmpLimiter::default(),
+            path_mtus: PathMtus::default(),
             open_ports: setup.open_ports,
             cookies: Cookies::new(rng.key_for("SYN cookies")),
             rng,

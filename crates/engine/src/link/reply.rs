@@ -17,6 +17,7 @@ mod tests;
 use super::limit::IcmpLimiter;
 use crate::net::Net;
 use crate::rng::Rng;
+use crate::route::path_mtu::PathMtus;
 use crate::time::Now;
 
 pub use echo::{echo_reply, timestamp_reply, wall_ms};
@@ -34,6 +35,8 @@ pub struct Host<'a> {
     pub net: &'a Net,
     /// The rate limits.
     pub limiter: &'a mut IcmpLimiter,
+    /// What is known of ways.
+    pub(crate) path_mtus: &'a PathMtus,
     /// For identifications.
     pub rng: &'a Rng,
     /// The time.

@@ -6,6 +6,7 @@ use super::reply::Host;
 use crate::net::{IfIndex, Net};
 use crate::packet::{LinkType, Packet};
 use crate::rng::Rng;
+use crate::route::path_mtu::PathMtus;
 use crate::setup::{NewAddress, NewInterface, Setup};
 use crate::time::Now;
 use hairpin_wire::{Addr, Family, Mac};
@@ -54,6 +55,7 @@ pub(crate) fn received(bytes: &[u8]) -> Packet {
 pub(super) struct Answerer {
     pub(super) net: Net,
     pub(super) limiter: IcmpLimiter,
+    pub(super) path_mtus: PathMtus,
     pub(super) rng: Rng,
     pub(super) now: Now,
 }
@@ -63,12 +65,14 @@ impl Answerer {
         Answerer {
             net,
             limiter: IcmpLimiter::default(),
+            path_mtus: PathMtus::default(),
             rng: Rng::new(1),
             now: Now::from_unix_nanos(1_700_000_000 << 30),
         }
     }
 
     pub(crate) fn host(&mut self) -> Host<'_> {
-        Host { net: &self.net, limiter: &mut self.limiter, rng: &self.rng, now: self.now }
+        let Answerer { net, limiter, path_mtus, rng, now } = self;
+        Host { net, limiter, path_mtus, rng, now: *now }
     }
 }

@@ -5,6 +5,7 @@ mod dissect;
 pub mod fib;
 pub(crate) mod known;
 pub(crate) mod multipath;
+pub(crate) mod path_mtu;
 pub(crate) mod policy;
 mod source6;
 #[cfg(test)]

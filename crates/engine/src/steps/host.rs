@@ -29,7 +29,13 @@ impl Path<'_> {
             local = classify(p, &self.engine.open_ports, &self.engine.net);
         }
         let answer = match local {
-            Local::Deliver => return Continue(Fate::Deliver),
+            Local::Deliver => {
+                if p.protocol() == hairpin_wire::proto::icmp(p.family()) {
+                    let Engine { path_mtus, net, .. } = &mut *self.engine;
+                    path_mtus.hear(p, net, self.now.mono);
+                }
+                return Continue(Fate::Deliver);
+            }
             Local::Drop(reason) => return Break(Fate::Drop(reason)),
             Local::Fragment => return Break(Fate::Drop(DropReason::BadFragment)),
             Local::Answer(answer) => answer,
@@ -180,7 +186,8 @@ impl Path<'_> {
 
     pub(super) fn host(&mut self) -> Host<'_> {
         let engine = &mut *self.engine;
-        Host { net: &engine.net, limiter: &mut engine.limiter, rng: &engine.rng, now: *self.now }
+        let Engine { net, limiter, path_mtus, rng, .. } = engine;
+        Host { net, limiter, path_mtus, rng, now: *self.now }
     }
 
     /// Makes and sends an ICMP message, unless one is being sent already.

@@ -80,9 +80,8 @@ impl Path<'_> {
 
     /// Cuts a packet that the way out does not take whole.
     pub(crate) fn fit_mtu(&mut self, p: &mut Packet) -> Onward {
-        let Some(mtu) = p.meta.route.as_ref().map(|route| route.mtu) else {
-            return Break(Fate::Drop(DropReason::Bug));
-        };
+        let Some(route) = &p.meta.route else { return Break(Fate::Drop(DropReason::Bug)) };
+        let mtu = self.engine.path_mtus.limit(p, route, &self.engine.net, self.now.mono);
         if p.meta.offload != Offload::default() {
             if p.wire_length() <= mtu as usize {
                 return Continue(());

@@ -140,7 +140,7 @@ impl Path<'_> {
             return Break(Fate::Drop(DropReason::TtlExpired));
         }
         let Some(route) = &p.meta.route else { return Break(Fate::Drop(DropReason::Bug)) };
-        let mtu = route.mtu;
+        let mtu = self.engine.path_mtus.limit_before_forward(p, route, &self.engine.net, self.now.mono);
         if let Err(error) = self.engine.net.check_forward_source(p, route) {
             if let Some((kind, code)) = error.icmp {
                 self.send_error(p, IcmpError::new(kind, code, 0));

@@ -113,6 +113,10 @@ conf! {
     Seg6Enabled "seg6_enabled" 0 0;
     /// Segment routing headers need an HMAC.
     Seg6RequireHmac "seg6_require_hmac" 0 0;
+    /// Take in-situ OAM.
+    Ioam6Enabled "ioam6_enabled" 0 0;
+    /// The device's number in it.
+    Ioam6Id "ioam6_id" 65535 65535;
     /// Take RPL source routing headers.
     RplSegEnabled "rpl_seg_enabled" 0 0;
     /// Duplicate address detection.
@@ -129,6 +133,12 @@ conf! {
     AcceptRaMinLft "accept_ra_min_lft" 0 0;
     /// Take the MTU from them.
     AcceptRaMtu "accept_ra_mtu" 1 1;
+    /// Take a prefix's lifetime from them, however short.
+    RaHonorPioLife "ra_honor_pio_life" 0 0;
+    /// Take it from them that prefixes are to be delegated.
+    RaHonorPioPflag "ra_honor_pio_pflag" 0 0;
+    /// Seconds before its end that a temporary address is renewed.
+    RegenMinAdvance "regen_min_advance" 2 2;
     /// Take prefixes from them.
     AcceptRaPinfo "accept_ra_pinfo" 1 1;
     /// Longest route to take from them.

@@ -54,8 +54,12 @@ pub(super) const KNOBS: &[(&str, KnobPlace)] = &[
 ];
 
 /// Known to Linux and to be read only.
-pub(super) const READ_ONLY: &[&str] =
-    &["net.netfilter.nf_conntrack_count", "net.ipv4.tcp_available_congestion_control"];
+pub(super) const READ_ONLY: &[&str] = &[
+    "net.netfilter.nf_conntrack_count",
+    "net.ipv4.tcp_available_congestion_control",
+    "net.mptcp.available_path_managers",
+    "net.mptcp.available_schedulers",
+];
 
 /// Known to Linux and without effect here: sockets, neighbor discovery, queues.
 pub(super) const INERT: &[&str] = &[
@@ -68,10 +72,17 @@ pub(super) const INERT: &[&str] = &[
     "net.core.optmem_max",
     "net.core.rmem_default",
     "net.core.rmem_max",
+    "net.core.rps_default_mask",
     "net.core.rps_sock_flow_entries",
     "net.core.somaxconn",
+    "net.core.tstamp_allow_data",
+    "net.core.txrehash",
     "net.core.wmem_default",
     "net.core.wmem_max",
+    "net.core.xfrm_acq_expires",
+    "net.core.xfrm_aevent_etime",
+    "net.core.xfrm_aevent_rseqth",
+    "net.core.xfrm_larval_drop",
     "net.ipv4.fib_notify_on_flag_change",
     "net.ipv4.igmp_link_local_mcast_reports",
     "net.ipv4.igmp_max_memberships",
@@ -101,8 +112,6 @@ pub(super) const INERT: &[&str] = &[
     "net.ipv4.route.gc_timeout",
     "net.ipv4.route.max_size",
     "net.ipv4.route.min_adv_mss",
-    "net.ipv4.route.min_pmtu",
-    "net.ipv4.route.mtu_expires",
     "net.ipv4.route.redirect_load",
     "net.ipv4.route.redirect_number",
     "net.ipv4.route.redirect_silence",
@@ -223,10 +232,20 @@ pub(super) const INERT: &[&str] = &[
     "net.ipv6.route.gc_timeout",
     "net.ipv6.route.max_size",
     "net.ipv6.route.min_adv_mss",
-    "net.ipv6.route.mtu_expires",
     "net.ipv6.route.skip_notify_on_dev_down",
     "net.ipv6.seg6_flowlabel",
     "net.ipv6.xfrm6_gc_thresh",
+    "net.mptcp.add_addr_timeout",
+    "net.mptcp.allow_join_initial_addr_port",
+    "net.mptcp.blackhole_timeout",
+    "net.mptcp.checksum_enabled",
+    "net.mptcp.close_timeout",
+    "net.mptcp.enabled",
+    "net.mptcp.path_manager",
+    "net.mptcp.pm_type",
+    "net.mptcp.scheduler",
+    "net.mptcp.stale_loss_cnt",
+    "net.mptcp.syn_retrans_before_tcp_fallback",
     "net.netfilter.nf_conntrack_dccp_loose",
     "net.netfilter.nf_conntrack_events",
     "net.netfilter.nf_conntrack_frag6_high_thresh",

@@ -61,6 +61,10 @@ settings! {
     icmp_echo_enable_probe "icmp_echo_enable_probe" = 0, BOOL;
     /// Forward by learnt path MTUs.
     ip_forward_use_pmtu "ip_forward_use_pmtu" = 0, BOOL;
+    /// A learnt path MTU below this is locked at it.
+    min_pmtu "route.min_pmtu" = 552, COUNT;
+    /// Seconds that a learnt path MTU is kept.
+    mtu_expires "route.mtu_expires" = 600, COUNT;
     /// A forwarded packet's queueing priority follows its TOS.
     ip_forward_update_priority "ip_forward_update_priority" = 1, BOOL;
     /// Path MTU discovery of local sockets: 0 on.
@@ -110,6 +114,8 @@ settings! {
     icmp_error_anycast_as_unicast "icmp.error_anycast_as_unicast" = 0, BOOL;
     /// Echo replies have the anycast address that was asked.
     anycast_src_echo_reply "anycast_src_echo_reply" = 0, BOOL;
+    /// Seconds that a learnt path MTU is kept.
+    mtu_expires "route.mtu_expires" = 600, COUNT;
     /// Seconds that fragments wait for each other.
     ip6frag_time "ip6frag_time" = 60, COUNT;
     /// Bytes of memory for fragments.

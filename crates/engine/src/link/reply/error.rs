@@ -86,7 +86,8 @@ pub(super) fn error_v4(about: &Packet, error: IcmpError, length: usize, host: &m
     }
     let src = route.prefsrc.filter(|src| !src.is_unspecified()).unwrap_or(DUMMY_V4);
     let options = options.finish(src, about.src(), wall_ms(host.now));
-    let room = (route.mtu.min(ERROR_V4_MAX) as usize).checked_sub(28 + options.len()).filter(|room| *room > 20)?;
+    let mtu = host.path_mtus.of(Family::V4, dst, &route, false, host.net, host.now.mono);
+    let room = (mtu.min(ERROR_V4_MAX) as usize).checked_sub(28 + options.len()).filter(|room| *room > 20)?;
     let quote = about.ip().get(..length.min(room)).unwrap_or(about.ip());
     let message = build::Icmp { kind: error.kind, code: error.code, rest: error.info, payload: quote }.to_vec(
         Family::V4,
