@@ -267,7 +267,7 @@ async fn ping(stage: &Stage<'_>) {
     let expected = stage.expect(world, proto, &tag);
     for n in 1..2 + stage.below(3) as u16 {
         client.head.borrow_mut().ttl = stage.pick(&[64, 64, 2, 1]);
-        let data = [&tag[..], &vec![b'p'; stage.pick(&[4, 200])]].concat();
+        let data = [&tag[..], &vec![b'p'; stage.pick(&[4, 200, 200, 900, 1300])]].concat();
         stage.send(&client, client.echo(n, &data, false)).await;
         if let Some(server) = expected.end() {
             match stage.below(100) {
@@ -275,6 +275,9 @@ async fn ping(stage: &Stage<'_>) {
                 75..88 => stage.send(&server, odd::error_about_last(stage, &server)).await,
                 _ => {}
             }
+        } else if client.heard.get() > 0 && stage.chance(40) {
+            // The router itself answered: perhaps the next one meets a smaller path MTU.
+            stage.send(&client, odd::error_about_last(stage, &client)).await;
         }
     }
 }
