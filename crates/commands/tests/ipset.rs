@@ -1,78 +1,10 @@
 //! `ipset` on sets in memory: what it says and with which exit code.
 
-use hairpin_commands::{Access, Call, Done, Failure, Outcome, Program, SetsAccess, SetsAtHand, State, run};
-use hairpin_engine::rule::{Ruleset, Table};
+mod support;
+
+use hairpin_commands::Outcome;
 use hairpin_engine::set::Sets;
-use hairpin_engine::time::Now;
-use hairpin_ruleset::names::SystemNames;
-use hairpin_wire::Family;
-use hairpin_xt::option::Names;
-
-struct Memory {
-    sets: Sets,
-    names: SystemNames,
-    now: Now,
-    kept: Vec<Done>,
-}
-
-impl Memory {
-    fn new() -> Memory {
-        let now = Now::from_unix_nanos(1_700_000_000_000_000_000);
-        Memory { sets: Sets::new(1), names: SystemNames::new(), now, kept: Vec::new() }
-    }
-
-    fn input(&mut self, words: &str, input: &str) -> Outcome {
-        let words: Vec<String> = hairpin_ruleset::ipset::split_line(words);
-        let call = Call {
-            program: Program::Ipset,
-            name: "ipset",
-            words: &words,
-            input: input.as_bytes(),
-            date: "",
-            hints: false,
-        };
-        run(&call, self)
-    }
-
-    /// Standard output after a command that succeeds silently otherwise.
-    #[track_caller]
-    fn ok(&mut self, words: &str) -> String {
-        let outcome = self.input(words, "");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert_eq!((outcome.code, text(&outcome.stderr)), (0, String::new()), "{words}");
-        text(&outcome.stdout)
-    }
-
-    #[track_caller]
-    fn fails(&mut self, words: &str, code: u8, says: &str) {
-        let outcome = self.input(words, "");
-        let stderr = String::from_utf8_lossy(&outcome.stderr).into_owned();
-        assert_eq!((outcome.code, stderr.trim_end()), (code, says), "{words}");
-    }
-}
-
-impl State for Memory {
-    fn names(&self) -> &dyn Names {
-        &self.names
-    }
-    fn begin(&mut self, _access: Access) -> Result<(), Failure> {
-        Ok(())
-    }
-    fn ruleset(&mut self, family: Family) -> Result<Ruleset, Failure> {
-        Ok(Ruleset::new(family))
-    }
-    fn replace(&mut self, _family: Family, _tables: Vec<Table>) -> Result<(), Failure> {
-        Ok(())
-    }
-    fn sets(&mut self) -> Result<SetsAccess<'_>, Failure> {
-        let sets = Box::new(SetsAtHand::new(&mut self.sets, self.now));
-        Ok(SetsAccess { sets, names: &self.names })
-    }
-    fn keep_sets(&mut self, done: &Done) -> Result<(), Failure> {
-        self.kept.extend((*done != Done::default()).then(|| done.clone()));
-        Ok(())
-    }
-}
+use support::Memory;
 
 #[test]
 fn a_set_is_made_filled_and_shown() {
@@ -102,6 +34,9 @@ fn refusals_have_the_real_words_and_codes() {
     let value = |text: &str| format!("ipset v7.22: {text}");
     host.ok("create a hash:ip");
     host.ok("create six hash:net family inet6");
+    host.ok("create three hash:ip,port,ip");
+    let range = "IP/CIDR range is not allowed in command test with set type hash:ip,port,ip and family inet";
+    host.fails("test three 10.0.1.20/31,tcp:24,10.0.0.23/32", 1, &value(range));
     host.fails("create a hash:net", 1, &value("Set cannot be created: set with the same name already exists"));
     host.fails("frob", 2, &usage("No command specified: unknown argument frob"));
     host.fails("add a", 2, &usage("Missing second mandatory argument to command add"));

@@ -114,6 +114,7 @@ impl<'a> Reader<'a> {
                 false => bug("missing mandatory flags but can't check them"),
             };
         }
+        self.check_test(entry)?;
         if self.kind == Kind::HashIpPortIp && entry.cidr2.is_some() {
             // A prefix length of all bits passes for one address, but not here.
             return bug(match takes_options {
@@ -121,31 +122,28 @@ impl<'a> Reader<'a> {
                 false => "not allowed options (28) but option list is empty",
             });
         }
+        Ok(())
+    }
+
+    /// What `test` does not take.
+    fn check_test(&self, entry: &Entry) -> Result<(), Problem> {
         if self.action != Action::Test || self.kind == Kind::HashIp {
             return Ok(());
         }
-        let refuse = |what: &str| {
-            let family = match self.family {
-                Some(Family::V4) => "inet",
-                Some(Family::V6) => "inet6",
-                None => "unspec",
-            };
-            let kind = self.kind;
-            Err(Problem::value(format!(
-                "{what} is not allowed in command test with set type {kind} and family {family}"
-            )))
-        };
         let is_net = matches!(forms(self.kind).first(), Some(Form::Any4Net6));
-        if entry.cidr.is_some() && !is_net {
-            return refuse("IP/CIDR range");
-        }
-        if entry.ip_to.is_some() {
-            return refuse("FROM-TO IP range");
-        }
-        if entry.port_to.is_some() {
-            return refuse("FROM-TO port range");
-        }
-        Ok(())
+        let what = match entry {
+            Entry { cidr: Some(_), .. } if !is_net => "IP/CIDR range",
+            Entry { ip_to: Some(_), .. } => "FROM-TO IP range",
+            Entry { port_to: Some(_), .. } => "FROM-TO port range",
+            _ => return Ok(()),
+        };
+        let family = match self.family {
+            Some(Family::V4) => "inet",
+            Some(Family::V6) => "inet6",
+            None => "unspec",
+        };
+        let kind = self.kind;
+        Err(Problem::value(format!("{what} is not allowed in command test with set type {kind} and family {family}")))
     }
 
     /// `NAME,before,NAME`, as old files have it.
