@@ -67,7 +67,7 @@ pub enum State {
     Reachable,
     /// Answered once; good until somebody uses it.
     Stale,
-    /// Being asked again, and used meanwhile.
+    /// Used meanwhile, and about to be asked again (0, delay), or being asked for so many times.
     Probe(u8),
     /// Did not answer. It is asked again when it is needed, but not before this state ends.
     Failed,
@@ -86,15 +86,16 @@ pub struct Neighbors {
 
 impl Neighbors {
     /// Entries and how many of them are in each state, by its name.
-    pub fn count(&self) -> [(&'static str, usize); 5] {
-        let mut counts = [("incomplete", 0), ("reachable", 0), ("stale", 0), ("probe", 0), ("failed", 0)];
+    pub fn count(&self) -> [(&'static str, usize); 6] {
+        let mut counts = [("incomplete", 0), ("reachable", 0), ("stale", 0), ("delay", 0), ("probe", 0), ("failed", 0)];
         for entry in self.entries.values() {
             let at = match entry.state {
                 State::Incomplete(_) => 0,
                 State::Reachable => 1,
                 State::Stale => 2,
-                State::Probe(_) => 3,
-                State::Failed => 4,
+                State::Probe(0) => 3,
+                State::Probe(_) => 4,
+                State::Failed => 5,
             };
             counts[at].1 += 1;
         }

@@ -8,6 +8,7 @@ mod faults;
 mod keeper;
 mod large;
 mod load;
+mod neighbors;
 mod plays;
 mod queues;
 mod stage;

@@ -3,7 +3,7 @@
 use super::board::Teller;
 use super::checks::outcome;
 use super::stage::{Router, Stage};
-use super::{events, queues, systems, ufw};
+use super::{events, neighbors, queues, systems, ufw};
 
 /// A rule set, and what follows from it.
 pub(crate) struct Play {
@@ -189,6 +189,10 @@ pub(crate) fn run(stage: &mut Stage, only: Option<&str>, tell: Teller<'_>) {
     }
     if is_wanted("events") {
         events::run(stage, tell);
+    }
+    // The other end of a device that hairpin makes is no link of its own.
+    if is_wanted("neighbors") && !stage.router.makes_devices() {
+        neighbors::run(stage, tell);
     }
     if is_wanted("NFQUEUE") {
         queues::run(stage, tell);

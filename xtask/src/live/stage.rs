@@ -3,7 +3,7 @@
 
 use super::{keeper, units};
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -662,6 +662,12 @@ const MACS: [&str; 2] = ["02:00:00:00:01:02", "02:00:00:00:02:02"];
 pub(crate) struct Running(Child, BufReader<ChildStdout>);
 
 impl Running {
+    /// Says a line to it.
+    pub(crate) fn say(&mut self, line: &str) -> Result<(), String> {
+        let stdin = self.0.stdin.as_mut().ok_or("no input")?;
+        writeln!(stdin, "{line}").map_err(|e| e.to_string())
+    }
+
     /// The next line that it says; empty when it has ended.
     pub(crate) fn line(&mut self) -> Result<String, String> {
         let mut line = String::new();

@@ -43,7 +43,7 @@ pub(crate) struct Numbers {
     /// How often which limit was reached.
     pub(crate) reached: Vec<(String, u64)>,
     pub(crate) track: TrackStats,
-    pub(crate) neighbors: [(&'static str, usize); 5],
+    pub(crate) neighbors: [(&'static str, usize); 6],
     pub(crate) drops: Vec<(DropReason, u64)>,
     pub(crate) rules: [usize; 2],
 }
