@@ -256,3 +256,34 @@ fn hostile_clients_harm_nobody() {
     lab.restore(RULES);
     assert!(lab.pings());
 }
+
+/// While a long change has its turn, others wait if they say so, and are told if they do not: as by the lock of iptables.
+#[test]
+fn commands_wait_for_their_turn() {
+    let Some(mut lab) = Lab::new("turn") else { return };
+    lab.start();
+    let rules: String = (0..20_000).map(|n| format!("-A FORWARD -s 10.{}.{}.1 -j DROP\n", n / 250, n % 250)).collect();
+    lab.write("many", &format!("*filter\n{rules}COMMIT\n"));
+    let file = lab.directory.join("many").display().to_string();
+    let refusals = std::thread::scope(|scope| {
+        let change = scope.spawn(|| lab.says(&["iptables-restore", "-w", "60", &file]));
+        let mut refusals = Vec::new();
+        while !change.is_finished() {
+            let output = lab.hairpin(&["iptables", "-A", "OUTPUT", "-j", "ACCEPT"]);
+            if !output.status.success() {
+                refusals.push((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()));
+                // Who waits gets his turn.
+                lab.says(&["iptables", "-w", "60", "-A", "OUTPUT", "-j", "RETURN"]);
+            }
+        }
+        refusals
+    });
+    let text = "Another app is currently holding the xtables lock. Perhaps you want to use the -w option?\n";
+    assert!(
+        !refusals.is_empty() && refusals.iter().all(|refusal| *refusal == (Some(4), text.to_owned())),
+        "{refusals:?}"
+    );
+    let listed = lab.says(&["iptables", "-S"]);
+    assert_eq!(listed.matches("-A FORWARD -s 10.").count(), 20_000);
+    assert_eq!(listed.matches("-A OUTPUT -j RETURN").count(), refusals.len());
+}

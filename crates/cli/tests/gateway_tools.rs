@@ -140,6 +140,53 @@ fn accounts_of_packets_in_words() {
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
+/// Accounting objects of the file and of the command count the running gateway's packets, also after kill -9; SIGHUP brings more.
+#[test]
+fn accounting_objects_count_on() {
+    let Some(mut lab) = Lab::new("nf") else { return };
+    let file = lab.directory.join("gateway.toml");
+    let toml = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{toml}\n[[nfacct]]\nname = \"web\"\n")).unwrap();
+    std::fs::write(
+        lab.directory.join("rules.v4"),
+        lab::RULES.replace("*filter\n", "*filter\n-A FORWARD -m nfacct --nfacct-name web\n"),
+    )
+    .unwrap();
+    lab.start();
+    lab.says(&["nfacct", "add", "more", "packet", "3"]);
+    lab.says(&["iptables", "-I", "FORWARD", "-m", "nfacct", "--nfacct-name", "more"]);
+    assert!(lab.pings());
+    let packets = |lab: &Lab, name: &str| {
+        let text = lab.says(&["nfacct", "get", name]);
+        let count = text.split("pkts = ").nth(1).and_then(|rest| rest.split(',').next()?.trim().parse::<u64>().ok());
+        count.unwrap_or_else(|| panic!("{text}"))
+    };
+    assert_eq!((packets(&lab, "web"), packets(&lab, "more")), (2, 2));
+    let refused = lab.hairpin(&["nfacct", "delete", "more"]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("busy"), "{refused:?}");
+    // Long enough for a snapshot.
+    std::thread::sleep(Duration::from_millis(2500));
+    lab.kill("-9");
+    lab.start();
+    assert_eq!((packets(&lab, "web"), packets(&lab, "more")), (2, 2), "{}", lab.log());
+    assert!(lab.pings());
+    assert_eq!(packets(&lab, "web"), 4);
+    std::fs::write(&file, format!("{toml}\n[[nfacct]]\nname = \"web\"\n[[nfacct]]\nname = \"new\"\n")).unwrap();
+    std::fs::write(
+        lab.directory.join("rules.v4"),
+        lab::RULES.replace("*filter\n", "*filter\n-A FORWARD -m nfacct --nfacct-name new\n"),
+    )
+    .unwrap();
+    lab.quiet_kill("-HUP");
+    let until = Instant::now() + Duration::from_secs(10);
+    while !lab.log().contains("in force anew") {
+        assert!(Instant::now() < until, "{}", lab.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(lab.pings());
+    assert_eq!((packets(&lab, "web"), packets(&lab, "new")), (4, 2));
+}
+
 /// Settings act at once, stay when a link goes down and up, and are refused as sysctl refuses them.
 #[test]
 fn settings_of_the_running_gateway() {

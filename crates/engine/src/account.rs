@@ -127,6 +127,16 @@ impl Accounts {
         Ok(())
     }
 
+    /// Takes up one that counted before. One that the host has already goes on from there, if its quota is the same.
+    pub fn take_up(&mut self, before: Account) {
+        match self.0.iter_mut().find(|account| account.name == before.name) {
+            Some(account) if account.quota == before.quota => *account = before,
+            Some(_) => {}
+            // A name that cannot be is none.
+            None => drop(self.add(before)),
+        }
+    }
+
     /// Does what is asked; what was listed is the answer. `is_used` says whether a rule names one.
     ///
     /// # Errors
@@ -184,6 +194,17 @@ mod tests {
         assert_eq!((fits("free"), fits("p"), fits("b"), fits("none")), (6, 3, 4, 0));
         let all: Vec<(u64, u64, bool)> = accounts.iter().map(|a| (a.packets, a.bytes, a.is_over)).collect();
         assert_eq!(all, [(6, 288, false), (6, 288, true), (6, 288, true)]);
+    }
+
+    #[test]
+    fn counting_goes_on_after_a_restart() {
+        let mut accounts = Accounts::default();
+        accounts.add(Account::new("same", None)).unwrap();
+        accounts.add(Account::new("other", Some(Quota::Packets(3)))).unwrap();
+        let before = |name: &str| Account { packets: 5, bytes: 50, ..Account::new(name, None) };
+        ["same", "other", "more", ""].into_iter().for_each(|name| accounts.take_up(before(name)));
+        let counted: Vec<(&str, u64)> = accounts.iter().map(|a| (a.name.as_str(), a.packets)).collect();
+        assert_eq!(counted, [("same", 5), ("other", 0), ("more", 5)]);
     }
 
     #[test]

@@ -528,6 +528,11 @@ impl Engine {
         self.accounts.get_mut().perform(request, is_used)
     }
 
+    /// Takes up an accounting object from a snapshot.
+    pub fn take_up_account(&mut self, before: Account) {
+        self.accounts.get_mut().take_up(before);
+    }
+
     /// The sets, to be changed between two packets.
     pub fn sets(&mut self) -> &mut Sets {
         self.sets.get_mut()

@@ -67,6 +67,10 @@ impl Lab {
         Some(lab)
     }
 
+    pub(crate) fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.directory.join(file), text).unwrap();
+    }
+
     /// Starts the gateway and sets up the kernel's ends of its devices.
     pub(crate) fn start(&mut self) -> Vec<String> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_hairpin"))
@@ -105,6 +109,11 @@ impl Lab {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.nets[net]]).args(words);
         command
+    }
+
+    /// A signal that does not end it.
+    pub(crate) fn quiet_kill(&self, signal: &str) {
+        assert!(quiet(Command::new("kill").args([signal, &self.pid().to_string()])));
     }
 
     pub(crate) fn kill(&mut self, signal: &str) {

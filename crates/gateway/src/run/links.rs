@@ -11,6 +11,7 @@ use crate::seam::{Attendant, DeviceStats};
 use hairpin_datapath::absent::Absent;
 use hairpin_datapath::sys;
 use hairpin_engine::Change;
+use hairpin_engine::account::AccountRequest;
 use hairpin_engine::setup::NewInterface;
 use std::io;
 use std::sync::Arc;
@@ -143,6 +144,10 @@ impl Gateway {
         plan.notices.iter().for_each(|notice| eprintln!("{notice}"));
         let now = now();
         let Plan { written, file, setup, .. } = plan;
+        // Those that are there already count on.
+        for account in setup.accounts.iter() {
+            let _ = self.engine.account(AccountRequest::Add(account.clone()));
+        }
         for (n, rules) in [setup.rules4, setup.rules6].into_iter().enumerate() {
             if file.live.rules[n].is_some() {
                 let _ = self.engine.apply(&now, Change::Rules(rules));

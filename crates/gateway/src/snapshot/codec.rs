@@ -4,6 +4,7 @@
 //! Numbers are in groups of seven bits, the lowest first; reading never panics, and takes no more memory than there are bytes.
 
 use hairpin_engine::Wall;
+use hairpin_engine::account::{Account, Quota};
 use hairpin_engine::net::IfIndex;
 use hairpin_engine::rule::Counter;
 use hairpin_engine::track::{
@@ -182,6 +183,20 @@ impl Writer {
         if let Some(nat) = &record.nat {
             self.nat(family, nat);
         }
+    }
+
+    pub(super) fn account(&mut self, account: &Account) {
+        self.bytes(account.name.as_bytes());
+        self.num(account.packets);
+        self.num(account.bytes);
+        let (kind, quota) = match account.quota {
+            None => (0, 0),
+            Some(Quota::Packets(quota)) => (1u64, quota),
+            Some(Quota::Bytes(quota)) => (2, quota),
+        };
+        self.num(kind);
+        self.num(quota);
+        self.num(account.is_over);
     }
 
     pub(super) fn stats(&mut self, stats: &TrackStats) {
@@ -438,6 +453,17 @@ impl<'a> Reader<'a> {
         })
     }
 
+    pub(super) fn account(&mut self) -> Option<Account> {
+        let (name, packets, bytes) = (self.text()?, self.num()?, self.num()?);
+        let quota = match (self.num()?, self.num()?) {
+            (0, _) => None,
+            (1, quota) => Some(Quota::Packets(quota)),
+            (2, quota) => Some(Quota::Bytes(quota)),
+            _ => return None,
+        };
+        Some(Account { name, packets, bytes, quota, is_over: self.num()? != 0 })
+    }
+
     pub(super) fn stats(&mut self) -> Option<TrackStats> {
         let mut stats = TrackStats::default();
         let places = [
@@ -482,6 +508,21 @@ pub(super) mod tests {
                 family,
             })
         })
+    }
+
+    proptest! {
+        #[test]
+        fn an_account_is_what_was_written(name in "[a-z]{1,31}", packets: u64, bytes: u64, kind in 0..3u8, quota: u64, is_over: bool) {
+            let quota = match kind {
+                0 => None,
+                1 => Some(Quota::Packets(quota)),
+                _ => Some(Quota::Bytes(quota)),
+            };
+            let account = Account { name, packets, bytes, quota, is_over };
+            let mut writer = Writer::default();
+            writer.account(&account);
+            prop_assert_eq!(Reader(&writer.0).account(), Some(account));
+        }
     }
 
     fn proto(protocol: u8, numbers: &[u32]) -> ProtoState {

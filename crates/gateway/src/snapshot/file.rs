@@ -42,13 +42,15 @@ pub(super) enum Kind {
     Memories = 6,
     /// All sets.
     Sets = 7,
+    /// All accounting objects.
+    Accounts = 8,
     /// That is all.
     End = 255,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Kind> {
-        const ALL: [Kind; 8] = [
+        const ALL: [Kind; 9] = [
             Kind::Head,
             Kind::Connections,
             Kind::Expectations,
@@ -56,6 +58,7 @@ impl Kind {
             Kind::Rules,
             Kind::Memories,
             Kind::Sets,
+            Kind::Accounts,
             Kind::End,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)

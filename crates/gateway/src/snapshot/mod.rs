@@ -13,6 +13,7 @@ use crate::rules;
 use crate::seam::{Attendant, Handle, Moment};
 use codec::{Reader, Writer};
 use file::{Damage, Kind, Writing};
+use hairpin_engine::account::Account;
 use hairpin_engine::net::{IfIndex, Net};
 use hairpin_engine::rule::{Compiled, Counter, Ruleset, TableId};
 use hairpin_engine::set::Sets;
@@ -124,6 +125,7 @@ struct Rest {
     stats: TrackStats,
     rules: [(Arc<Compiled>, [Vec<Counter>; 5]); 2],
     sets: Sets,
+    accounts: Vec<Account>,
     /// By family and table: what matches want kept.
     kept: Vec<(usize, TableId, Kept)>,
 }
@@ -148,6 +150,7 @@ impl Source for Moment<'_> {
             stats: tracker.stats,
             rules: FAMILIES.map(rules),
             sets: state.sets().clone(),
+            accounts: state.accounts().iter().cloned().collect(),
             kept: (0..2)
                 .flat_map(|family| TableId::ALL.map(|table| (family, table)))
                 .map(|(family, table)| (family, table, state.kept(&self.now, FAMILIES[family], table)))
@@ -213,6 +216,9 @@ fn write(
             writing.section(Kind::Sets, part)?;
         }
     }
+    let mut content = Writer::default();
+    rest.accounts.iter().for_each(|account| content.account(account));
+    writing.section(Kind::Accounts, &content.0)?;
     for (rules, counters) in &rest.rules {
         let ruleset = rules::with_counters(rules, counters);
         let text = save(&ruleset, &SaveOptions { counters: true, ..SaveOptions::default() }, |_| None);
@@ -329,6 +335,12 @@ fn sections_make_sense(kind: Kind, content: &[u8]) -> Option<()> {
             reader.text().map(|_| ())
         }
         Kind::Memories => read_memories(content, |_, _, _, _| ()),
+        Kind::Accounts => {
+            while !reader.0.is_empty() {
+                reader.account()?;
+            }
+            Some(())
+        }
         Kind::Sets | Kind::End => Some(()),
     }
 }
@@ -387,6 +399,11 @@ impl Taking<'_, '_> {
                 self.rules(family, &reader.text()?);
             }
             Kind::Sets => self.sets(content),
+            Kind::Accounts => {
+                while !reader.0.is_empty() {
+                    self.moment.engine.take_up_account(reader.account()?);
+                }
+            }
             Kind::Memories => self.memories(content)?,
             Kind::End => {}
         }
