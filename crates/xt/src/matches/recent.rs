@@ -3,6 +3,7 @@
 use crate::option::{Opt, Parsed, SyntaxError};
 use crate::{Case, Families, Kind, MatchSpec, value};
 use hairpin_engine::Look;
+use hairpin_engine::packet::Sender;
 use hairpin_engine::rule::{Listing, Match, Memory, Place, Refused};
 use hairpin_engine::time::{HZ, Now};
 use hairpin_wire::{Addr, Family};
@@ -135,9 +136,9 @@ impl Match for Recent {
     fn matches(&self, look: &Look<'_>) -> bool {
         let now = look.now().mono.jiffies();
         let addr = if self.destination { look.dst() } else { look.src() };
-        // The TTL as it was before this host took one off.
-        let forwarded = look.oif().is_some() && !look.is_local();
-        let ttl = if forwarded { look.ttl().wrapping_add(1) } else { look.ttl() };
+        // The TTL as it was before this host took one off: of all that leaves and comes from no socket, answers of this host among it.
+        let is_lowered = look.oif().is_some() && *look.sender() == Sender::None;
+        let ttl = if is_lowered { look.ttl().wrapping_add(1) } else { look.ttl() };
         let Some(mut list) = look.memory::<List>() else { return false };
         let family = self.family;
         let addr = match family {
@@ -548,5 +549,25 @@ mod tests {
         }
         new.take_up(&[u64::MAX; 40], &at(20, 1_001_160));
         assert!(new.entries.is_empty());
+    }
+
+    #[test]
+    fn what_leaves_from_no_socket_counts_with_the_ttl_it_had() {
+        use hairpin_engine::packet::Origin;
+        let mut probe = empty();
+        let set = load(&mut probe, "-m recent --set");
+        let check = load(&mut probe, "-m recent --rcheck --rttl");
+        assert_eq!(ask_ttl(&mut probe, &set, 7, 64, 1), Yes);
+        (probe.net, probe.hook) = (crate::testing::host(), hairpin_engine::Hook::Postrouting);
+        let mut ask = |ttl: u8, origin: Origin| {
+            let packet = build::Ipv4 { src: Addr::v4(7), dst: DST, ttl, ..Default::default() }.to_vec();
+            probe.packet = Packet::from_ip(&packet).unwrap();
+            probe.packet.meta.oif = Some(hairpin_engine::net::IfIndex(2));
+            probe.packet.meta.origin = origin;
+            probe.ask(&check)
+        };
+        assert_eq!((ask(63, Origin::Wire), ask(64, Origin::Wire)), (Yes, No));
+        assert_eq!((ask(63, Origin::Local(Sender::None)), ask(64, Origin::Local(Sender::None))), (Yes, No));
+        assert_eq!((ask(63, Origin::Local(Sender::Kernel)), ask(64, Origin::Local(Sender::Kernel))), (No, Yes));
     }
 }
