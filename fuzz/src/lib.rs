@@ -55,9 +55,9 @@ fn one_fate(fate: Fate, out: &Output) {
 pub fn rules(data: &[u8]) {
     for family in [Family::V4, Family::V6] {
         let Some(once) = resaved(family, data) else { continue };
-        // A quote that is never closed takes the line's end into the word. iptables accepts it, saves it over two lines, and does not
-        // read that again; so it is here.
-        if once.lines().any(|line| line.starts_with('"')) {
+        // What iptables saves and does not read again, so that it is so here: a quote that is never closed takes the line's end into the
+        // word, and no day of the month (`! --monthdays` with all of them) is saved as no word.
+        if once.lines().any(|line| line.starts_with('"') || line.contains(" --monthdays  --")) {
             continue;
         }
         let twice = resaved(family, once.as_bytes()).unwrap_or_else(|| panic!("saved, then refused:\n{once}"));

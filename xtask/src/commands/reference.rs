@@ -7,7 +7,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 
 /// The packages of the tree beside the base: the real iptables, programs that live on it, and systemd for the gateway's units.
-const PACKAGES: &str = "iptables,ipset,netbase,iproute2,ufw,ferm,fail2ban,shorewall,shorewall6,systemd,dbus,conntrack";
+const PACKAGES: &str = "iptables,ipset,netbase,iproute2,ufw,ferm,fail2ban,shorewall,shorewall6,arno-iptables-firewall,pyroman,systemd,dbus,\
+                        conntrack";
 
 /// A tree that has this file: the one that `HAIRPIN_TRIXIE` names, `trixie` beside the repository, or else `target/debian13`, made
 /// when it is not there.
