@@ -34,6 +34,23 @@ fn refusals_have_the_real_words_and_codes() {
     let value = |text: &str| format!("ipset v7.22: {text}");
     host.ok("create a hash:ip");
     host.ok("create six hash:net family inet6");
+    // Of another family, but otherwise the same.
+    host.ok("create six hash:net -exist");
+    host.fails(
+        "create six hash:net maxelem 5 -exist",
+        1,
+        &value("Set cannot be created: set with the same name already exists"),
+    );
+    host.ok("create ports bitmap:port range 20-30");
+    host.fails("add ports 40-25 timeout 5", 1, &value("Element is out of the range of the set"));
+    host.fails(
+        "add ports 25-40 timeout 5",
+        1,
+        &value("Timeout cannot be used: set was created without timeout support"),
+    );
+    host.ok("create link bitmap:ip,mac range 10.0.0.0/24");
+    let range = "IP/CIDR range is not allowed in command add with set type bitmap:ip,mac and family inet";
+    host.fails("add link 10.0.0.2/32,2:0:0:0:0:3", 1, &value(range));
     host.ok("create three hash:ip,port,ip");
     let range = "IP/CIDR range is not allowed in command test with set type hash:ip,port,ip and family inet";
     host.fails("test three 10.0.1.20/31,tcp:24,10.0.0.23/32", 1, &value(range));

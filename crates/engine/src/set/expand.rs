@@ -53,6 +53,12 @@ pub(super) fn bitmap(
     Ok(())
 }
 
+/// Whether a port as it is written, the end of a range aside, is in its bitmap: looked at before what comes with the element.
+pub(super) fn check_port(kind: Kind, first: u32, last: u32, entry: &Entry) -> Result<(), SetError> {
+    let port = entry.port.filter(|_| kind == Kind::BitmapPort).map(u32::from);
+    if port.is_some_and(|port| !(first..=last).contains(&port)) { Err(SetError::OutOfRange) } else { Ok(()) }
+}
+
 /// Calls `each` for every element of a hash's entry.
 pub(super) fn hash(kind: Kind, options: &Options, entry: &Entry, act: Act, each: Each<'_>) -> Result<(), SetError> {
     let family = options.family.unwrap_or(Family::V4);

@@ -357,17 +357,20 @@ impl Set {
         of_bitmap.chain(of_hash)
     }
 
-    /// Whether creating `other` with `-exist` is content with this one (`same_set`).
+    /// Whether creating `other` with `-exist` is content with this one (`same_set`). Families are not looked at.
     fn is_same(&self, other: &Set) -> bool {
         let key = |s: &Set| {
             let o = &s.options;
             let extensions = (o.timeout, o.counters, o.comment, o.skbinfo);
-            (s.kind, o.family, extensions, o.maxelem, o.netmask, o.bitmask, o.markmask, o.size)
+            (s.kind, extensions, o.maxelem, o.netmask, o.bitmask, o.markmask, o.size)
         };
         key(self) == key(other) && self.options.range == other.options.range
     }
 
     fn apply(&mut self, entry: &Entry, act: Act, exist: bool, now: Instant) -> Result<(), SetError> {
+        if let Body::Bitmap(bitmap) = &self.body {
+            expand::check_port(self.kind, bitmap.first, bitmap.last, entry)?;
+        }
         extensions::check(&entry.ext, &self.options)?;
         let (kind, options) = (self.kind, &self.options);
         let tolerated = |result: Result<(), SetError>| match result {

@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
                 false => bug("missing mandatory flags but can't check them"),
             };
         }
-        self.check_test(entry)?;
+        self.check_ranges(entry)?;
         if self.kind == Kind::HashIpPortIp && entry.cidr2.is_some() {
             // A prefix length of all bits passes for one address, but not here.
             return bug(match takes_options {
@@ -125,9 +125,10 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// What `test` does not take.
-    fn check_test(&self, entry: &Entry) -> Result<(), Problem> {
-        if self.action != Action::Test || self.kind == Kind::HashIp {
+    /// What `test` does not take, nor a bitmap of addresses with link addresses: for that one a prefix length of all bits is one too.
+    fn check_ranges(&self, entry: &Entry) -> Result<(), Problem> {
+        let is_refused = self.action == Action::Test && self.kind != Kind::HashIp || self.kind == Kind::BitmapIpMac;
+        if !is_refused {
             return Ok(());
         }
         let is_net = matches!(forms(self.kind).first(), Some(Form::Any4Net6));
@@ -142,8 +143,10 @@ impl<'a> Reader<'a> {
             Some(Family::V6) => "inet6",
             None => "unspec",
         };
-        let kind = self.kind;
-        Err(Problem::value(format!("{what} is not allowed in command test with set type {kind} and family {family}")))
+        let (kind, action) = (self.kind, self.action.name());
+        Err(Problem::value(format!(
+            "{what} is not allowed in command {action} with set type {kind} and family {family}"
+        )))
     }
 
     /// `NAME,before,NAME`, as old files have it.
