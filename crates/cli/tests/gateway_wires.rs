@@ -292,6 +292,33 @@ fn interfaces_come_and_go_with_the_file() {
     assert!(received >= 58, "{said}");
 }
 
+/// Rights for these are given up when the gateway is ready; the file is refused as a whole, with a word of what to do.
+#[test]
+fn devices_that_need_rights_again_are_refused() {
+    let Some(mut wires) = Wires::new("g") else { return };
+    wires.write(&format!("{LAN}{WAN}"));
+    wires.start();
+    wires.wire("w", "dmz0", "dmz1");
+    let by_xdp = "[[interface]]\nname = \"dmz0\"\ndatapath = \"xdp\"\naddresses = [\"10.9.0.1/24\"]\n".to_owned();
+    let netns = format!("{}w", wires.tag);
+    let elsewhere = format!(
+        "[[interface]]\nname = \"tap7\"\ndatapath = \"tap\"\nnetns = {netns:?}\naddresses = [\"10.9.1.1/24\"]\n"
+    );
+    for (n, more) in [by_xdp, elsewhere].iter().enumerate() {
+        wires.write(&format!("{LAN}{WAN}{more}"));
+        run(&format!("kill -HUP {}", wires.gateway.as_ref().unwrap().id())).unwrap();
+        wires.says_times("rights were given up when the gateway was ready: restart it to open this", n + 1);
+        assert!(wires.pings("l", "203.0.113.2"), "{}", wires.log());
+    }
+    // In its own namespace it can make one.
+    wires.write(&format!(
+        "{LAN}{WAN}[[interface]]\nname = \"tap8\"\ndatapath = \"tap\"\naddresses = [\"10.9.2.1/24\"]\n"
+    ));
+    wires.reload(1);
+    wires.at("r", "ip link show tap8");
+    wires.at("r", "ip link show dmz0");
+}
+
 trait Output {
     fn wait_with_output_of(&mut self) -> Vec<u8>;
 }
