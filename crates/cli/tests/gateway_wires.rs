@@ -3,11 +3,13 @@
 //! Needs root.
 
 use hairpin_datapath::sys::in_namespace;
-use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+#[path = "support/lab.rs"]
+mod lab;
 
 /// A router's namespace with the gateway, and two others with the far ends of its wires.
 struct Wires {
@@ -67,20 +69,9 @@ impl Wires {
     }
 
     fn start(&mut self) {
-        let mut child = Command::new("ip")
-            .args(["netns", "exec", &format!("{}r", self.tag), env!("CARGO_BIN_EXE_hairpin"), "run", "gateway.toml"])
-            .current_dir(&self.directory)
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(self.directory.join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("ready") {
-            line.clear();
-            assert!(out.read_line(&mut line).unwrap() > 0, "the gateway ended: {}", self.log());
-        }
-        self.gateway = Some(child);
+        let mut program = Command::new("ip");
+        program.args(["netns", "exec", &format!("{}r", self.tag), env!("CARGO_BIN_EXE_hairpin")]);
+        self.gateway = Some(lab::start_gateway(&mut program, &self.directory));
     }
 
     fn log(&self) -> String {

@@ -73,21 +73,7 @@ impl Lab {
 
     /// Starts the gateway and sets up the kernel's ends of its devices.
     pub(crate) fn start(&mut self) -> Vec<String> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hairpin"))
-            .args(["run", "gateway.toml"])
-            .current_dir(&self.directory)
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(self.directory.join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("ready") {
-            line.clear();
-            let read = out.read_line(&mut line).unwrap();
-            assert!(read > 0, "the gateway ended: {}", self.log());
-        }
-        self.gateway = Some(child);
+        self.gateway = Some(start_gateway(&mut Command::new(env!("CARGO_BIN_EXE_hairpin")), &self.directory));
         for (net, dev, addr) in [(0, "wan0", "203.0.113.2/24"), (1, "lan0", "192.168.1.2/24")] {
             assert!(self.inside(net, &["ip", "addr", "replace", addr, "dev", dev]).status().unwrap().success());
             assert!(self.inside(net, &["ip", "link", "set", dev, "up"]).status().unwrap().success());
@@ -174,6 +160,26 @@ impl Drop for Lab {
         }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Starts the gateway of the directory's host file, by the program or one that becomes it, and waits until it forwards.
+pub(crate) fn start_gateway(program: &mut Command, directory: &Path) -> Child {
+    let log = directory.join("log");
+    let mut child = program
+        .args(["run", "gateway.toml"])
+        .current_dir(directory)
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("ready") {
+        line.clear();
+        let read = out.read_line(&mut line).unwrap();
+        assert!(read > 0, "the gateway ended: {}", std::fs::read_to_string(&log).unwrap_or_default());
+    }
+    child
 }
 
 pub(crate) fn quiet(command: &mut Command) -> bool {

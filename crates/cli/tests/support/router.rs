@@ -1,9 +1,8 @@
 //! A gateway process in a network namespace of its own, by packet sockets on links to two others. Needs root.
 #![allow(dead_code, reason = "not every test uses all of it")]
 
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 /// Outside is 203.0.113.9 on `wan1`, inside 192.168.1.2 on `lan1`; the router has .1 of each.
@@ -57,24 +56,9 @@ impl Router {
 
     /// Starts it by way of another program, with these variables.
     pub(crate) fn start_by(&mut self, by: &[&str], variables: &[(&str, &str)]) {
-        let mut child = self
-            .at("r", by)
-            .arg(env!("CARGO_BIN_EXE_hairpin"))
-            .args(["run", "gateway.toml"])
-            .current_dir(&self.directory)
-            .envs(variables.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(self.directory.join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("ready") {
-            line.clear();
-            let read = out.read_line(&mut line).unwrap();
-            assert!(read > 0, "the gateway ended: {}", self.log());
-        }
-        self.gateway = Some(child);
+        let mut program = self.at("r", by);
+        program.arg(env!("CARGO_BIN_EXE_hairpin")).envs(variables.iter().copied());
+        self.gateway = Some(super::lab::start_gateway(&mut program, &self.directory));
     }
 
     pub(crate) fn start(&mut self) {
