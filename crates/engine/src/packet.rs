@@ -99,7 +99,8 @@ pub struct Meta {
     pub sum_was_wrong: bool,
     /// Largest L3 size of the fragments it was put together from; 0 when it came whole.
     pub max_fragment: u16,
-    /// It was put together for tracking and not for this host alone, so that DF does not keep it from being cut again.
+    /// It was put together for tracking and not for this host alone, or is the copy of what the kernel's own sockets said, so that DF does not
+    /// keep it from being cut.
     pub may_be_cut: bool,
     /// The largest of its fragments had DF.
     pub fragments_had_df: bool,

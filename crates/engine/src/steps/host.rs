@@ -161,11 +161,17 @@ impl Path<'_> {
         // The mark of the packet does not count.
         let key = OutputKey { tos: packet.tos(), oif, ..OutputKey::to(family, gateway) };
         let Ok(mut route) = self.engine.net.route_output(&key) else { return };
+        // It meets the path MTU of the way to the gateway, as the packet itself would if it went there.
+        let is_forwarded = packet.meta.origin == Origin::Wire && matches!(hook, Hook::Forward | Hook::Postrouting);
+        let Engine { path_mtus, net, .. } = &*self.engine;
+        route.mtu = path_mtus.of(family, gateway, &route, is_forwarded, net, self.now.mono);
         route.gateway = route.gateway.or(Some(gateway));
         packet.meta.copied_on = Some(route.oif);
         packet.meta.route = Some(route);
         packet.meta.tracked = Tracked::Untracked;
         packet.meta.template = None;
+        // What the kernel's own sockets say may be cut, though the copy has DF.
+        packet.meta.may_be_cut |= packet.meta.origin == Origin::Local(Sender::Kernel);
         packet.meta.origin = Origin::Local(Sender::None);
         if matches!(hook, Hook::Prerouting | Hook::Input) {
             packet.set_ttl(packet.ttl().wrapping_sub(1));
