@@ -9,6 +9,7 @@ mod keeper;
 mod large;
 mod load;
 mod neighbors;
+mod nflog;
 mod plays;
 mod queues;
 mod stage;

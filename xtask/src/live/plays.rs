@@ -3,7 +3,7 @@
 use super::board::Teller;
 use super::checks::outcome;
 use super::stage::{Router, Stage};
-use super::{events, neighbors, queues, systems, ufw};
+use super::{events, neighbors, nflog, queues, systems, ufw};
 
 /// A rule set, and what follows from it.
 pub(crate) struct Play {
@@ -193,6 +193,9 @@ pub(crate) fn run(stage: &mut Stage, only: Option<&str>, tell: Teller<'_>) {
     // The other end of a device that hairpin makes is no link of its own.
     if is_wanted("neighbors") && !stage.router.makes_devices() {
         neighbors::run(stage, tell);
+    }
+    if is_wanted("NFLOG") {
+        nflog::run(stage, tell);
     }
     if is_wanted("NFQUEUE") {
         queues::run(stage, tell);

@@ -371,6 +371,7 @@ impl Stage {
         let more = match &self.host.bench {
             Some(text) => text.clone(),
             None => "[host]\n[metrics]\nlisten = \"127.0.0.1:9464\"\n[state]\nfile = \"state\"\ninterval = 1\n\
+                 [[nflog]]\ngroup = 5\nfile = \"nflog-5.pcap\"\n\
                  [[route]]\nto = \"default\"\nvia = \"203.0.113.9\"\n\
                  [[route]]\nto = \"default\"\nvia = \"172.18.0.2\"\ntable = 100\n[[rule]]\nfwmark = 7\ntable = 100\n\
                  [[route]]\nto = \"0.0.0.0/0\"\ntype = \"local\"\ndev = \"lo\"\ntable = 101\n\
