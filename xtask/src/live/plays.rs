@@ -181,9 +181,10 @@ pub(crate) fn run(stage: &mut Stage, only: Option<&str>, tell: Teller<'_>) {
         return tell.none(&why);
     }
     for play in PLAYS.iter().chain(systems::SYSTEMS).filter(|play| is_wanted(play.name)) {
-        // Pods are on a bridge, which takes Ethernet.
-        let needs_bridge = play.setup.iter().any(|(side, _)| side.starts_with('p'));
-        if !needs_bridge || stage.router != Router::Tun {
+        // Pods are on a bridge, which takes Ethernet; the router's devices are the kernel's where it does not make them.
+        let needs = |side: char| play.setup.iter().any(|(where_to, _)| where_to.starts_with(side));
+        let can_be = !(needs('p') && stage.router == Router::Tun || needs('r') && stage.router.makes_devices());
+        if can_be {
             perform(play, stage, tell);
         }
     }

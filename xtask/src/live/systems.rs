@@ -106,6 +106,41 @@ pub(crate) const SYSTEMS: &[Play] = &[
         ],
     },
     Play {
+        name: "a smaller link",
+        rules: include_str!("plays/small.rules"),
+        setup: &[
+            ("rt", "sh -c 'ip link set lan0 mtu 1400; sleep 0.5'"),
+            ("wan", "ip route replace 192.168.1.0/24 via 203.0.113.1"),
+            ("wan", "ip -6 route replace fd00:1::/64 via 2001:db8:9::1"),
+        ],
+        checks: &[
+            (
+                "the sender is told",
+                "wan",
+                "sh -c 'ping -M do -s 1400 -c 1 -W 1 192.168.1.10 | grep -o \"Frag.*\"; ip route flush cache'",
+            ),
+            (
+                "so by IPv6, too",
+                "wan",
+                "sh -c 'ping -M do -s 1400 -c 1 -W 1 fd00:1::10 | grep -o \"Packet too big.*\"; ip -6 route flush cache'",
+            ),
+            ("a large file finds its size", "lan", "sh -c 'curl -sf -m 20 http://203.0.113.9/file | wc -c'"),
+            ("so by IPv6", "lan", "sh -c 'curl -sf -m 20 http://[2001:db8:9::9]/file | wc -c'"),
+            (
+                "a clamp",
+                "rules",
+                "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+            ),
+            ("the MSS is clamped", "lan", "python3 {dir}/talk.py mss 203.0.113.9 80"),
+            (
+                "as it was",
+                "rt",
+                "sh -c 'ip link set lan0 mtu 1500; sleep 0.5; ip link show lan0 | grep -o \"mtu [0-9]*\"'",
+            ),
+        ],
+        ..Play::NONE
+    },
+    Play {
         name: "a whole firewall",
         rules: include_str!("plays/firewall.rules"),
         checks: &[
