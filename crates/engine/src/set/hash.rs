@@ -3,8 +3,9 @@
 use super::ahead::BATCH;
 use super::elem::{Elem, Ext, SkbInfo};
 use super::extensions::{Extensions, Shown, Touch};
+use super::key::{Device, Ip4, Ip6, Key, Net4, Net6, One6, Wide4, Wide6};
 use super::kind::{Kind, Part};
-use super::table::{Device, Ip4, Ip6, Key, Net4, Net6, Table, Wide4, Wide6};
+use super::table::Table;
 use super::{Found, Options, SetError};
 use crate::time::Instant;
 use hairpin_wire::{Addr, Family};
@@ -20,6 +21,7 @@ enum Store {
     Net6(Table<Net6>),
     Wide4(Table<Wide4>),
     Wide6(Table<Wide6>),
+    One6(Table<One6>),
     Device(Table<Device>),
 }
 
@@ -32,6 +34,7 @@ macro_rules! with_table {
             Store::Net6($table) => $what,
             Store::Wide4($table) => $what,
             Store::Wide6($table) => $what,
+            Store::One6($table) => $what,
             Store::Device($table) => $what,
         }
     };
@@ -92,6 +95,7 @@ impl Hash {
         let family = options.family.unwrap_or(Family::V4);
         let initval = u64::from(options.initval.unwrap_or(0));
         let seed = (initval | initval << 32) ^ 0x5851_f42d_4c95_7f2d;
+        let addresses = || kind.parts().iter().filter(|p| matches!(p, Part::Ip | Part::Net));
         let store = match (kind, family) {
             (Kind::HashIp, Family::V4) => Store::Ip4(Table::new(seed)),
             (Kind::HashIp, Family::V6) => Store::Ip6(Table::new(seed)),
@@ -99,9 +103,10 @@ impl Hash {
             (Kind::HashNet, Family::V6) => Store::Net6(Table::new(seed)),
             (Kind::HashNetIface, _) => Store::Device(Table::new(seed)),
             (_, Family::V4) => Store::Wide4(Table::new(seed)),
+            (_, Family::V6) if addresses().count() < 2 => Store::One6(Table::new(seed)),
             (_, Family::V6) => Store::Wide6(Table::new(seed)),
         };
-        let mut addresses = kind.parts().iter().filter(|p| matches!(p, Part::Ip | Part::Net));
+        let mut addresses = addresses();
         let is_net = [addresses.next() == Some(&Part::Net), addresses.next() == Some(&Part::Net)];
         Hash {
             family,

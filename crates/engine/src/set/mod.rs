@@ -14,6 +14,7 @@ mod elem;
 mod expand;
 mod extensions;
 mod hash;
+mod key;
 mod kind;
 mod list;
 mod packet;
