@@ -27,8 +27,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-/// How often a packet of this host may come back over `lo` before it is taken for a loop.
-pub const LOOP_LIMIT: u32 = 64;
+/// How often a packet of this host may come back over `lo` before it is taken for a loop: more often than a TTL lets one, which is all
+/// that ends it in Linux.
+pub const LOOP_LIMIT: u32 = 300;
 
 /// What an engine starts with.
 #[derive(Clone, Debug)]
