@@ -99,6 +99,12 @@ fn nothing_is_left_after_ctrl_c() {
         return;
     }
     let group = child.id();
+    // A shell that is told before it has begun its last program takes no notice.
+    let until = Instant::now() + Duration::from_secs(5);
+    while !runs(group, "sleep") {
+        assert!(Instant::now() < until, "it does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     // Its namespace is nobody else's.
     let namespace = std::fs::read_link(format!("/proc/{group}/ns/net")).unwrap();
     assert!(Command::new("kill").args(["-INT", "--", &format!("-{group}")]).status().unwrap().success());
@@ -115,6 +121,15 @@ fn nothing_is_left_after_ctrl_c() {
     assert_eq!(still_there, 0, "processes in the demonstration's network");
     let devices = std::fs::read_to_string("/proc/net/dev").unwrap();
     assert!(!devices.contains("home0") && !devices.contains("wan0:"), "{devices}");
+}
+
+/// Whether a program of this name runs in a process group.
+fn runs(group: u32, name: &str) -> bool {
+    std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        let Some((head, rest)) = stat.rsplit_once(')') else { return false };
+        head.ends_with(&format!("({name}")) && rest.split_ascii_whitespace().nth(2) == Some(group.to_string().as_str())
+    })
 }
 
 /// Where namespaces are forbidden, the setting is named: in a user namespace that allows no further ones.
