@@ -34,8 +34,7 @@ const FAULTS: &[Fault] = &[
 
 /// Every fault, on a stage where all is well; `only` names those that are wanted.
 pub(crate) fn run(stage: &mut Stage, only: Option<&str>, tell: Teller<'_>) {
-    let is_wanted = |name: &str| only.is_none_or(|only| only.split(',').any(|wanted| wanted == name));
-    for (name, work) in FAULTS.iter().filter(|(name, _)| is_wanted(name)) {
+    for (name, work) in FAULTS.iter().filter(|(name, _)| super::is_wanted(only, name)) {
         if stage.router == Router::Tun && (name.contains("ARP") || name.contains("neighbor")) {
             continue;
         }

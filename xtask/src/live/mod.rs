@@ -120,6 +120,11 @@ fn on_stages(routers: &[Router], wanted: Wanted<'_>) -> Vec<String> {
     board.bad()
 }
 
+/// Whether a list of names, with commas between, has this one, which may have commas itself. No list has all.
+fn is_wanted(only: Option<&str>, name: &str) -> bool {
+    only.is_none_or(|only| only == name || only.split(',').any(|wanted| wanted == name))
+}
+
 fn on_stage(router: Router, wanted: Wanted<'_>, tell: Teller<'_>) {
     let begun = std::time::Instant::now();
     match Stage::build(router) {

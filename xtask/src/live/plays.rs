@@ -175,7 +175,7 @@ const PLAYS: &[Play] = &[
 
 /// Puts each in place and runs its checks; `only` names those that are wanted.
 pub(crate) fn run(stage: &mut Stage, only: Option<&str>, tell: Teller<'_>) {
-    let is_wanted = |name: &str| only.is_none_or(|only| only.split(',').any(|wanted| wanted == name));
+    let is_wanted = |name: &str| super::is_wanted(only, name);
     let written = stage.write("talk.py", include_str!("talk.py"));
     if let Err(why) = written.and_then(|()| stage.write("proxy.py", include_str!("proxy.py"))) {
         return tell.none(&why);
