@@ -286,6 +286,24 @@ while True:
     print(f[21], a(28), a(38), flush=True)
 ";
 
+/// What processes of the host send to its own addresses goes by OUTPUT and INPUT; the kernel's rules for that go with the gateway, also
+/// when one was killed in between.
+#[test]
+fn routing_rules_of_the_host_are_put_back() {
+    let Some(mut router) = Router::new("w", &host("", "[host]\n"), MASQUERADE) else { return };
+    let rules = |router: &Router| router.sh("r", "ip -4 rule; ip -6 rule").1;
+    let before = rules(&router);
+    router.start();
+    assert!(rules(&router).contains("iif hairpin0"), "{}", rules(&router));
+    assert!(router.sh("r", "ping -c 1 -W 2 203.0.113.1").0, "{}", router.log());
+    assert!(router.says(&["conntrack", "-L"]).contains("src=203.0.113.1 dst=203.0.113.1"));
+    router.kill("-9");
+    router.start();
+    assert!(router.sh("r", "ping -c 1 -W 2 192.168.1.1").0, "{}", router.log());
+    router.kill("-TERM");
+    assert_eq!(rules(&router), before);
+}
+
 #[test]
 fn neighbors_hear_who_the_gateway_is() {
     let toml = host("\"net.ipv4.conf.wan0.proxy_arp\" = 1", "");

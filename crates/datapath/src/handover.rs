@@ -8,7 +8,7 @@
 
 use crate::bpf::{self, Attach, EXIT, Insn, Program, insn, set};
 use crate::sock_diag::{End, padded};
-use crate::{netlink, sys};
+use crate::{sys, way};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -29,8 +29,8 @@ impl Handover {
     pub fn arrange(name: &str) -> io::Result<Handover> {
         let index = sys::index_of(name)?;
         // One that was killed left its rules; the routes went with its device.
-        netlink::remove_local_way(name);
-        netlink::add_local_way(name, index)?;
+        way::undo(name);
+        way::arrange(name, index)?;
         let program = bpf::load(Program::Traffic, "hairpin_hand", &code())
             .and_then(|program| bpf::attach(&program, index, Attach::Ingress));
         Ok(Handover { name: name.to_owned(), program })
@@ -44,7 +44,7 @@ impl Handover {
 
 impl Drop for Handover {
     fn drop(&mut self) {
-        netlink::remove_local_way(&self.name);
+        way::undo(&self.name);
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `absent.rs` | in place of a device that is not there just now |
 //! | `owner.rs` | who owns a local socket |
 //! | `sock_diag.rs` | asking the kernel for one socket |
+//! | `way.rs` | the kernel's routing around the host's own device |
 //! | `handover.rs` | gives a packet to a socket of this host that its addresses do not lead to |
 //! | `quiet.rs` | keeps the kernel from answering on a device that is ours |
 //! | `netlink.rs` | asking the kernel about its devices; their addresses |
@@ -60,6 +61,7 @@ mod spread;
 pub mod sys;
 pub mod tap;
 mod vnet;
+pub mod way;
 pub mod xdp;
 
 use hairpin_engine::packet::Offload;

@@ -87,7 +87,7 @@ impl Netlink {
     }
 
     /// Asks for a change, and waits for the answer.
-    fn change(&self, kind: u16, flags: libc::c_int, body: &[u8]) -> io::Result<()> {
+    pub(crate) fn change(&self, kind: u16, flags: libc::c_int, body: &[u8]) -> io::Result<()> {
         let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags) as u16;
         self.send(kind, flags, body)?;
         let mut buffer = vec![0u8; 8 << 10];
@@ -222,14 +222,14 @@ pub(crate) fn attribute(body: &mut Vec<u8>, kind: u16, value: impl FnOnce(&mut V
     body.resize(aligned(body.len()), 0);
 }
 
-fn octets(addr: IpAddr) -> Vec<u8> {
+pub(crate) fn octets(addr: IpAddr) -> Vec<u8> {
     match addr {
         IpAddr::V4(addr) => addr.octets().to_vec(),
         IpAddr::V6(addr) => addr.octets().to_vec(),
     }
 }
 
-const fn family(addr: IpAddr) -> u8 {
+pub(crate) const fn family(addr: IpAddr) -> u8 {
     match addr {
         IpAddr::V4(_) => libc::AF_INET as u8,
         IpAddr::V6(_) => libc::AF_INET6 as u8,
@@ -337,54 +337,4 @@ pub fn add_default_route(via: IpAddr) -> io::Result<()> {
     body.extend_from_slice(&[0; 4]);
     attribute(&mut body, libc::RTA_GATEWAY, |body| body.extend_from_slice(&octets(via)));
     Netlink::open(0)?.change(libc::RTM_NEWROUTE, NEW, &body).map_err(at(format_args!("default route via {via}")))
-}
-
-/// The table of the kernel's routes for what a device of ours brings.
-const OWN_TABLE: u32 = 0x6861_6972;
-
-/// What comes by the device is for this host, whatever its destination: a table with a local route to everywhere, and a rule that leads
-/// there. A kernel without IPv6 has it for IPv4.
-pub(crate) fn add_local_way(name: &str, index: u32) -> io::Result<()> {
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        let mut route =
-            vec![family as u8, 0, 0, 0, 0, libc::RTPROT_STATIC, libc::RT_SCOPE_HOST, libc::RTN_LOCAL, 0, 0, 0, 0];
-        attribute(&mut route, libc::RTA_OIF, |body| body.extend_from_slice(&index.to_ne_bytes()));
-        attribute(&mut route, libc::RTA_TABLE, |body| body.extend_from_slice(&OWN_TABLE.to_ne_bytes()));
-        let socket = Netlink::open(0)?;
-        let done = socket
-            .change(libc::RTM_NEWROUTE, NEW, &route)
-            .and_then(|()| socket.change(libc::RTM_NEWRULE, NEW, &rule(family, name)));
-        match done {
-            Err(_) if family == libc::AF_INET6 => {}
-            other => other.map_err(at(format_args!("the way of {name} to this host")))?,
-        }
-    }
-    Ok(())
-}
-
-/// Takes the rules away, however many there are; the routes go with the device.
-pub(crate) fn remove_local_way(name: &str) {
-    let Ok(socket) = Netlink::open(0) else { return };
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        // As many as killed gateways may have left.
-        for _ in 0..16 {
-            if socket.change(libc::RTM_DELRULE, 0, &rule(family, name)).is_err() {
-                break;
-            }
-        }
-    }
-}
-
-/// `struct fib_rule_hdr`: what comes by the device is looked up in that table.
-fn rule(family: libc::c_int, name: &str) -> Vec<u8> {
-    const IIFNAME: u16 = 3;
-    const TABLE: u16 = 15;
-    const TO_TABLE: u8 = 1;
-    let mut rule = vec![family as u8, 0, 0, 0, 0, 0, 0, TO_TABLE, 0, 0, 0, 0];
-    attribute(&mut rule, IIFNAME, |body| {
-        body.extend_from_slice(name.as_bytes());
-        body.push(0);
-    });
-    attribute(&mut rule, TABLE, |body| body.extend_from_slice(&OWN_TABLE.to_ne_bytes()));
-    rule
 }

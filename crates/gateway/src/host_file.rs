@@ -61,7 +61,8 @@
 //! [rules]
 //! v4 = "rules.v4"                         # as iptables-save prints them; v6 likewise. Names count from the host file's directory
 //!
-//! [host]                                  # this machine's own processes send and receive by a TUN device, hairpin0
+//! [host]                                  # this machine's own processes send and receive by a TUN device, hairpin0, also among
+//!                                         # themselves by this host's addresses; 127.0.0.0/8 and ::1 stay the kernel's
 //!
 //! [run]
 //! user = "hairpin"                        # who the process becomes once the devices are open; this is who it tries if nothing is said

@@ -7,14 +7,13 @@ use hairpin_datapath::handover::{self, Handover};
 use hairpin_datapath::owner::{Owners, Process, SocketKey, process_of};
 use hairpin_datapath::sock_diag::SockDiag;
 use hairpin_datapath::tap::{Kind, Tap};
-use hairpin_datapath::{netlink, sys};
+use hairpin_datapath::{netlink, sys, way};
 use hairpin_engine::net::{IfIndex, LO, LinkKind, Net};
 use hairpin_engine::packet::{Origin, Owner, Sender};
 use hairpin_engine::route::OutputKey;
 use hairpin_engine::socket::{self, Ends, Socket};
 use hairpin_engine::{Packet, State};
 use hairpin_wire::{Addr, Family, icmp4, icmp6, proto};
-use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, Sender as Questions, channel};
@@ -54,12 +53,15 @@ pub(crate) fn settle(name: &str, net: &Net) -> io::Result<()> {
         .collect();
     let there: Vec<_> = netlink::addresses()?.into_iter().filter(|a| a.index == index && !a.is_link_local()).collect();
     for old in there.iter().filter(|old| !wanted.contains(&(old.addr, old.prefix))) {
+        way::lead_no_more(index, old.addr);
         netlink::remove_address(index, old.addr, old.prefix)?;
     }
     for (addr, prefix) in wanted {
         if !there.iter().any(|old| (old.addr, old.prefix) == (addr, prefix)) {
             netlink::add_address(index, addr, prefix)?;
         }
+        // A kernel without routes of this kind keeps to itself what is for its own address.
+        let _ = way::lead_out(index, addr);
     }
     for family in [Family::V4, Family::V6] {
         // Some address far away: what the host would send to it with.
@@ -129,11 +131,15 @@ pub(crate) fn sockets(name: &str) -> Option<Arc<dyn socket::Ask>> {
 
 /// Has packets find sockets of this host that their addresses do not lead to.
 pub(crate) fn hand_over(name: &str) -> Option<Handover> {
-    let lacking =
-        |why: &dyn Display| eprintln!("hairpin: {name}: TPROXY has no way to sockets that are bound elsewhere: {why}");
-    let handover = Handover::arrange(name).map_err(|why| lacking(&why)).ok()?;
+    let handover = match Handover::arrange(name) {
+        Ok(handover) => handover,
+        Err(why) => {
+            eprintln!("hairpin: {name}: what processes here say to each other passes the rules by: {why}");
+            return None;
+        }
+    };
     if let Some(why) = handover.lacks() {
-        lacking(why);
+        eprintln!("hairpin: {name}: TPROXY has no way to sockets that are bound elsewhere: {why}");
     }
     Some(handover)
 }

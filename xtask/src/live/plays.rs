@@ -42,6 +42,7 @@ const PLAYS: &[Play] = &[
             ("a container's own published port", "p1", "curl -sf -m 5 http://203.0.113.1:8081/who"),
             ("its neighbor's published port", "p2", "curl -sf -m 5 http://203.0.113.1:8081/who"),
             ("from the router itself", "rt", "curl -sf -m 5 http://172.17.0.2/who"),
+            ("from the router by its published port", "rt", "curl -sf -m 5 http://203.0.113.1:8080/who"),
             ("DOCKER-USER closes", "rules", "iptables -I DOCKER-USER -i eth0 -s 203.0.113.9 -j DROP"),
             ("closed", "wan", "sh -c 'curl -s -m 2 http://203.0.113.1:8080/who; echo $?'"),
             ("DOCKER-USER opens", "rules", "iptables -D DOCKER-USER -i eth0 -s 203.0.113.9 -j DROP"),

@@ -106,6 +106,24 @@ pub(crate) const SYSTEMS: &[Play] = &[
         ],
     },
     Play {
+        name: "the router itself",
+        rules: include_str!("plays/itself.rules"),
+        checks: &[
+            ("its public address, forwarded", "rt", "curl -sf -m 5 http://203.0.113.1:8080/who"),
+            ("its inner address, forwarded", "rt", "curl -sf -m 5 http://192.168.1.1:8080/who"),
+            ("its own service", "rt", "curl -sf -m 5 http://203.0.113.1:8088/who"),
+            ("its own service by IPv6", "rt", "curl -sf -m 5 http://[2001:db8:9::1]:8088/who"),
+            ("its own service by loopback", "rt", "curl -sf -m 5 http://127.0.0.1:8088/who"),
+            ("a large file from itself", "rt", "sh -c 'curl -sf -m 20 http://192.168.1.1:8088/file | wc -c'"),
+            ("closed to itself", "rt", "python3 {dir}/talk.py connect 203.0.113.1 3128"),
+            ("a ping to itself", "rt", "sh -c 'ping -c 2 -i 0.2 -W 2 203.0.113.1 | grep -o \"[0-9]* received\"'"),
+            ("nobody listens", "rt", "python3 {dir}/talk.py connect 203.0.113.1 9998"),
+            ("nobody listens, UDP", "rt", "python3 {dir}/talk.py ask 203.0.113.1 9998"),
+            ("counted in OUTPUT and INPUT", "says", "iptables-save -c | grep 8088"),
+        ],
+        ..Play::NONE
+    },
+    Play {
         name: "a smaller link",
         rules: include_str!("plays/small.rules"),
         setup: &[
