@@ -6,6 +6,7 @@ use hairpin_commands::NAMES;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Why the program ends without having done what it was asked.
@@ -70,7 +71,7 @@ pub fn run(name: &OsStr, words: impl Iterator<Item = OsString>) -> ExitCode {
     {
         return applet::execute(program, first, rest);
     }
-    match dispatch(words) {
+    match dispatch(name, words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("hairpin: {}", failure.message);
@@ -85,7 +86,7 @@ pub fn say(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn dispatch(words: Vec<OsString>) -> Result<(), Failure> {
+fn dispatch(called: &OsStr, words: Vec<OsString>) -> Result<(), Failure> {
     let (first, rest) = match words.split_first() {
         Some((first, rest)) => (first.to_string_lossy().into_owned(), rest.to_vec()),
         None => return Err(Failure::usage(format!("what shall it be?\n\n{}", overview()))),
@@ -111,9 +112,15 @@ fn dispatch(words: Vec<OsString>) -> Result<(), Failure> {
                 Ok(())
             }
             Some(verb) => (verb.run)(rest),
-            None => Err(Failure::usage(format!("there is no `{name}'\n\n{}", overview()))),
+            None => Err(Failure::usage(format!("there is no `{}'\n\n{}", unknown(called, name), overview()))),
         },
     }
+}
+
+/// What is not known: the name of a link, or the first word.
+fn unknown(called: &OsStr, word: &str) -> String {
+    let link = Path::new(called).file_name().unwrap_or_default().to_string_lossy();
+    if link.is_empty() || link.starts_with("hairpin") { word.to_owned() } else { link.into_owned() }
 }
 
 fn find(name: &str) -> Option<&'static Verb> {

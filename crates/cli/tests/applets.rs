@@ -118,6 +118,21 @@ fn versions_and_help_need_no_state() {
     }
 }
 
+/// A link of another name is told from a first word that is none; both are told what there is.
+#[test]
+fn an_unknown_name_lists_the_known_ones() {
+    let machine = Machine::new("names");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_hairpin"), machine.0.join("arptables")).expect("a link");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_hairpin"), machine.0.join("hairpin")).expect("a link");
+    for (line, unknown) in [("arptables -L", "`arptables'"), ("hairpin frobnicate", "`frobnicate'")] {
+        let output = machine.run(line, "");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.starts_with(&format!("hairpin: there is no {unknown}")), "{said}");
+        assert!(said.contains("ip6tables-legacy-restore") && said.contains("install-links"), "{said}");
+    }
+}
+
 #[test]
 fn ipset_names_files_that_cannot_be_opened() {
     let machine = Machine::new("ipset-files");
