@@ -56,78 +56,110 @@ pub fn create_options(kind: Kind, words: &[&str], names: &dyn Names) -> Result<T
         return Err(Problem::syntax(format_args!("{} already specified", opt.name())));
     }
     wrong_word?;
-    let mut reader = Reader::new(kind, options.family, Action::Add, names);
+    let reader = Reader::new(kind, options.family, Action::Add, names);
+    let mut making = Making { options, reader, ports: (None, None) };
     let mut seen: Vec<Opt> = Vec::new();
-    let mut ports = (None, None);
     for (opt, value) in given {
         if is_family(&opt) {
             continue;
         }
         note(&mut seen, opt)?;
-        let small = || number(value, 0, u64::from(u32::MAX)).map(|n| n as u32);
         match opt {
-            Opt::Range if kind == Kind::BitmapPort => {
-                let mut entry = Entry::default();
-                let (word, text) = value.split_once(':').unwrap_or(("tcp", value));
-                let number = match word {
-                    "tcp" => hairpin_wire::proto::TCP,
-                    "udp" => hairpin_wire::proto::UDP,
-                    _ => return Err(Problem::syntax(format_args!("cannot parse '{word}' as a protocol"))),
-                };
-                reader.ports(text, word, number, &mut entry)?;
-                ports = (entry.port, entry.port_to);
+            Opt::Range | Opt::From | Opt::To if kind == Kind::BitmapPort => making.ports(opt, value)?,
+            Opt::Range | Opt::Network | Opt::From | Opt::To => making.addresses(opt, value)?,
+            Opt::Netmask | Opt::Bitmask => making.mask(opt, value)?,
+            _ => making.other(opt, value)?,
+        }
+    }
+    let Making { mut options, reader, ports, .. } = making;
+    if kind.method() == Method::Bitmap {
+        complete_range(kind, &mut options, ports)?;
+    }
+    Ok(Typed { value: options, warnings: reader.warnings })
+}
+
+/// The options of `create` as they are read.
+struct Making<'n> {
+    options: Options,
+    reader: Reader<'n>,
+    /// The ends of a range of ports.
+    ports: (Option<u16>, Option<u16>),
+}
+
+impl Making<'_> {
+    fn ports(&mut self, opt: Opt, value: &str) -> Result<(), Problem> {
+        let mut entry = Entry::default();
+        let (word, text) = match opt {
+            Opt::Range => value.split_once(':').unwrap_or(("tcp", value)),
+            _ => ("tcp", value),
+        };
+        let number = match word {
+            "tcp" => hairpin_wire::proto::TCP,
+            "udp" => hairpin_wire::proto::UDP,
+            _ => return Err(Problem::syntax(format_args!("cannot parse '{word}' as a protocol"))),
+        };
+        self.reader.ports(text, word, number, &mut entry)?;
+        match opt {
+            Opt::Range => self.ports = (entry.port, entry.port_to),
+            Opt::From => self.ports.0 = entry.port,
+            _ => self.ports.1 = entry.port,
+        }
+        Ok(())
+    }
+
+    fn addresses(&mut self, opt: Opt, value: &str) -> Result<(), Problem> {
+        let range = &mut self.options.range;
+        match opt {
+            Opt::Range if !value.contains(['/', '-']) => {
+                return Err(Problem::syntax(format_args!("IP/cidr or IP-IP range must be specified: {value}")));
             }
-            Opt::From | Opt::To if kind == Kind::BitmapPort => {
-                let mut entry = Entry::default();
-                reader.ports(value, "tcp", hairpin_wire::proto::TCP, &mut entry)?;
-                match opt {
-                    Opt::From => ports.0 = entry.port,
-                    _ => ports.1 = entry.port,
-                }
+            Opt::Network if !value.contains('/') => {
+                return Err(Problem::syntax(format_args!("IP/netblock must be supplied: {value}")));
             }
-            Opt::Range => {
-                let is_range = value.contains(['/', '-']);
-                if !is_range {
-                    let text = format_args!("IP/cidr or IP-IP range must be specified: {value}");
-                    return Err(Problem::syntax(text));
-                }
-                let span = reader.span(Family::V4, value)?;
-                options.range = Some(Range::Addresses { from: span.from, to: span.to, cidr: span.cidr });
-            }
-            Opt::Network => {
-                if !value.contains('/') {
-                    return Err(Problem::syntax(format_args!("IP/netblock must be supplied: {value}")));
-                }
-                let span = reader.span(Family::V4, value)?;
-                options.range = Some(Range::Addresses { from: span.from, to: None, cidr: span.cidr });
+            Opt::Range | Opt::Network => {
+                let span = self.reader.span(Family::V4, value)?;
+                let to = span.to.filter(|_| opt == Opt::Range);
+                *range = Some(Range::Addresses { from: span.from, to, cidr: span.cidr });
             }
             Opt::From => {
-                let from = reader.address(Family::V4, value)?;
-                options.range = Some(Range::Addresses { from, to: None, cidr: None });
+                let from = self.reader.address(Family::V4, value)?;
+                *range = Some(Range::Addresses { from, to: None, cidr: None });
             }
-            Opt::To => {
-                let end = reader.address(Family::V4, value)?;
-                if let Some(Range::Addresses { to, .. }) = &mut options.range {
+            _ => {
+                let end = self.reader.address(Family::V4, value)?;
+                if let Some(Range::Addresses { to, .. }) = range {
                     *to = Some(end);
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn mask(&mut self, opt: Opt, value: &str) -> Result<(), Problem> {
+        let options = &mut self.options;
+        let family = options.family.unwrap_or(Family::V4);
+        if opt == Opt::Netmask {
+            exclusive(options.bitmask.is_some())?;
+            options.netmask = Some(netmask(value, family)?);
+            return Ok(());
+        }
+        exclusive(options.netmask.is_some())?;
+        let name = if family == Family::V4 { "inet" } else { "inet6" };
+        let wrong = |e: Problem| e.and(format_args!("Syntax error: bitmask is not valid for family = {name}"));
+        options.bitmask = Some(self.reader.address(family, value).map_err(wrong)?);
+        Ok(())
+    }
+
+    fn other(&mut self, opt: Opt, value: &str) -> Result<(), Problem> {
+        let options = &mut self.options;
+        let small = || number(value, 0, u64::from(u32::MAX)).map(|n| n as u32);
+        match opt {
             Opt::Markmask => options.markmask = Some(small()?),
             Opt::Hashsize => options.hashsize = Some(small()?),
             Opt::Maxelem => options.maxelem = Some(small()?),
             Opt::Size => options.size = Some(small()?),
             Opt::Initval => options.initval = Some(small()?),
             Opt::Bucketsize => options.bucketsize = Some(number(value, 0, 255)? as u8),
-            Opt::Netmask => {
-                exclusive(options.bitmask.is_some())?;
-                options.netmask = Some(netmask(value, options.family.unwrap_or(Family::V4))?);
-            }
-            Opt::Bitmask => {
-                exclusive(options.netmask.is_some())?;
-                let family = options.family.unwrap_or(Family::V4);
-                let name = if family == Family::V4 { "inet" } else { "inet6" };
-                let wrong = |e: Problem| e.and(format_args!("Syntax error: bitmask is not valid for family = {name}"));
-                options.bitmask = Some(reader.address(family, value).map_err(wrong)?);
-            }
             Opt::Timeout => options.timeout = Some(number(value, 0, LONGEST_TIMEOUT)? as u32),
             Opt::Counters => options.counters = true,
             Opt::Comment => options.comment = true,
@@ -136,15 +168,12 @@ pub fn create_options(kind: Kind, words: &[&str], names: &dyn Names) -> Result<T
             Opt::Ignored(name) => {
                 let name = if name == "network" { "from" } else { name };
                 let text = format!("Option '--{name} {value}' is ignored. Please upgrade your syntax.");
-                reader.warnings.push(text);
+                self.reader.warnings.push(text);
             }
             _ => {}
         }
+        Ok(())
     }
-    if kind.method() == Method::Bitmap {
-        complete_range(kind, &mut options, ports)?;
-    }
-    Ok(Typed { value: options, warnings: reader.warnings })
 }
 
 fn complete_range(kind: Kind, options: &mut Options, ports: (Option<u16>, Option<u16>)) -> Result<(), Problem> {
