@@ -45,6 +45,7 @@ impl Router {
         match self {
             Router::Unit => host
                 .replace("\"control.sock\"", "\"/run/hairpin-gateway/control.sock\"")
+                .replace("\"nflog-5.pcap\"", "\"/var/lib/hairpin-gateway/nflog-5.pcap\"")
                 .replace("\"state\"", "\"/var/lib/hairpin-gateway/state\"\n")
                 .replace("[host]\n", "[host]\n[log]\nto = \"journal\"\n"),
             _ => host,
