@@ -238,7 +238,10 @@ fn known(words: &[String]) -> Option<&'static str> {
     if of_cgroup.is_some_and(|pair| !pair[1].trim_matches('/').is_empty()) {
         return Some("cgroup --path: iptables refuses a group that this machine does not have; hairpin takes any");
     }
-    if has("ipcomp") && (!begins("--ipcompspi") || has(":")) {
+    // Each use of it needs one.
+    let count = |is: &dyn Fn(&str) -> bool| words.iter().filter(|word| is(word)).count();
+    let with_index = count(&|word| word.starts_with("--ipcompspi"));
+    if has("ipcomp") && (count(&|word| word == "ipcomp") > with_index || has(":")) {
         return Some(
             "ipcomp without an index: iptables asks for index 0, but saves `--ipcompspi :', any index, like that; hairpin means any",
         );
