@@ -15,6 +15,9 @@ pub(super) fn reason(rule: &Rule) -> Option<&'static str> {
     if has("ipcomp") && !has("--ipcompspi") {
         return Some("ipcomp without an index means any, so that what is saved means the same when it is restored");
     }
+    if rule.words.windows(2).any(|two| two[0] == "--timeout" && two[1].len() > 4) {
+        return Some("Linux forgets a timeout policy's name after its fourth character when rules are read back");
+    }
     if has("--connlimit-mask") {
         return Some("a connlimit mask with holes is deleted by its own words");
     }
