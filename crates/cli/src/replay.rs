@@ -290,8 +290,7 @@ impl Replay {
                 | Event::Bug(_) => {}
             }
         }
-        let made = self.out.made.iter().map(|m| (m.fate, &m.packet));
-        for (fate, packet) in made.chain([(fate, &self.packet)]) {
+        for (fate, packet) in self.out.around(fate, &self.packet) {
             match fate {
                 Fate::Transmit { oif, .. } => {
                     let name = name_of(self.engine.state().net(), oif);

@@ -163,6 +163,8 @@ pub struct Engine {
     pub(crate) sending_icmp: bool,
     /// The batch position of the packet being handled.
     pub(crate) cause: usize,
+    /// That packet is done with, and what this host sent to itself is being handled.
+    is_later: bool,
     /// Events of changes, given out with the next packets.
     pub(crate) late_events: Vec<Event>,
     tracing: bool,
@@ -222,6 +224,7 @@ impl Engine {
             effects: Effects::default(),
             sending_icmp: false,
             cause: 0,
+            is_later: false,
             late_events: Vec::new(),
             tracing: false,
             trace_all: false,
@@ -328,7 +331,7 @@ impl Engine {
     }
 
     /// Handles a batch of packets. Each gets exactly one fate; what the engine makes beside them is in `out.made`, in order, and
-    /// leaves before the packet that caused it.
+    /// leaves before the packet that caused it or, where it says so, after it.
     pub fn handle(&mut self, now: &Now, batch: &mut Batch<'_>, out: &mut Output) {
         self.handle_timeout(now, out);
         let traced = std::mem::take(&mut self.trace_next);
@@ -557,6 +560,7 @@ impl Path<'_> {
     #[inline(never)]
     fn run_all_backlog(&mut self) {
         let mut rounds = 0;
+        self.engine.is_later = true;
         while let Some(mut packet) = self.engine.backlog.pop_front() {
             rounds += 1;
             if rounds > LOOP_LIMIT {
@@ -571,6 +575,7 @@ impl Path<'_> {
             self.release(&packet);
             self.give_out(packet, fate);
         }
+        self.engine.is_later = false;
     }
 
     /// A packet lets go of its connection at its end. One that an error about it, still under way over `lo`, belongs to as well stays
@@ -599,7 +604,7 @@ impl Path<'_> {
     /// A packet that did not come with the batch, at its end.
     pub(crate) fn give_out(&mut self, packet: Packet, fate: Fate) {
         if matches!(fate, Fate::Transmit { .. } | Fate::Resolve { .. } | Fate::Deliver) {
-            self.out.made.push(Made { packet, fate, cause: self.engine.cause });
+            self.out.made.push(Made { packet, fate, cause: self.engine.cause, after: self.engine.is_later });
         }
     }
 

@@ -70,8 +70,18 @@ pub struct Made {
     pub packet: Packet,
     /// What is to become of it.
     pub fate: Fate,
-    /// The position in the batch of the packet that was being handled. Packets made on its behalf leave before it does.
+    /// The position in the batch of the packet that was being handled.
     pub cause: usize,
+    /// It leaves after that packet, not before it: it came of what this host sent to itself meanwhile, which waits until the packet is
+    /// done with.
+    pub after: bool,
+}
+
+impl Made {
+    /// The position in the batch of the packet before which it leaves.
+    pub fn before(&self) -> usize {
+        self.cause + usize::from(self.after)
+    }
 }
 
 /// Where the engine puts what comes out beside the batch itself. The caller keeps and reuses it.
@@ -88,6 +98,13 @@ pub struct Output {
 }
 
 impl Output {
+    /// All that leaves, in its order, where the batch was this one packet.
+    pub fn around<'a>(&'a self, fate: Fate, packet: &'a Packet) -> impl Iterator<Item = (Fate, &'a Packet)> {
+        let made =
+            |after| self.made.iter().filter(move |made| made.after == after).map(|made| (made.fate, &made.packet));
+        made(false).chain([(fate, packet)]).chain(made(true))
+    }
+
     /// Empties it, keeping its memory.
     pub fn clear(&mut self) {
         self.made.clear();

@@ -186,9 +186,9 @@ impl Gateway {
         let Work { packets, fates, out, deeds, cuts, .. } = work;
         cuts.clear();
         let net = engine.state().net();
-        let made = out.made.iter_mut().map(|made| (made.cause, &mut made.packet, &mut made.fate));
+        let made = out.made.iter_mut().map(|made| (made.cause, made.after, &mut made.packet, &mut made.fate));
         let batch = packets.iter_mut().zip(fates.iter_mut()).take(count).enumerate();
-        for (cause, packet, fate) in batch.map(|(n, (packet, fate))| (n, packet, fate)).chain(made) {
+        for (cause, after, packet, fate) in batch.map(|(n, (packet, fate))| (n, false, packet, fate)).chain(made) {
             match *fate {
                 Fate::Resolve { oif } => {
                     *fate = match neighbors.resolve(net, now.mono, oif, packet, deeds) {
@@ -205,7 +205,12 @@ impl Gateway {
                         && packet.meta.offload != Offload::default()
                         && (!finish(packet, ports[port].device.datapath.caps()) || local::needs_cut(packet))
                     {
-                        cuts.extend(segment(packet).into_iter().map(|packet| Made { packet, fate: *fate, cause }));
+                        cuts.extend(segment(packet).into_iter().map(|packet| Made {
+                            packet,
+                            fate: *fate,
+                            cause,
+                            after,
+                        }));
                         *fate = Fate::Held;
                     }
                 }
@@ -221,7 +226,7 @@ impl Gateway {
                 && let Some(port) = port_of.get(oif.0 as usize).copied().flatten()
                 && !finish(packet, ports[port].device.datapath.caps())
             {
-                cuts.extend(segment(packet).into_iter().map(|packet| Made { packet, fate: *fate, cause }));
+                cuts.extend(segment(packet).into_iter().map(|packet| Made { packet, fate: *fate, cause, after }));
                 *fate = Fate::Held;
             }
         }
@@ -260,10 +265,10 @@ impl Gateway {
         let mut made = out.made.iter().peekable();
         let mut cuts = cuts.iter().peekable();
         for (n, (packet, fate)) in packets.iter().zip(fates.iter()).take(count).enumerate() {
-            while let Some(made) = made.next_if(|made| made.cause <= n) {
+            while let Some(made) = made.next_if(|made| made.before() <= n) {
                 put(&made.packet, &made.fate);
             }
-            while let Some(cut) = cuts.next_if(|cut| cut.cause <= n) {
+            while let Some(cut) = cuts.next_if(|cut| cut.before() <= n) {
                 put(&cut.packet, &cut.fate);
             }
             put(packet, fate);
@@ -297,7 +302,7 @@ impl Gateway {
                 let net = Arc::clone(self.engine.state().net());
                 let fate = address(&mut packet, &net, dev, to);
                 self.work.out.clear();
-                self.work.out.made.push(Made { packet, fate, cause: 0 });
+                self.work.out.made.push(Made { packet, fate, cause: 0, after: false });
                 self.pass_on(0, now);
             }
             Deed::Send(packet) => {
@@ -306,7 +311,7 @@ impl Gateway {
                 let mut batch = Batch { packets: &mut packets, fates: &mut fates };
                 self.engine.handle(now, &mut batch, &mut self.work.out);
                 let [packet] = packets;
-                self.work.out.made.push(Made { packet, fate: fates[0], cause: 0 });
+                self.work.out.made.push(Made { packet, fate: fates[0], cause: 0, after: false });
                 self.pass_on(0, now);
             }
             Deed::Unreachable(packet) => {
