@@ -128,23 +128,27 @@ pub(crate) fn main(args: &mut lexopt::Parser) -> Result<ExitCode, lexopt::Error>
 
 fn table(title: &str, load: Load, rows: &mut [(&str, Router, Vec<Figure>)]) -> String {
     let mut text = format!("{title}\n");
-    let mut reference = None;
-    for (name, _, figures) in rows {
+    for (.., figures) in &mut *rows {
         figures.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+    }
+    // The first is what the others are held against; it may have no figure.
+    let reference = rows.first().and_then(|(.., figures)| figures.get(figures.len() / 2)).map(|middle| middle.rate);
+    for (name, _, figures) in rows {
         let (Some(middle), Some(low), Some(high)) = (figures.get(figures.len() / 2), figures.first(), figures.last())
         else {
             continue;
         };
         let (unit, scale) = if load == Load::Tcp { ("Gb/s", 1.0) } else { ("kpps", 1e-3) };
-        let kernel = *reference.get_or_insert(middle.rate);
         let _ = write!(
             text,
-            "  {name:7} {:8.2} {unit} [{:.2}-{:.2}]  {:.2} x kernel",
+            "  {name:7} {:8.2} {unit} [{:.2}-{:.2}]",
             middle.rate * scale,
             low.rate * scale,
-            high.rate * scale,
-            middle.rate / kernel
+            high.rate * scale
         );
+        if let Some(kernel) = reference {
+            let _ = write!(text, "  {:.2} x kernel", middle.rate / kernel);
+        }
         let mut nanos: Vec<f64> = figures.iter().map(|figure| figure.nanos).filter(|nanos| *nanos > 0.0).collect();
         nanos.sort_by(f64::total_cmp);
         if let Some(middle) = nanos.get(nanos.len() / 2) {
