@@ -30,10 +30,14 @@ them all before the next run begins. Needs what `cargo xtask live` needs, Linux 
   --seconds S   of packets, 1.5 if not given
 ";
 
-/// Seconds for which new flows are counted: the kernel's usual table of 262,144 connections is not full by then.
+/// Seconds for which new flows are counted, at most.
 const NEW_SECONDS: f64 = 0.3;
-/// Connections that a table may have at the end of it. A fuller one sends every router looking for what it may forget.
+/// Connections at which counting ends sooner: the kernel's usual table has room for 262,144.
+const NEW_ENOUGH: u64 = 190_000;
+/// Connections that a table may have at the end. A fuller one sends every router looking for what it may forget.
 const NEW_FLOWS: u64 = 255_000;
+/// How long to count between two looks, where the count decides.
+const LOOK_EVERY: Duration = Duration::from_millis(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
@@ -224,9 +228,15 @@ fn packets(stage: &Stage, load: Load, seconds: f64) -> Result<Figure, String> {
     // Flows are made, and processors warm up, before anything is measured.
     std::thread::sleep(Duration::from_secs_f64(warm_up));
     let (first, cost, started) = (arrived(stage)?, run_time(&router), Instant::now());
-    std::thread::sleep(Duration::from_secs_f64(seconds));
-    let took = started.elapsed().as_secs_f64();
-    let (last, cost) = (arrived(stage)?, run_time(&router).saturating_sub(cost));
+    let step = if load == Load::New { LOOK_EVERY } else { Duration::from_secs_f64(seconds) };
+    let (last, took) = loop {
+        std::thread::sleep(step);
+        let (last, took) = (arrived(stage)?, started.elapsed().as_secs_f64());
+        if took >= seconds || load == Load::New && last.saturating_sub(before) > NEW_ENOUGH {
+            break (last, took);
+        }
+    };
+    let cost = run_time(&router).saturating_sub(cost);
     drop((source, sink));
     if stage.router() == Router::Kernel {
         forget(stage)?;
